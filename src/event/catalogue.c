@@ -1,0 +1,386 @@
+/* Tables of event payloads: one row a member, in the order in which it is written. */
+#include "event/catalogue.h"
+
+#include <assert.h>
+#include <stddef.h>
+
+static const struct field RESOURCES_FIELDS[] = {
+    FIELD_OPT(I64, resources, vcpus, "vcpus", "virtual processors"),
+    FIELD_OPT(I64, resources, memory_bytes, "memoryBytes", "memory"),
+    FIELD_OPT(I64, resources, disk_bytes, "diskBytes", "writable disk"),
+};
+const struct field_table RESOURCES_TABLE = FIELD_TABLE(resources, RESOURCES_FIELDS);
+
+static const struct field HEALTH_CHECK_FIELDS[] = {
+    FIELD_OPT(STR, health_check, path, "path", "HTTP path; empty: a TCP connect"),
+    FIELD_OPT(I64, health_check, interval_seconds, "intervalSeconds", "between two checks"),
+    FIELD_OPT(I64, health_check, timeout_seconds, "timeoutSeconds", "of one check"),
+    FIELD_OPT(I64, health_check, start_timeout_seconds, "startTimeoutSeconds", "until the first success"),
+};
+const struct field_table HEALTH_CHECK_TABLE = FIELD_TABLE(health_check, HEALTH_CHECK_FIELDS);
+
+static const struct field IMAGE_CONFIG_FIELDS[] = {
+    FIELD_OPT(STRS, image_config, entrypoint, "entrypoint", "of the image"),
+    FIELD_OPT(STRS, image_config, cmd, "cmd", "of the image"),
+    FIELD_OPT(STRS, image_config, env, "env", "NAME=value"),
+    FIELD_OPT(STR, image_config, workdir, "workdir", "working directory"),
+    FIELD_OPT(STR, image_config, user, "user", "name or uid[:gid]"),
+    FIELD_OPT(STR, image_config, stop_signal, "stopSignal", "default SIGTERM"),
+};
+const struct field_table IMAGE_CONFIG_TABLE = FIELD_TABLE(image_config, IMAGE_CONFIG_FIELDS);
+
+static const struct field CREATE_REGION_FIELDS[] = {
+    FIELD_REQ(ID, create_region, region_id, "regionId", "region"),
+    FIELD_REQ(STR, create_region, name, "name", "e.g. eu-central-1"),
+};
+static const struct field_table CREATE_REGION_TABLE = FIELD_TABLE(create_region, CREATE_REGION_FIELDS);
+
+static const struct field CREATE_ZONE_FIELDS[] = {
+    FIELD_REQ(ID, create_zone, zone_id, "zoneId", "zone"),
+    FIELD_REQ(ID, create_zone, region_id, "regionId", "region that it is in"),
+    FIELD_REQ(STR, create_zone, name, "name", "e.g. a"),
+};
+static const struct field_table CREATE_ZONE_TABLE = FIELD_TABLE(create_zone, CREATE_ZONE_FIELDS);
+
+static const struct field JOIN_NODE_FIELDS[] = {
+    FIELD_REQ(ID, join_node, node_id, "nodeId", "node"),
+    FIELD_REQ(ID, join_node, zone_id, "zoneId", "zone that it is in"),
+    FIELD_REQ(STR, join_node, name, "name", "unique in the installation"),
+    FIELD_OPT(STRS, join_node, labels, "labels", "control, worker"),
+    FIELD_OPT(STR, join_node, prefix, "prefix", "the /64 of its microVMs"),
+    FIELD_OPT(STR, join_node, agent_url, "agentUrl", "its node-agent"),
+};
+static const struct field_table JOIN_NODE_TABLE = FIELD_TABLE(join_node, JOIN_NODE_FIELDS);
+
+static const struct field NODE_STATUS_CHANGE_FIELDS[] = {
+    FIELD_REQ(ID, node_status_change, node_id, "nodeId", "node"),
+    FIELD_REQ(STR, node_status_change, status, "status", "joining, ready, draining, gone, lost"),
+    FIELD_OPT(STR, node_status_change, cause, "cause", "why"),
+    FIELD_SUB(OBJECT, node_status_change, capacity, "capacity", RESOURCES_TABLE, "what it offers"),
+    FIELD_OPT(STRS, node_status_change, runtimes, "runtimes", "proved by its pre-flight, best first"),
+    FIELD_OPT(STR, node_status_change, boot_id, "bootId", "of the host, from its kernel"),
+    FIELD_OPT(I64, node_status_change, report_seq, "reportSeq", "rises within a boot"),
+};
+static const struct field_table NODE_STATUS_CHANGE_TABLE = FIELD_TABLE(node_status_change, NODE_STATUS_CHANGE_FIELDS);
+
+static const struct field SUSPECT_NODE_FIELDS[] = {
+    FIELD_REQ(ID, suspect_node, node_id, "nodeId", "node"),
+    FIELD_REQ(STR, suspect_node, replica, "replica", "control-plane replica that votes"),
+    FIELD_OPT(STR, suspect_node, cause, "cause", "what it saw"),
+};
+static const struct field_table SUSPECT_NODE_TABLE = FIELD_TABLE(suspect_node, SUSPECT_NODE_FIELDS);
+
+static const struct field TRUST_NODE_FIELDS[] = {
+    FIELD_REQ(ID, trust_node, node_id, "nodeId", "node"),
+    FIELD_REQ(STR, trust_node, replica, "replica", "control-plane replica that votes"),
+};
+static const struct field_table TRUST_NODE_TABLE = FIELD_TABLE(trust_node, TRUST_NODE_FIELDS);
+
+static const struct field CREATE_TYPE_FIELDS[] = {
+    FIELD_REQ(ID, create_type, type_id, "typeId", "type"),
+    FIELD_REQ(STR, create_type, name, "name", "name"),
+    FIELD_OPT(JSON, create_type, field_type_tags, "fieldTypeTags", "tags of the fields"),
+};
+static const struct field_table CREATE_TYPE_TABLE = FIELD_TABLE(create_type, CREATE_TYPE_FIELDS);
+
+static const struct field CREATE_GATEWAY_FIELDS[] = {
+    FIELD_REQ(ID, create_gateway, gateway_id, "gatewayId", "gateway"),
+    FIELD_REQ(STR, create_gateway, name, "name", "an extension: event store, runner, DNS, …"),
+    FIELD_OPT(JSON, create_gateway, config, "config", "its settings"),
+};
+static const struct field_table CREATE_GATEWAY_TABLE = FIELD_TABLE(create_gateway, CREATE_GATEWAY_FIELDS);
+
+static const struct field CREATE_STREAM_FIELDS[] = {
+    FIELD_REQ(ID, create_stream, stream_id, "streamId", "stream"),
+    FIELD_REQ(STR, create_stream, name, "name", "name"),
+    FIELD_OPT(STR, create_stream, version, "version", "version"),
+    FIELD_OPT(STRS, create_stream, event_types, "eventTypes", "kinds that it carries"),
+    FIELD_OPT(STR, create_stream, event_store, "eventStore", "kind;key=value;…"),
+};
+static const struct field_table CREATE_STREAM_TABLE = FIELD_TABLE(create_stream, CREATE_STREAM_FIELDS);
+
+static const struct field CREATE_EVENT_LOG_FIELDS[] = {
+    FIELD_REQ(ID, create_event_log, stream_id, "streamId", "stream that it belongs to"),
+    FIELD_REQ(ID, create_event_log, log_id, "logId", "log"),
+    FIELD_OPT(STR, create_event_log, partition_range, "partitionRange", "* or a hash range"),
+    FIELD_OPT(TIME, create_event_log, start, "start", "event time"),
+};
+static const struct field_table CREATE_EVENT_LOG_TABLE = FIELD_TABLE(create_event_log, CREATE_EVENT_LOG_FIELDS);
+
+static const struct field CREATE_PROCESS_FIELDS[] = {
+    FIELD_REQ(ID, create_process, process_id, "processId", "process; a deployment is one"),
+    FIELD_REQ(STR, create_process, name, "name", "name"),
+    FIELD_OPT(STR, create_process, version, "version", "version"),
+    FIELD_OPT(STR, create_process, artifact_url, "artifactUrl", "file:<program>, or empty when there is an image"),
+    FIELD_OPT(STRS, create_process, availability_zones, "availabilityZones", "zones that it may run in; empty: all"),
+    FIELD_OPT(IDS, create_process, input_stream_ids, "inputStreamIds", "streams that it folds"),
+    FIELD_OPT(ID, create_process, output_stream_id, "outputStreamId", "stream that it appends to"),
+    FIELD_OPT(ID, create_process, project_id, "projectId", "project of a deployment"),
+    FIELD_OPT(STR, create_process, image_digest, "imageDigest", "sha256:…"),
+    FIELD_OPT(ID, create_process, image_id, "imageId", "image"),
+    FIELD_OPT(JSON, create_process, config, "config", "settings of the program"),
+    FIELD_OPT(JSON, create_process, secret_refs, "secretRefs", "names of secrets"),
+    FIELD_SUB(OBJECT, create_process, resources, "resources", RESOURCES_TABLE, "of each instance"),
+    FIELD_OPT(I64, create_process, instances_wanted, "instancesWanted", "how many"),
+    FIELD_SUB(OBJECT, create_process, health, "health", HEALTH_CHECK_TABLE, "how health is checked"),
+    FIELD_OPT(I64, create_process, port, "port", "that it listens on"),
+    FIELD_OPT(I64, create_process, drain_seconds, "drainSeconds", "old instances go this long after the switch"),
+    FIELD_OPT(STR, create_process, runtime, "runtime", "asked for by name"),
+    FIELD_OPT(JSON, create_process, because, "because", "what it was decided from"),
+};
+static const struct field_table CREATE_PROCESS_TABLE = FIELD_TABLE(create_process, CREATE_PROCESS_FIELDS);
+
+static const struct field CREATE_INSTANCE_FIELDS[] = {
+    FIELD_REQ(ID, create_instance, instance_id, "instanceId", "instance"),
+    FIELD_REQ(ID, create_instance, process_id, "processId", "process that it runs"),
+    FIELD_OPT(IDS, create_instance, log_ids, "logIds", "logs that it folds"),
+    FIELD_OPT(STRS, create_instance, partition_ranges, "partitionRanges", "its share of each"),
+    FIELD_OPT(STR, create_instance, runner_url, "runnerUrl", "node:<name>"),
+    FIELD_OPT(STRS, create_instance, workloads, "workloads", "* or names"),
+    FIELD_OPT(ID, create_instance, node_id, "nodeId", "node that it is placed on"),
+    FIELD_OPT(STR, create_instance, owner, "owner", "bootstrap, or an installation"),
+    FIELD_OPT(STR, create_instance, runtime, "runtime", "firecracker, qemu, oci, host, null"),
+    FIELD_OPT(STR, create_instance, address, "address", "its own IPv6"),
+    FIELD_OPT(STR, create_instance, restart, "restart", "always (default) or never"),
+    FIELD_OPT(JSON, create_instance, because, "because", "what it was decided from"),
+};
+static const struct field_table CREATE_INSTANCE_TABLE = FIELD_TABLE(create_instance, CREATE_INSTANCE_FIELDS);
+
+static const struct field DELETE_INSTANCE_FIELDS[] = {
+    FIELD_REQ(ID, delete_instance, instance_id, "instanceId", "instance"),
+    FIELD_OPT(JSON, delete_instance, because, "because", "what it was decided from"),
+};
+static const struct field_table DELETE_INSTANCE_TABLE = FIELD_TABLE(delete_instance, DELETE_INSTANCE_FIELDS);
+
+static const struct field DELETE_PROCESS_FIELDS[] = {
+    FIELD_REQ(ID, delete_process, process_id, "processId", "process"),
+    FIELD_OPT(JSON, delete_process, because, "because", "what it was decided from"),
+};
+static const struct field_table DELETE_PROCESS_TABLE = FIELD_TABLE(delete_process, DELETE_PROCESS_FIELDS);
+
+static const struct field INSTANCE_STATUS_CHANGE_FIELDS[] = {
+    FIELD_REQ(ID, instance_status_change, instance_id, "instanceId", "instance"),
+    FIELD_REQ(STR, instance_status_change, status, "status",
+              "pending, starting, running, draining, stopped, failed, lost, suspended"),
+    FIELD_OPT(STR, instance_status_change, health, "health", "NOMINAL, WARNING, ERROR, STALL, TIMEOUT, EXIT"),
+    FIELD_OPT(STR, instance_status_change, cause, "cause", "why"),
+    FIELD_OPT(ID, instance_status_change, node_id, "nodeId", "that observed it; absent: decided by the control plane"),
+    FIELD_OPT(STR, instance_status_change, boot_id, "bootId", "of the node"),
+    FIELD_OPT(I64, instance_status_change, report_seq, "reportSeq", "rises within a boot"),
+    FIELD_OPT(I64, instance_status_change, restarts, "restarts", "in place, so far"),
+    FIELD_OPT(JSON, instance_status_change, because, "because", "what it was decided from"),
+};
+static const struct field_table INSTANCE_STATUS_CHANGE_TABLE =
+    FIELD_TABLE(instance_status_change, INSTANCE_STATUS_CHANGE_FIELDS);
+
+static const struct field CREATE_PROJECT_FIELDS[] = {
+    FIELD_REQ(ID, create_project, project_id, "projectId", "project"),
+    FIELD_REQ(STR, create_project, name, "name", "for people"),
+    FIELD_REQ(STR, create_project, slug, "slug", "host label, unique"),
+};
+static const struct field_table CREATE_PROJECT_TABLE = FIELD_TABLE(create_project, CREATE_PROJECT_FIELDS);
+
+static const struct field DELETE_PROJECT_FIELDS[] = {
+    FIELD_REQ(ID, delete_project, project_id, "projectId", "project"),
+};
+static const struct field_table DELETE_PROJECT_TABLE = FIELD_TABLE(delete_project, DELETE_PROJECT_FIELDS);
+
+static const struct field CREATE_IMAGE_FIELDS[] = {
+    FIELD_REQ(ID, create_image, image_id, "imageId", "image"),
+    FIELD_OPT(ID, create_image, project_id, "projectId", "project that it is built for"),
+    FIELD_OPT(STR, create_image, context_digest, "contextDigest", "tar that it is built from"),
+    FIELD_OPT(ID, create_image, builder_instance_id, "builderInstanceId", "instance that builds it"),
+    FIELD_OPT(JSON, create_image, because, "because", "what it was decided from"),
+};
+static const struct field_table CREATE_IMAGE_TABLE = FIELD_TABLE(create_image, CREATE_IMAGE_FIELDS);
+
+static const struct field IMAGE_STATUS_CHANGE_FIELDS[] = {
+    FIELD_REQ(ID, image_status_change, image_id, "imageId", "image"),
+    FIELD_REQ(STR, image_status_change, status, "status", "building, ready, failed"),
+    FIELD_OPT(STR, image_status_change, digest, "digest", "of the root file system"),
+    FIELD_OPT(I64, image_status_change, size_bytes, "sizeBytes", "of the root file system"),
+    FIELD_SUB(OBJECT, image_status_change, config, "config", IMAGE_CONFIG_TABLE, "how it is started"),
+    FIELD_OPT(STR, image_status_change, cause, "cause", "why it failed"),
+};
+static const struct field_table IMAGE_STATUS_CHANGE_TABLE =
+    FIELD_TABLE(image_status_change, IMAGE_STATUS_CHANGE_FIELDS);
+
+static const struct field CREATE_DEPLOYMENT_FIELDS[] = {
+    FIELD_REQ(ID, create_deployment, deployment_id, "deploymentId", "deployment; its process has the same id"),
+    FIELD_REQ(ID, create_deployment, project_id, "projectId", "project"),
+    FIELD_OPT(STR, create_deployment, context_digest, "contextDigest", "tar to build"),
+    FIELD_OPT(ID, create_deployment, image_id, "imageId", "image to run instead"),
+    FIELD_OPT(I64, create_deployment, instances_wanted, "instancesWanted", "at least; 0: three"),
+    FIELD_OPT(I64, create_deployment, drain_seconds, "drainSeconds", "old instances go this long after the switch"),
+    FIELD_OPT(I64, create_deployment, port, "port", "that the program listens on; 0: 8080"),
+    FIELD_OPT(STR, create_deployment, runtime, "runtime", "asked for by name; empty: the best that is proved"),
+    FIELD_SUB(OBJECT, create_deployment, resources, "resources", RESOURCES_TABLE, "of each instance"),
+    FIELD_SUB(OBJECT, create_deployment, health, "health", HEALTH_CHECK_TABLE, "how health is checked"),
+    FIELD_OPT(STR, create_deployment, requested_by, "requestedBy", "who"),
+    FIELD_OPT(JSON, create_deployment, because, "because", "what it was decided from"),
+};
+static const struct field_table CREATE_DEPLOYMENT_TABLE = FIELD_TABLE(create_deployment, CREATE_DEPLOYMENT_FIELDS);
+
+static const struct field DEPLOYMENT_STATUS_CHANGE_FIELDS[] = {
+    FIELD_REQ(ID, deployment_status_change, deployment_id, "deploymentId", "deployment"),
+    FIELD_REQ(STR, deployment_status_change, status, "status",
+              "queued, building, starting, live, draining, stopped, failed, cancelled"),
+    FIELD_OPT(STR, deployment_status_change, cause, "cause", "why"),
+    FIELD_OPT(JSON, deployment_status_change, because, "because", "what it was decided from"),
+};
+static const struct field_table DEPLOYMENT_STATUS_CHANGE_TABLE =
+    FIELD_TABLE(deployment_status_change, DEPLOYMENT_STATUS_CHANGE_FIELDS);
+
+static const struct field ROUTE_DEPLOYMENT_FIELDS[] = {
+    FIELD_REQ(ID, route_deployment, deployment_id, "deploymentId", "deployment that serves from now on"),
+    FIELD_REQ(ID, route_deployment, project_id, "projectId", "project"),
+    FIELD_OPT(STRS, route_deployment, hosts, "hosts", "names that it answers to"),
+    FIELD_OPT(JSON, route_deployment, because, "because", "what it was decided from"),
+};
+static const struct field_table ROUTE_DEPLOYMENT_TABLE = FIELD_TABLE(route_deployment, ROUTE_DEPLOYMENT_FIELDS);
+
+static const struct field ISSUE_CERTIFICATE_FIELDS[] = {
+    FIELD_REQ(ID, issue_certificate, certificate_id, "certificateId", "certificate"),
+    FIELD_REQ(STR, issue_certificate, host, "host", "name that it is for"),
+    FIELD_OPT(STR, issue_certificate, not_after, "notAfter", "RFC 3339"),
+};
+static const struct field_table ISSUE_CERTIFICATE_TABLE = FIELD_TABLE(issue_certificate, ISSUE_CERTIFICATE_FIELDS);
+
+static const struct event_kind_row ROWS[] = {
+#define EVENT_KIND_ROW(constant, type, name) [EVENT_##constant] = {EVENT_##constant, name, &constant##_TABLE},
+    EVENT_KINDS(EVENT_KIND_ROW)
+#undef EVENT_KIND_ROW
+};
+static_assert(sizeof(ROWS) / sizeof(ROWS[0]) == EVENT_KIND_MAX_, "every kind has a row");
+
+const struct event_kind_row *event_kind_row(enum event_kind kind)
+{
+    assert(kind < EVENT_KIND_MAX_);
+    return &ROWS[kind];
+}
+
+const struct event_kind_row *event_kind_find(struct str name)
+{
+    for (size_t i = 0; i < EVENT_KIND_MAX_; i++)
+        if (str_eq_c(name, ROWS[i].name))
+            return &ROWS[i];
+    return NULL;
+}
+
+/* Members of an anonymous union: they all begin at one offset. */
+static void *payload_of(struct event *e)
+{
+    return &e->create_region;
+}
+
+enum err event_decode(const struct envelope *e, struct arena *a, struct event *ret, struct errinfo *err)
+{
+    const struct event_kind_row *row = event_kind_find(e->type);
+    if (row == NULL)
+        return err_set(err, ERR_NOT_FOUND, "unknown kind of event '%.*s'", STR_ARG(e->type));
+    memset(ret, 0, sizeof(*ret));
+    ret->time = e->time;
+    ret->id = e->id;
+    ret->kind = row->kind;
+    enum err rc = fields_parse(row->fields, e->payload, a, payload_of(ret), err);
+    return rc == OK ? OK : err_wrap(err, rc, "%s", row->name);
+}
+
+void event_encode_payload(const struct event *e, struct buf *out)
+{
+    fields_encode(event_kind_row(e->kind)->fields, &e->create_region, out);
+}
+
+static const char *const INSTANCE_NAMES[] = {"pending", "starting", "running", "draining",
+                                             "stopped", "failed",   "lost",    "suspended"};
+static const char *const HEALTH_NAMES[] = {"", "NOMINAL", "WARNING", "ERROR", "STALL", "TIMEOUT", "EXIT"};
+static const char *const DEPLOYMENT_NAMES[] = {"queued",   "building", "starting", "live",
+                                               "draining", "stopped",  "failed",   "cancelled"};
+static const char *const NODE_NAMES[] = {"joining", "ready", "draining", "gone", "lost"};
+static const char *const IMAGE_NAMES[] = {"building", "ready", "failed"};
+
+static bool find_name(struct str text, const char *const *names, unsigned n, unsigned *ret)
+{
+    for (unsigned i = 0; i < n; i++)
+        if (str_eq_c(text, names[i])) {
+            *ret = i;
+            return true;
+        }
+    return false;
+}
+
+static_assert(sizeof(INSTANCE_NAMES) / sizeof(INSTANCE_NAMES[0]) == INSTANCE_STATUS_MAX_, "every state has a name");
+const char *instance_status_name(enum instance_status s)
+{
+    assert(s < INSTANCE_STATUS_MAX_);
+    return INSTANCE_NAMES[s];
+}
+bool instance_status_parse(struct str text, enum instance_status *ret)
+{
+    unsigned i = 0;
+    if (!find_name(text, INSTANCE_NAMES, INSTANCE_STATUS_MAX_, &i))
+        return false;
+    *ret = (enum instance_status)i;
+    return true;
+}
+
+static_assert(sizeof(HEALTH_NAMES) / sizeof(HEALTH_NAMES[0]) == HEALTH_MAX_, "every state has a name");
+const char *health_name(enum health h)
+{
+    assert(h < HEALTH_MAX_);
+    return HEALTH_NAMES[h];
+}
+bool health_parse(struct str text, enum health *ret)
+{
+    unsigned i = 0;
+    if (!find_name(text, HEALTH_NAMES, HEALTH_MAX_, &i))
+        return false;
+    *ret = (enum health)i;
+    return true;
+}
+
+static_assert(sizeof(DEPLOYMENT_NAMES) / sizeof(DEPLOYMENT_NAMES[0]) == DEPLOYMENT_STATUS_MAX_,
+              "every state has a name");
+const char *deployment_status_name(enum deployment_status s)
+{
+    assert(s < DEPLOYMENT_STATUS_MAX_);
+    return DEPLOYMENT_NAMES[s];
+}
+bool deployment_status_parse(struct str text, enum deployment_status *ret)
+{
+    unsigned i = 0;
+    if (!find_name(text, DEPLOYMENT_NAMES, DEPLOYMENT_STATUS_MAX_, &i))
+        return false;
+    *ret = (enum deployment_status)i;
+    return true;
+}
+
+static_assert(sizeof(NODE_NAMES) / sizeof(NODE_NAMES[0]) == NODE_STATUS_MAX_, "every state has a name");
+const char *node_status_name(enum node_status s)
+{
+    assert(s < NODE_STATUS_MAX_);
+    return NODE_NAMES[s];
+}
+bool node_status_parse(struct str text, enum node_status *ret)
+{
+    unsigned i = 0;
+    if (!find_name(text, NODE_NAMES, NODE_STATUS_MAX_, &i))
+        return false;
+    *ret = (enum node_status)i;
+    return true;
+}
+
+static_assert(sizeof(IMAGE_NAMES) / sizeof(IMAGE_NAMES[0]) == IMAGE_STATUS_MAX_, "every state has a name");
+const char *image_status_name(enum image_status s)
+{
+    assert(s < IMAGE_STATUS_MAX_);
+    return IMAGE_NAMES[s];
+}
+bool image_status_parse(struct str text, enum image_status *ret)
+{
+    unsigned i = 0;
+    if (!find_name(text, IMAGE_NAMES, IMAGE_STATUS_MAX_, &i))
+        return false;
+    *ret = (enum image_status)i;
+    return true;
+}

@@ -1,0 +1,267 @@
+#pragma once
+/* event/catalogue.h - the one table of event kinds and their payloads. docs/events.md is made from it.
+ * Layer: event. Pure. Names and keys: the contract of the project; new kinds and optional fields only. */
+#include "event/envelope.h"
+#include "event/fields.h"
+
+/* What a process or an instance may use. 0: the default of whoever places it. */
+struct resources {
+    int64_t vcpus, memory_bytes, disk_bytes;
+};
+/* How health is checked: HTTP GET `path` on the port, or a TCP connect when the path is empty. */
+struct health_check {
+    struct str path;
+    int64_t interval_seconds, timeout_seconds, start_timeout_seconds;
+};
+/* How an image's program is started (OCI image configuration). */
+struct image_config {
+    struct strs entrypoint, cmd, env;
+    struct str workdir, user, stop_signal;
+};
+
+struct create_region {
+    struct id region_id;
+    struct str name;
+};
+struct create_zone {
+    struct id zone_id, region_id;
+    struct str name;
+};
+struct join_node {
+    struct id node_id, zone_id;
+    struct str name;
+    struct strs labels;   /* "control", "worker" */
+    struct str prefix;    /* the node's /64 for its microVMs, "fd00:0:0:1::/64"; empty: places none */
+    struct str agent_url; /* of its node-agent */
+};
+struct node_status_change {
+    struct id node_id;
+    struct str status, cause;
+    struct resources capacity;
+    struct strs runtimes; /* that its pre-flight proved, best first */
+    struct str boot_id;
+    int64_t report_seq;
+};
+struct suspect_node {
+    struct id node_id;
+    struct str replica, cause;
+};
+struct trust_node {
+    struct id node_id;
+    struct str replica;
+};
+struct create_type {
+    struct id type_id;
+    struct str name, field_type_tags;
+};
+struct create_gateway {
+    struct id gateway_id;
+    struct str name, config;
+};
+struct create_stream {
+    struct id stream_id;
+    struct str name, version;
+    struct strs event_types;
+    struct str event_store; /* "kind;key=value;…" */
+};
+struct create_event_log {
+    struct id stream_id, log_id;
+    struct str partition_range;
+    struct event_time start;
+};
+struct create_process {
+    struct id process_id;
+    struct str name, version, artifact_url;
+    struct strs availability_zones;
+    struct ids input_stream_ids;
+    struct id output_stream_id;
+    struct id project_id; /* ours from here: a deployment of a project is a process */
+    struct str image_digest;
+    struct id image_id;
+    struct str config, secret_refs; /* JSON */
+    struct resources resources;
+    int64_t instances_wanted;
+    struct health_check health;
+    int64_t port, drain_seconds;
+    struct str runtime;
+    struct str because; /* JSON */
+};
+struct create_instance {
+    struct id instance_id, process_id;
+    struct ids log_ids;
+    struct strs partition_ranges;
+    struct str runner_url; /* "node:<name>" in a bootstrap log */
+    struct strs workloads; /* "*" or names */
+    struct id node_id;
+    struct str owner, runtime, address, restart; /* restart: "always" (also when empty) or "never" */
+    struct str because;
+};
+struct delete_instance {
+    struct id instance_id;
+    struct str because;
+};
+struct delete_process {
+    struct id process_id;
+    struct str because;
+};
+struct instance_status_change {
+    struct id instance_id;
+    struct str status, health, cause;
+    struct id node_id; /* that observed it; none: decided by the control plane */
+    struct str boot_id;
+    int64_t report_seq, restarts;
+    struct str because;
+};
+struct create_project {
+    struct id project_id;
+    struct str name, slug;
+};
+struct delete_project {
+    struct id project_id;
+};
+struct create_image {
+    struct id image_id, project_id;
+    struct str context_digest; /* a tar in blob storage */
+    struct id builder_instance_id;
+    struct str because;
+};
+struct image_status_change {
+    struct id image_id;
+    struct str status, digest;
+    int64_t size_bytes;
+    struct image_config config;
+    struct str cause;
+};
+struct create_deployment {
+    struct id deployment_id, project_id;
+    struct str context_digest; /* build this, or … */
+    struct id image_id;        /* … run this */
+    int64_t instances_wanted, drain_seconds, port;
+    struct str runtime; /* empty: the best that is proved */
+    struct resources resources;
+    struct health_check health;
+    struct str requested_by, because;
+};
+struct deployment_status_change {
+    struct id deployment_id;
+    struct str status, cause, because;
+};
+struct route_deployment {
+    struct id deployment_id, project_id;
+    struct strs hosts;
+    struct str because;
+};
+struct issue_certificate {
+    struct id certificate_id;
+    struct str host, not_after; /* RFC 3339 */
+};
+
+/* X(kind constant, struct, "name") */
+#define EVENT_KINDS(X)                                                                                                 \
+    X(CREATE_REGION, create_region, "CreateRegion")                                                                    \
+    X(CREATE_ZONE, create_zone, "CreateZone")                                                                          \
+    X(JOIN_NODE, join_node, "JoinNode")                                                                                \
+    X(NODE_STATUS_CHANGE, node_status_change, "NodeStatusChange")                                                      \
+    X(SUSPECT_NODE, suspect_node, "SuspectNode")                                                                       \
+    X(TRUST_NODE, trust_node, "TrustNode")                                                                             \
+    X(CREATE_TYPE, create_type, "CreateType")                                                                          \
+    X(CREATE_GATEWAY, create_gateway, "CreateGateway")                                                                 \
+    X(CREATE_STREAM, create_stream, "CreateStream")                                                                    \
+    X(CREATE_EVENT_LOG, create_event_log, "CreateEventLog")                                                            \
+    X(CREATE_PROCESS, create_process, "CreateProcess")                                                                 \
+    X(CREATE_INSTANCE, create_instance, "CreateInstance")                                                              \
+    X(DELETE_INSTANCE, delete_instance, "DeleteInstance")                                                              \
+    X(DELETE_PROCESS, delete_process, "DeleteProcess")                                                                 \
+    X(INSTANCE_STATUS_CHANGE, instance_status_change, "InstanceStatusChange")                                          \
+    X(CREATE_PROJECT, create_project, "CreateProject")                                                                 \
+    X(DELETE_PROJECT, delete_project, "DeleteProject")                                                                 \
+    X(CREATE_IMAGE, create_image, "CreateImage")                                                                       \
+    X(IMAGE_STATUS_CHANGE, image_status_change, "ImageStatusChange")                                                   \
+    X(CREATE_DEPLOYMENT, create_deployment, "CreateDeployment")                                                        \
+    X(DEPLOYMENT_STATUS_CHANGE, deployment_status_change, "DeploymentStatusChange")                                    \
+    X(ROUTE_DEPLOYMENT, route_deployment, "RouteDeployment")                                                           \
+    X(ISSUE_CERTIFICATE, issue_certificate, "IssueCertificate")
+
+enum event_kind {
+#define EVENT_KIND_CONSTANT(constant, type, name) EVENT_##constant,
+    EVENT_KINDS(EVENT_KIND_CONSTANT)
+#undef EVENT_KIND_CONSTANT
+        EVENT_KIND_MAX_
+};
+
+/* A decoded event: what folds see and planners return. Texts live in whatever arena it was decoded into. */
+struct event {
+    struct event_time time;
+    struct id id;
+    enum event_kind kind;
+    union {
+#define EVENT_KIND_MEMBER(constant, type, name) struct type type;
+        EVENT_KINDS(EVENT_KIND_MEMBER)
+#undef EVENT_KIND_MEMBER
+    };
+};
+
+struct event_kind_row {
+    enum event_kind kind;
+    const char *name;
+    const struct field_table *fields;
+};
+/* The row of a kind; every kind has one. */
+const struct event_kind_row *event_kind_row(enum event_kind kind);
+/* NULL: a name that this version does not know. */
+const struct event_kind_row *event_kind_find(struct str name);
+
+/* Type the payload of a record. OK | ERR_NOT_FOUND unknown kind | ERR_INVALID naming the field. */
+must_check enum err event_decode(const struct envelope *e, struct arena *a, struct event *ret, struct errinfo *err);
+/* The payload as JSON text (the envelope's `payload`). */
+void event_encode_payload(const struct event *e, struct buf *out);
+
+/* Tables that the documents of wire/ share. */
+extern const struct field_table RESOURCES_TABLE, HEALTH_CHECK_TABLE, IMAGE_CONFIG_TABLE;
+
+/* States. The texts are the contract; STATUS_NAMES in the order of the enums. */
+enum instance_status {
+    INSTANCE_PENDING,
+    INSTANCE_STARTING,
+    INSTANCE_RUNNING,
+    INSTANCE_DRAINING,
+    INSTANCE_STOPPED,
+    INSTANCE_FAILED,
+    INSTANCE_LOST,
+    INSTANCE_SUSPENDED,
+    INSTANCE_STATUS_MAX_
+};
+enum health {
+    HEALTH_UNKNOWN, /* "" */
+    HEALTH_NOMINAL,
+    HEALTH_WARNING,
+    HEALTH_ERROR,
+    HEALTH_STALL,
+    HEALTH_TIMEOUT,
+    HEALTH_EXIT,
+    HEALTH_MAX_
+};
+enum deployment_status {
+    DEPLOYMENT_QUEUED,
+    DEPLOYMENT_BUILDING,
+    DEPLOYMENT_STARTING,
+    DEPLOYMENT_LIVE,
+    DEPLOYMENT_DRAINING,
+    DEPLOYMENT_STOPPED,
+    DEPLOYMENT_FAILED,
+    DEPLOYMENT_CANCELLED,
+    DEPLOYMENT_STATUS_MAX_
+};
+enum node_status { NODE_JOINING, NODE_READY, NODE_DRAINING, NODE_GONE, NODE_LOST, NODE_STATUS_MAX_ };
+enum image_status { IMAGE_BUILDING, IMAGE_READY, IMAGE_FAILED, IMAGE_STATUS_MAX_ };
+
+const char *instance_status_name(enum instance_status s);
+const char *health_name(enum health h);
+const char *deployment_status_name(enum deployment_status s);
+const char *node_status_name(enum node_status s);
+const char *image_status_name(enum image_status s);
+bool instance_status_parse(struct str text, enum instance_status *ret);
+bool health_parse(struct str text, enum health *ret); /* "" is HEALTH_UNKNOWN */
+bool deployment_status_parse(struct str text, enum deployment_status *ret);
+bool node_status_parse(struct str text, enum node_status *ret);
+bool image_status_parse(struct str text, enum image_status *ret);
