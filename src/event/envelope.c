@@ -10,8 +10,8 @@ uint32_t envelope_encode(const struct envelope *e, uint32_t prev_sum, struct buf
     event_time_format(e->time, time);
     id_format(e->id, id);
     size_t from = out->len;
-    buf_addf(out, "{\"time\":\"%s\",\"type\":\"slipform:%.*s\",\"id\":\"%s\",\"payload\":%.*s", time, STR_ARG(e->type),
-             id, STR_ARG(e->payload));
+    buf_addf(out, "{\"time\":\"%s\",\"type\":\"slipform:%.*s\",\"id\":\"%s\",%s\"payload\":%.*s", time,
+             STR_ARG(e->type), id, e->more ? "\"more\":true," : "", STR_ARG(e->payload));
     uint32_t sum = crc32c(prev_sum, out->ptr + from, out->len - from);
     buf_addf(out, ",\"sum\":\"crc32c:%08x\"}\n", sum);
     return sum;
@@ -151,7 +151,7 @@ static struct str bare_type(struct str type)
 }
 
 struct lines_members {
-    struct str time, type, id, payload, sum;
+    struct str time, type, id, more, payload, sum;
     size_t sum_at; /* offset of the comma before "sum" */
 };
 
@@ -173,6 +173,7 @@ static enum err read_members(struct scan *s, struct lines_members *m, struct err
         struct str *to = str_eq(key, STR("time"))      ? &m->time
                          : str_eq(key, STR("type"))    ? &m->type
                          : str_eq(key, STR("id"))      ? &m->id
+                         : str_eq(key, STR("more"))    ? &m->more
                          : str_eq(key, STR("payload")) ? &m->payload
                          : str_eq(key, STR("sum"))     ? &m->sum
                                                        : NULL;
@@ -220,6 +221,9 @@ enum err envelope_decode(struct str line, uint32_t prev_sum, struct envelope *re
     if (m.payload.ptr == NULL || m.payload.ptr[0] != '{')
         return err_set(err, ERR_INVALID, "'payload' must be an object");
     e.payload = m.payload;
+    if (m.more.ptr != NULL && !str_eq(m.more, STR("true")) && !str_eq(m.more, STR("false")))
+        return err_set(err, ERR_INVALID, "'more' must be true or false");
+    e.more = str_eq(m.more, STR("true"));
     if (m.sum.ptr != NULL) {
         uint8_t bytes[4];
         if (!unquote(&m.sum) || !str_starts(m.sum, STR("crc32c:")) ||

@@ -15,6 +15,7 @@ struct envelope {
     struct str type;    /* what follows the last ':' and the last '.', e.g. "CreateInstance" */
     struct id id;       /* ID_NONE: an imported line without one (unverified) */
     struct str payload; /* JSON text of one object */
+    bool more;          /* the next record belongs to the same append: a batch is kept whole (default: no) */
     bool has_sum;
     uint32_t sum; /* CRC-32C over the line before `,"sum"`, seeded with the previous record's sum */
 };

@@ -1,0 +1,155 @@
+#pragma once
+/* store/store.h - an append-only event log, kept by one of several kinds of stores.
+ * Layer: store (may use net, os, base, event). Pure: no.
+ *
+ * A store is named by a text, "kind;key=value;...": CreateStream events and settings carry it.
+ *   files;path=DIR[;lock_wait_ms=N]   JSONL segments in a folder, many processes (docs/formats/event-log.md)
+ *   jsonl;path=FILE                   one JSONL file written by hand or by others, read only (a bootstrap log)
+ *
+ * Thread: every call blocks, and one handle is used by one thread at a time (store_cancel excepted): a loop runs calls
+ * in uv's pool, one after the other (app/ does). Handles share nothing: two handles on one log are like two processes.
+ */
+#include <stdatomic.h>
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/mem.h"
+#include "event/envelope.h"
+
+struct uv_loop_s;
+
+/* The end of a log, or a place in it: its last record's number and checksum. {0, 0}: before the first record. */
+struct store_pos {
+    uint64_t seq;
+    uint32_t sum;
+};
+
+/* What to append. The store chooses the time, unless has_time. */
+struct store_event {
+    struct str type;    /* bare name: letters, digits, '_' */
+    struct id id;       /* the appender's, never ID_NONE: a lost answer is resolved by looking for it */
+    struct str payload; /* one JSON object without line breaks */
+    bool has_time;
+    struct event_time time; /* with has_time: later than the log's last */
+};
+
+struct store_record {
+    uint64_t seq;
+    struct envelope e; /* id ID_NONE, has_sum false only in a log of others (kind jsonl) */
+};
+
+/* What a read brought. Texts live in the arena. */
+struct store_batch {
+    struct store_record *items;
+    size_t n;
+    struct store_pos after; /* where it begins: compare with what you had, a log can be rewritten by a restore */
+    struct store_pos end;   /* of the log when it was read; items may stop before it */
+    struct arena arena;
+};
+void store_batch_done(struct store_batch *b);
+static inline void store_batch_cleanup(struct store_batch *b)
+{
+    store_batch_done(b);
+}
+
+/* System calls that the files store makes durable with; tests put faults here. */
+struct store_disk {
+    void *ctx;
+    ssize_t (*pwrite)(void *ctx, int fd, const void *bytes, size_t n, off_t at);
+    int (*fdatasync)(void *ctx, int fd);
+};
+
+enum store_mode {
+    STORE_READ,   /* never writes, repairs nothing; must exist */
+    STORE_APPEND, /* must exist */
+    STORE_CREATE, /* append; made when it is not there */
+};
+struct store_options {
+    enum store_mode mode;
+    struct id log;                 /* STORE_CREATE: incarnation of a log that is made; ID_NONE: random */
+    const struct store_disk *disk; /* NULL: the real one. Borrowed for the store's life */
+};
+
+/* What opening had to do. */
+struct store_repair {
+    uint64_t cut_bytes;       /* torn tail that was cut off */
+    uint64_t adopted_records; /* durable records behind a head that was older than they (after the machine went down) */
+};
+
+struct store;
+
+/* Open the log that spec names.
+ *   opt  NULL: {.mode = STORE_CREATE}    ret_store  returned: store_close
+ *   ret_repair  may be NULL; say it in the program's log when not zero
+ * OK | ERR_INVALID spec | ERR_NOT_FOUND | ERR_CORRUPT head or folder damaged | ERR_DENIED | ERR_IO
+ *    | ERR_UNAVAILABLE lock not had in time. Damage of records is found by reading them. */
+must_check enum err store_open(const char *spec, const struct store_options *opt, struct store **ret_store,
+                               struct store_repair *ret_repair, struct errinfo *err);
+/* Close and open again, after ERR_IO of an append. On an error the store stays closed: append and read say so. */
+must_check enum err store_reopen(struct store *s, struct store_repair *ret_repair, struct errinfo *err);
+void store_close(struct store *s); /* NULL is fine */
+
+const char *store_name(const struct store *s); /* the path or address, for texts; lent */
+struct id store_log_id(const struct store *s); /* incarnation: another one after the log was made anew */
+
+/* Append events[0..n), all or none, durable when OK returns.
+ *   expect       where the caller has read up to        events  borrowed, 1 <= n
+ *   ret_records  NULL or room for n: what was written; its texts are those of events. Set on OK only
+ * OK | ERR_CONFLICT nothing written, the log has news after expect (or is another log) | ERR_LIMIT a record over
+ * ENVELOPE_SIZE_MAX or all over ENVELOPE_BATCH_SIZE_MAX | ERR_INVALID type, id, payload or time; nothing written
+ *    | ERR_UNAVAILABLE lock not had in time, no space: nothing written | ERR_CANCELLED nothing written
+ *    | ERR_CORRUPT | ERR_DENIED read only
+ *    | ERR_IO state unknown: the handle is failed; store_reopen, then store_find_id. Cost: one fdatasync. */
+must_check enum err store_append(struct store *s, struct store_pos expect, const struct store_event *events, size_t n,
+                                 struct store_record *ret_records, struct errinfo *err);
+
+/* Read what follows record after_seq, at most records_max (0: any number) and size_max bytes of lines (0: any), at
+ * least one record if there is one. Each was checked against the one before. *ret_batch: store_batch_done.
+ * OK, also with none | ERR_NOT_FOUND the log ends before after_seq: another log, or an old state of it | ERR_CORRUPT
+ * with log, seq, offset, cause; store_damage has them | ERR_IO */
+must_check enum err store_read(struct store *s, uint64_t after_seq, size_t records_max, size_t size_max,
+                               struct store_batch *ret_batch, struct errinfo *err);
+
+/* The durable end. Cheap: no lock, no scan. */
+must_check enum err store_end(struct store *s, struct store_pos *ret_end, struct errinfo *err);
+
+/* Where event `id` stands behind after_seq. OK | ERR_NOT_FOUND | as store_read. Cost: reads all that is behind. */
+must_check enum err store_find_id(struct store *s, uint64_t after_seq, struct id id, uint64_t *ret_seq,
+                                  struct errinfo *err);
+
+/* The store's clock: that of new events and of deadlines. files: the host's wall clock, never before the last event
+ * that this handle saw. Microseconds since 1970. */
+int64_t store_clock_us(struct store *s);
+
+/* Calls of this handle that wait (for the lock) return ERR_CANCELLED, now and later. From any thread. */
+void store_cancel(struct store *s);
+
+/* Being told of growth: changed(ctx) in the loop, some time after the end moved, perhaps more than once, perhaps though
+ * nothing is new. A hint: who must not miss anything also looks now and then. At most one watch a handle. */
+typedef void (*store_changed_fn)(void *ctx);
+struct store_watch;
+must_check enum err store_watch(struct store *s, struct uv_loop_s *loop, store_changed_fn changed, void *ctx,
+                                struct store_watch **ret_watch, struct errinfo *err);
+/* No call of `changed` any more; the loop frees it in its next turns, so it must run on. NULL is fine. */
+void store_unwatch(struct store_watch *w);
+
+/* The first damage that was met. */
+struct store_damage {
+    uint64_t seq, offset; /* of the record that is bad; bytes from the start of its file */
+    char file[64];
+    char cause[256];
+};
+/* NULL: none met by this handle. */
+const struct store_damage *store_damage(const struct store *s);
+
+/* What `slipform eventlog verify` says. */
+struct store_verdict {
+    bool ok;
+    uint64_t events;     /* good ones, up to the first bad */
+    uint64_t unverified; /* of them: without a sum (only a single file of others may have such) */
+    uint64_t torn_bytes; /* behind the durable length: no damage, cut off by the next to append */
+    struct store_damage first_bad;
+};
+/* Read a whole log, changing nothing: the folder of a files store, or one JSONL file.
+ * OK, also for a damaged log: see ret->ok | ERR_NOT_FOUND | ERR_IO */
+must_check enum err store_verify(const char *path, struct store_verdict *ret, struct errinfo *err);
