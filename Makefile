@@ -1,0 +1,40 @@
+# slipform: `make up` raises an installation on this machine, `make test` checks everything. The work is done by
+# tools/ and by meson; this file only names it.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+export MAKECMDGOALS
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
+
+build: ## compile into build/
+	@tools/setup build
+	@tools/compile build
+
+up: ## install what is missing, build, raise dev-0 and deploy examples/hello
+	@tools/setup build run
+	@tools/compile build
+	@tools/up
+
+down: ## stop dev-0; its state stays
+	@tools/down
+
+test: ## every test; ends with `N passed, N failed`
+	@tools/setup build run test
+	@tools/compile build
+	@tools/test
+
+check: ## formatting, walls between rooms, clang-tidy
+	@tools/setup build test
+	@tools/compile build
+	@tools/check
+
+bench: ## figures into build/bench.json
+	@tools/setup build run test
+	@tools/compile build
+	@bench/run
+
+uninstall: ## stop dev-0 and remove its state, keep the cache of the set-up
+	@tools/uninstall
+
+.PHONY: help build up down test check bench uninstall
