@@ -1,0 +1,198 @@
+/* The blob room: what is stored under a digest has that digest, whole or not at all. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <dirent.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <sys/stat.h>
+#include <utime.h>
+
+#include "base/mem.h"
+#include "base/own.h"
+#include "blob/blob.h"
+
+/* SHA-256 of "abc" (FIPS 180-4, example). */
+static const char ABC[] = "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+
+struct fixture {
+    char folder[64];
+    struct blob_store *store;
+};
+
+static int setup(void **state)
+{
+    struct fixture *f = mem_alloc(sizeof(*f));
+    (void)snprintf(f->folder, sizeof(f->folder), "/tmp/slipform-blob.XXXXXX");
+    assert_non_null(mkdtemp(f->folder));
+    assert_int_equal(blob_store_open_folder(f->folder, &f->store, NULL), OK);
+    *state = f;
+    return 0;
+}
+
+static int remove_one(const char *path, const struct stat *st, int flag, struct FTW *ftw)
+{
+    (void)st, (void)flag, (void)ftw;
+    return remove(path);
+}
+
+static int teardown(void **state)
+{
+    struct fixture *f = *state;
+    blob_store_close(f->store);
+    (void)nftw(f->folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    free(f);
+    return 0;
+}
+
+static size_t files_in_tmp(const struct fixture *f)
+{
+    auto_free char *path = mem_printf("%s/tmp", f->folder);
+    DIR *dir = opendir(path);
+    size_t n = 0;
+    for (struct dirent *e; (e = readdir(dir)) != NULL;)
+        n += e->d_name[0] != '.';
+    (void)closedir(dir);
+    return n;
+}
+
+static void put_and_read(void **state)
+{
+    struct fixture *f = *state;
+    char digest[DIGEST_TEXT_SIZE];
+    for (int twice = 0; twice < 2; twice++) {
+        assert_int_equal(blob_put_bytes(f->store, STR("abc"), NULL, digest, NULL), OK);
+        assert_string_equal(digest, ABC);
+    }
+    auto_close int fd = -1;
+    uint64_t size;
+    char bytes[8];
+    assert_int_equal(blob_open(f->store, ABC, &fd, &size, NULL), OK);
+    assert_int_equal(size, 3);
+    assert_int_equal(read(fd, bytes, sizeof(bytes)), 3);
+    assert_memory_equal(bytes, "abc", 3);
+    assert_int_equal(blob_verify(f->store, ABC, NULL), OK);
+    assert_int_equal(files_in_tmp(f), 0);
+}
+
+static void put_in_pieces(void **state)
+{
+    struct fixture *f = *state;
+    struct blob_put *p;
+    char digest[DIGEST_TEXT_SIZE];
+    uint64_t size;
+    assert_int_equal(blob_put_begin(f->store, 3, &p, NULL), OK);
+    assert_int_equal(blob_put_write(p, "a", 1, NULL), OK);
+    assert_int_equal(blob_put_write(p, "bc", 2, NULL), OK);
+    assert_int_equal(blob_put_finish(p, ABC, digest, &size, NULL), OK);
+    assert_int_equal(size, 3);
+}
+
+static void refuses_other_content(void **state)
+{
+    struct fixture *f = *state;
+    struct errinfo err;
+    assert_int_equal(blob_put_bytes(f->store, STR("abd"), ABC, NULL, &err), ERR_CORRUPT);
+    assert_non_null(strstr(err.msg, ABC));
+    assert_int_equal(blob_stat(f->store, ABC, NULL, NULL), ERR_NOT_FOUND);
+    assert_int_equal(files_in_tmp(f), 0);
+}
+
+static void refuses_too_much(void **state)
+{
+    struct fixture *f = *state;
+    int fds[2];
+    assert_int_equal(pipe(fds), 0);
+    assert_int_equal(write(fds[1], "abcd", 4), 4);
+    (void)close(fds[1]);
+    assert_int_equal(blob_put_fd(f->store, fds[0], 3, NULL, NULL, NULL, NULL), ERR_LIMIT);
+    (void)close(fds[0]);
+    assert_int_equal(files_in_tmp(f), 0);
+}
+
+static void refuses_bad_digests(void **state)
+{
+    struct fixture *f = *state;
+    static const char *const BAD[] = {"", "sha256:", "sha256:../../../../etc/passwd",
+                                      "sha256:BA7816BF8F01CFEA414140DE5DAE2223B00361A396177A9CB410FF61F20015AD",
+                                      "md5:900150983cd24fb0d6963f7d28e17f72"};
+    for (size_t i = 0; i < sizeof(BAD) / sizeof(BAD[0]); i++) {
+        int fd;
+        assert_int_equal(blob_open(f->store, BAD[i], &fd, NULL, NULL), ERR_INVALID);
+        assert_int_equal(blob_delete(f->store, BAD[i], NULL), ERR_INVALID);
+    }
+}
+
+static void finds_damage(void **state)
+{
+    struct fixture *f = *state;
+    assert_int_equal(blob_put_bytes(f->store, STR("abc"), NULL, NULL, NULL), OK);
+    auto_free char *path = mem_printf("%s/sha256/ba/%s", f->folder, ABC + 7);
+    auto_close int fd = open(path, O_WRONLY | O_CLOEXEC);
+    assert_int_equal(pwrite(fd, "x", 1, 1), 1);
+    assert_int_equal(blob_verify(f->store, ABC, NULL), ERR_CORRUPT);
+}
+
+static void delete_is_idempotent(void **state)
+{
+    struct fixture *f = *state;
+    assert_int_equal(blob_put_bytes(f->store, STR("abc"), NULL, NULL, NULL), OK);
+    assert_int_equal(blob_delete(f->store, ABC, NULL), OK);
+    assert_int_equal(blob_delete(f->store, ABC, NULL), OK);
+    assert_int_equal(blob_stat(f->store, ABC, NULL, NULL), ERR_NOT_FOUND);
+}
+
+static enum err count_each(const char *digest, uint64_t size_bytes, void *ctx, struct errinfo *err)
+{
+    (void)digest, (void)err;
+    *(uint64_t *)ctx += size_bytes;
+    return OK;
+}
+
+static void lists_all(void **state)
+{
+    struct fixture *f = *state;
+    assert_int_equal(blob_put_bytes(f->store, STR("abc"), NULL, NULL, NULL), OK);
+    assert_int_equal(blob_put_bytes(f->store, STR("abcd"), NULL, NULL, NULL), OK);
+    uint64_t sum = 0;
+    assert_int_equal(blob_list(f->store, count_each, &sum, NULL), OK);
+    assert_int_equal(sum, 7);
+}
+
+/* A writer that died leaves a file; the next open removes it once it is old, but never that of a living writer. */
+static void removes_what_a_crash_left(void **state)
+{
+    struct fixture *f = *state;
+    auto_free char *dead = mem_printf("%s/tmp/dead", f->folder);
+    auto_close int fd = open(dead, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    assert_true(fd >= 0);
+    struct utimbuf long_ago = {1000, 1000};
+    assert_int_equal(utime(dead, &long_ago), 0);
+    struct blob_put *living;
+    assert_int_equal(blob_put_begin(f->store, 3, &living, NULL), OK);
+    auto_blob_store struct blob_store *again = NULL;
+    assert_int_equal(blob_store_open_folder(f->folder, &again, NULL), OK);
+    assert_int_equal(access(dead, F_OK), -1);
+    assert_int_equal(files_in_tmp(f), 1);
+    assert_int_equal(blob_put_write(living, "abc", 3, NULL), OK);
+    assert_int_equal(blob_put_finish(living, ABC, NULL, NULL, NULL), OK);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(put_and_read, setup, teardown),
+        cmocka_unit_test_setup_teardown(put_in_pieces, setup, teardown),
+        cmocka_unit_test_setup_teardown(refuses_other_content, setup, teardown),
+        cmocka_unit_test_setup_teardown(refuses_too_much, setup, teardown),
+        cmocka_unit_test_setup_teardown(refuses_bad_digests, setup, teardown),
+        cmocka_unit_test_setup_teardown(finds_damage, setup, teardown),
+        cmocka_unit_test_setup_teardown(delete_is_idempotent, setup, teardown),
+        cmocka_unit_test_setup_teardown(lists_all, setup, teardown),
+        cmocka_unit_test_setup_teardown(removes_what_a_crash_left, setup, teardown),
+    };
+    return cmocka_run_group_tests_name("blob", tests, NULL, NULL);
+}
