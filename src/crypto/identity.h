@@ -25,8 +25,8 @@ must_check enum err identity_parse(struct str uri, struct identity *ret_identity
 must_check enum err identity_make(const char *installation, const char *role, const char *id,
                                   struct identity *ret_identity, struct errinfo *err);
 void identity_format(const struct identity *i, char ret_uri[static IDENTITY_URI_SIZE]);
-/* `pattern` is a URI as above; its last part, or its last two, may be `*`: "slipform://inst/management-api/ *" (without
- * the space). Anything that is not such a pattern matches nothing. */
+/* `pattern` is a URI as above whose id, or role and id, may be a star.
+ * Anything that is not such a pattern matches nothing. */
 bool identity_matches(const struct identity *i, const char *pattern);
 /* Whether `pattern` could match anything: check settings early. OK | ERR_INVALID. */
 must_check enum err identity_pattern_check(const char *pattern, struct errinfo *err);

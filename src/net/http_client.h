@@ -39,7 +39,7 @@ struct http_call_options {
     unsigned stall_timeout_s;         /* 0: none; less than one byte a second for that long */
     const char *ca_file;              /* https: NULL means the system's CAs (only without peer_uri) */
     const char *cert_file, *key_file; /* our own certificate; both or none */
-    const char *peer_uri; /* identity_matches pattern, "slipform://inst/node/x" or ".../ *" without the space */
+    const char *peer_uri;             /* a pattern of identity_matches: "slipform://inst/node/x" */
     /* Each piece of a 2xx body as it comes, instead of a buffer (SSE, NDJSON). Not OK ends the call with that. */
     enum err (*on_data)(struct str bytes, void *ctx, struct errinfo *err);
 };
