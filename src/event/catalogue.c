@@ -168,6 +168,8 @@ static const struct field INSTANCE_STATUS_CHANGE_FIELDS[] = {
     FIELD_OPT(STR, instance_status_change, boot_id, "bootId", "of the node"),
     FIELD_OPT(I64, instance_status_change, report_seq, "reportSeq", "rises within a boot"),
     FIELD_OPT(I64, instance_status_change, restarts, "restarts", "in place, so far"),
+    FIELD_OPT(STR, instance_status_change, desired, "desired",
+              "wanted by the control plane from now on: running, stopped, deleted; absent: as before"),
     FIELD_OPT(JSON, instance_status_change, because, "because", "what it was decided from"),
 };
 static const struct field_table INSTANCE_STATUS_CHANGE_TABLE =
@@ -226,6 +228,8 @@ static const struct field DEPLOYMENT_STATUS_CHANGE_FIELDS[] = {
     FIELD_REQ(STR, deployment_status_change, status, "status",
               "queued, building, starting, live, draining, stopped, failed, cancelled"),
     FIELD_OPT(STR, deployment_status_change, cause, "cause", "why"),
+    FIELD_OPT(BOOL, deployment_status_change, edges_confirmed, "edgesConfirmed",
+              "draining: every live edge has switched, the drain time runs from this event"),
     FIELD_OPT(JSON, deployment_status_change, because, "because", "what it was decided from"),
 };
 static const struct field_table DEPLOYMENT_STATUS_CHANGE_TABLE =

@@ -110,6 +110,7 @@ struct instance_status_change {
     struct id node_id; /* that observed it; none: decided by the control plane */
     struct str boot_id;
     int64_t report_seq, restarts;
+    struct str desired; /* what the control plane wants from now on: running, stopped, deleted; empty: as before */
     struct str because;
 };
 struct create_project {
@@ -144,7 +145,9 @@ struct create_deployment {
 };
 struct deployment_status_change {
     struct id deployment_id;
-    struct str status, cause, because;
+    struct str status, cause;
+    bool edges_confirmed; /* draining: every live edge has switched, the drain time runs from this event */
+    struct str because;
 };
 struct route_deployment {
     struct id deployment_id, project_id;

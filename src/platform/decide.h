@@ -1,0 +1,137 @@
+#pragma once
+/* platform/decide.h - commands from outside become events, or a refusal that says what to do.
+ * Nothing is changed here: the caller appends the events ("only if the log still ends where the model does"), folds
+ * them, and on a conflict decides again. No events and OK: there is nothing to do.
+ * Every text is bounded; outputs live in out->arena. Errors of all: ERR_INVALID (names the field), ERR_NOT_FOUND,
+ * ERR_CONFLICT (the state forbids it), ERR_DENIED, ERR_LIMIT. On an error *out is as it was.
+ * Layer: platform. Pure. */
+#include "platform/events.h"
+#include "platform/model.h"
+#include "platform/settings.h"
+
+/* 4 KiB for causes, 63 for a name that becomes a host label (RFC 1035), 253 for a host name (RFC 1035). */
+#define DECIDE_CAUSE_MAX 4096u
+#define DECIDE_NAME_MAX 63u
+#define DECIDE_HOST_MAX 253u
+
+struct decide {
+    const struct model *model;                /* borrowed */
+    const struct platform_settings *settings; /* borrowed */
+    int64_t now_ms;                           /* the store's clock */
+    struct id_source *ids;                    /* borrowed, advanced */
+};
+
+/* ---- Places ---- */
+/* ret_id: of the region; also set with ERR_CONFLICT, to the one that has the name already. */
+must_check enum err decide_create_region(const struct decide *d, struct str name, struct event_list *out,
+                                         struct id *ret_id, struct errinfo *err);
+must_check enum err decide_create_zone(const struct decide *d, struct str region, struct str name,
+                                       struct event_list *out, struct id *ret_id, struct errinfo *err);
+
+struct node_joining {
+    struct id node_id;
+    struct str name, zone, region; /* names */
+    struct strs labels;            /* control, worker */
+    struct str prefix;             /* "fd00:…::/64" or empty */
+    struct str agent_url;
+};
+/* A node introduces itself. Again with the same data: no events; with other labels or URL: they change. */
+must_check enum err decide_join_node(const struct decide *d, const struct node_joining *c, struct event_list *out,
+                                     struct errinfo *err);
+
+/* What an agent saw of one instance. */
+struct instance_observed {
+    struct id instance_id;
+    struct id reporter_node_id; /* by its certificate */
+    struct str observed;        /* starting, running, draining, stopped, failed */
+    struct str health, cause, boot_id;
+    int64_t report_seq, restarts;
+};
+/* A heartbeat. Events only for what changed: status, capacity, runtimes, boot, and instances that differ from `items`.
+ * `replica` heard it: a suspicion of its own is withdrawn.
+ * ERR_CONFLICT: the report of an earlier boot (drop it) */
+struct node_reported {
+    struct id node_id;
+    struct str replica, boot_id, status /* joining, ready */, cause;
+    int64_t report_seq;
+    struct resources capacity;
+    struct strs runtimes;
+    const struct instance_observed *items; /* of it instance_id, observed, health, cause and restarts count */
+    size_t items_n;
+};
+must_check enum err decide_node_reported(const struct decide *d, const struct node_reported *c, struct event_list *out,
+                                         struct errinfo *err);
+/* Votes of a control-plane replica about a node; the planner counts them. Said twice: no events. */
+must_check enum err decide_suspect_node(const struct decide *d, struct id node_id, struct str replica, struct str cause,
+                                        struct event_list *out, struct errinfo *err);
+must_check enum err decide_trust_node(const struct decide *d, struct id node_id, struct str replica,
+                                      struct event_list *out, struct errinfo *err);
+
+/* ---- Instances ---- */
+/* An event only when status, health or restarts changed. At most settings->status_events_per_hour: the last of the hour
+ * says that it is the last and shows the instance as not healthy; only stopped and failed pass after it.
+ * ERR_DENIED: another node than the one that it is placed on. ERR_NOT_FOUND: deleted meanwhile; the agent drops it. */
+must_check enum err decide_instance_observed(const struct decide *d, const struct instance_observed *c,
+                                             struct event_list *out, struct errinfo *err);
+/* desired: running or stopped, by a person. */
+must_check enum err decide_instance_desired(const struct decide *d, struct id instance_id, struct str desired,
+                                            struct event_list *out, struct errinfo *err);
+/* It drains, stops, then the planner deletes it; an instance of a live deployment is then replaced. */
+must_check enum err decide_delete_instance(const struct decide *d, struct id instance_id, struct event_list *out,
+                                           struct errinfo *err);
+struct instance_create {
+    struct id process_id;
+    struct id node_id;  /* none: placed as the planner would */
+    struct str runtime; /* empty: of the process, or the best that the node proved */
+};
+/* One more instance of a process, by hand. ERR_LIMIT: no node has room (says what is needed and free). */
+must_check enum err decide_create_instance(const struct decide *d, const struct instance_create *c,
+                                           struct event_list *out, struct id *ret_id, struct errinfo *err);
+
+/* ---- Projects, images, deployments ---- */
+/* The slug is made of the name: lower case, letters, digits and dashes. ERR_CONFLICT: taken; *ret_id is whose. */
+must_check enum err decide_create_project(const struct decide *d, struct str name, struct event_list *out,
+                                          struct id *ret_id, struct errinfo *err);
+/* Its deployments are cancelled or go without draining; the slug is free again. */
+must_check enum err decide_delete_project(const struct decide *d, struct id project_id, struct event_list *out,
+                                          struct errinfo *err);
+/* The slug that a name gives. False: nothing is left of it. */
+bool project_slug(struct str name, char ret_slug[static DECIDE_NAME_MAX + 1]);
+
+struct image_observed {
+    struct id image_id;
+    struct id builder_instance_id; /* by its certificate; none: an operator */
+    struct str status, digest, cause;
+    int64_t size_bytes;
+    struct image_config config;
+};
+/* ERR_DENIED: not the builder of that image. The same status again: no events. */
+must_check enum err decide_image_observed(const struct decide *d, const struct image_observed *c,
+                                          struct event_list *out, struct errinfo *err);
+
+struct deployment_create {
+    struct id project_id;
+    struct str context_digest;  /* "sha256:…": build this; or */
+    struct id image_id;         /* run this */
+    int64_t instances;          /* at least settings->instances_min; 0: that many */
+    int64_t drain_seconds;      /* -1: settings->drain_seconds */
+    int64_t port;               /* 0: settings->port */
+    struct str runtime;         /* empty: the best that is proved; never "host" */
+    struct resources resources; /* 0 members: settings */
+    struct health_check health;
+    struct str requested_by;
+};
+must_check enum err decide_create_deployment(const struct decide *d, const struct deployment_create *c,
+                                             struct event_list *out, struct id *ret_id, struct errinfo *err);
+/* Not live yet: it ends. ERR_CONFLICT: it is live (stop it or deploy another) or over. */
+must_check enum err decide_cancel_deployment(const struct decide *d, struct id deployment_id, struct event_list *out,
+                                             struct errinfo *err);
+/* Live: the project serves nothing afterwards. Not live yet: cancelled. */
+must_check enum err decide_stop_deployment(const struct decide *d, struct id deployment_id, struct event_list *out,
+                                           struct errinfo *err);
+/* A new deployment with the image and the settings of an earlier one ("promote" is the same). */
+must_check enum err decide_repeat_deployment(const struct decide *d, struct id deployment_id, struct str requested_by,
+                                             struct event_list *out, struct id *ret_id, struct errinfo *err);
+/* Its key is kept elsewhere before this is appended. not_after: RFC 3339. */
+must_check enum err decide_issue_certificate(const struct decide *d, struct str host, struct str not_after,
+                                             struct event_list *out, struct id *ret_id, struct errinfo *err);

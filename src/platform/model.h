@@ -1,0 +1,269 @@
+#pragma once
+/* platform/model.h - what is true about an installation, folded from its event log.
+ *
+ * Read this first. An installation has *nodes* (machines) in zones of regions. A *project* is somebody's application;
+ * each time it is deployed there is a *deployment*, which is a *process* (a program at a version), of which a number of
+ * *instances* run on nodes. One deployment of a project is *live*: the project's host names lead to its instances.
+ * An *image* is what a deployment runs; a builder, itself an instance, makes it.
+ *
+ * The model is changed by model_apply() only, one event after the other. Decisions (decide.h) and plans (plan.h) read
+ * it and return events. Two replicas that folded the same events have the same model: model_hash() is the proof.
+ * Objects and texts are lent until the next model_apply. Texts are never NULL.
+ * Layer: platform (may use base, event). Pure. */
+#include <assert.h>
+
+#include "event/catalogue.h"
+#include "platform/id_index.h"
+#include "platform/texts.h"
+
+/* 8: an agent's old reports come from its last boots; more are never in flight (chosen, never measured). */
+#define NODE_PAST_BOOTS_MAX 8u
+/* CONTRACTS, wire/instance.h: "newest last, at most 32". */
+#define INSTANCE_HISTORY_MAX 32u
+/* 4,096 removed objects are remembered for those who follow with a cursor; older cursors are answered in full (chosen:
+ * a rollout of a thousand instances, four times; 40 bytes each; test_platform: tombstones_bounded). */
+#define MODEL_TOMBSTONES_MAX 4096u
+/* Host numbers of a node's /64 below 16 are the platform's own (::1 is the resolver) (chosen). */
+#define NODE_HOST_FIRST 16u
+
+struct region {
+    struct id id;
+    uint64_t changed_seq;
+    const char *name;
+};
+
+struct zone {
+    struct id id;
+    uint64_t changed_seq;
+    const char *name;
+    const struct region *region;
+};
+
+struct node {
+    struct id id;
+    uint64_t changed_seq;   /* of the node itself */
+    uint64_t instances_seq; /* of any instance on it, removed ones too, or of what they run */
+    const char *name, *agent_url, *cause;
+    const struct zone *zone;
+    struct text_list labels, runtimes; /* runtimes: proved by its pre-flight, best first */
+    struct text_list suspected_by;     /* replicas whose vote stands */
+    struct text_list past_boots;       /* oldest first: their reports are ignored */
+    const char *boot_id;
+    const char *prefix;  /* its /64 as text, "" when it places no microVMs */
+    uint64_t prefix_u64; /* the first 64 bits */
+    uint64_t host_next;  /* next host number of the /64: none is given twice */
+    enum node_status status;
+    enum node_status reported; /* by its agent: what a lost node comes back to */
+    struct resources capacity;
+    int64_t report_seq, since_ns;
+    struct id_index instances; /* placed on it */
+};
+
+enum desired { DESIRED_RUNNING, DESIRED_DRAINING, DESIRED_STOPPED, DESIRED_DELETED };
+const char *desired_name(enum desired d);
+
+struct instance_history {
+    int64_t at_ns;
+    const char *cause;
+    uint8_t status, health; /* enum instance_status, enum health */
+};
+
+struct instance {
+    struct id id;
+    uint64_t changed_seq;
+    struct process *process;
+    struct node *node; /* NULL: on no node that the model knows (a bootstrap log names its nodes by runner_url) */
+    const char *runner_url, *owner, *runtime, *address, *cause, *because;
+    const char *boot_id; /* of the last report */
+    int64_t report_seq, created_ns, since_ns;
+    struct instance_history *history; /* oldest first */
+    struct text_list workloads, partition_ranges;
+    struct id_list {
+        struct id *items;
+        uint32_t n;
+    } log_ids;
+    uint32_t restarts, history_n;
+    uint8_t status, health, wanted; /* enum instance_status, enum health, enum desired (never DRAINING) */
+    bool restart_never;
+};
+/* The goal is 1 KiB an instance with its index entries, texts and history (test_platform: instance_size). */
+static_assert(sizeof(struct instance) <= 256, "an instance stays small");
+
+/* A program at a version. A deployment of a project is one: it has a project, and begins without an image. */
+struct process {
+    struct id id;
+    uint64_t changed_seq;
+    const char *name, *version, *artifact_url, *config, *secret_refs, *runtime, *because;
+    struct text_list availability_zones;
+    struct id_list input_stream_ids;
+    struct id output_stream_id;
+    struct resources resources; /* of each instance */
+    struct health_check_texts {
+        const char *path;
+        int64_t interval_seconds, timeout_seconds, start_timeout_seconds;
+    } health;
+    int64_t instances_wanted, port;
+    struct id image_id; /* of a deployment from a context: the id that its image will have */
+    const char *image_digest;
+    struct id_index instances;
+
+    /* From here on only for deployments (project != NULL). */
+    struct project *project;
+    enum deployment_status status;
+    bool is_placed; /* CreateProcess has been folded */
+    const char *cause, *context_digest, *requested_by, *status_because;
+    uint64_t created_seq;         /* later deployments supersede earlier ones */
+    uint64_t route_seq;           /* of its RouteDeployment; 0: was never switched to */
+    uint64_t replaced_seq;        /* of the RouteDeployment that took its place; 0: none */
+    int64_t created_ns, since_ns; /* since: of its status */
+    int64_t drain_seconds;        /* asked for: how long those that it replaces go on */
+    int64_t drain_wait_seconds;   /* how long this one goes on, once edges_confirmed: set by what replaced it */
+    int64_t drain_from_ns;        /* edges_confirmed: when */
+    bool edges_confirmed;
+    uint32_t failures_n; /* of instances while live, without a calm between */
+    int64_t failure_ns;  /* the last of them */
+};
+
+struct project {
+    struct id id;
+    uint64_t changed_seq;
+    uint64_t route_seq; /* of the last change that an edge must know: switch, endpoints, hosts, certificates */
+    const char *name, *slug;
+    struct process *live;   /* NULL: nothing serves */
+    struct text_list hosts; /* that lead to it */
+    struct id_index deployments;
+    bool is_deleted;
+    int64_t created_ns;
+};
+
+struct image {
+    struct id id;
+    uint64_t changed_seq;
+    struct project *project; /* may be NULL */
+    const char *context_digest, *digest, *cause, *because;
+    struct id builder_instance_id; /* the instance may be gone; its log is the build's log */
+    int64_t size_bytes, created_ns, since_ns;
+    struct image_config_texts {
+        struct text_list entrypoint, cmd, env;
+        const char *workdir, *user, *stop_signal;
+    } config;
+    enum image_status status;
+};
+
+struct certificate {
+    struct id id;
+    uint64_t changed_seq;
+    const char *host, *not_after;
+};
+
+/* Types, gateways, streams and event logs of event-sourced applications: named, checked for existence, listed. */
+struct definition {
+    struct id id;
+    uint64_t changed_seq;
+    enum event_kind kind;    /* EVENT_CREATE_TYPE, _GATEWAY, _STREAM, _EVENT_LOG */
+    const char *name, *text; /* text: fieldTypeTags, config, eventStore, partitionRange */
+    const char *version;
+    struct id stream_id; /* of an event log */
+    struct text_list event_types;
+    struct event_time start;
+};
+
+enum object_kind {
+    OBJECT_NODE,
+    OBJECT_PROJECT,
+    OBJECT_PROCESS,
+    OBJECT_INSTANCE,
+    OBJECT_IMAGE,
+    OBJECT_CERTIFICATE,
+    OBJECT_ROUTE, /* a project that stopped being routed */
+    OBJECT_KIND_MAX_
+};
+
+struct tombstone {
+    uint64_t seq;
+    enum object_kind kind;
+    struct id id, scope; /* scope of an instance: the node that it was on */
+};
+
+struct model {
+    uint64_t seq;           /* events folded: the position in the log */
+    struct event_time time; /* of the last one */
+    struct texts texts;
+    struct id_index regions, zones, nodes, projects, processes, instances, images, certificates, definitions;
+    uint64_t instances_seq, routes_seq, projects_seq, nodes_seq, images_seq; /* last change of any of a kind */
+    struct tombstone *tombstones;                                            /* ring of MODEL_TOMBSTONES_MAX */
+    size_t tombstones_n;                                                     /* ever */
+};
+
+struct model *model_new(void);
+void model_free(struct model *m);
+
+/* Fold one event: the only writer of *m. Event times must rise. An observed report that is older than what is known
+ * (an earlier boot, or not a higher reportSeq of the same boot) changes nothing but the position: that is OK, not an
+ * error, since every replica ignores it the same way. ev is borrowed for the call.
+ * OK | ERR_CORRUPT this event cannot follow this state (names what and why); *m is unchanged */
+must_check enum err model_apply(struct model *m, const struct event *ev, struct errinfo *err);
+
+/* SHA-256 over the canonical encoding of everything that was folded, in id order. */
+void model_hash(const struct model *m, uint8_t ret_hash[static 32]);
+/* Resident bytes, near enough for `metrics` and a budget. */
+size_t model_size_bytes(const struct model *m);
+
+/* ---- Looking things up. NULL: not there. ---- */
+const struct region *model_region(const struct model *m, struct id id);
+const struct region *model_region_by_name(const struct model *m, struct str name);
+const struct zone *model_zone(const struct model *m, struct id id);
+const struct zone *model_zone_by_name(const struct model *m, const struct region *region, struct str name);
+const struct node *model_node(const struct model *m, struct id id);
+const struct node *model_node_by_name(const struct model *m, struct str name);
+const struct project *model_project(const struct model *m, struct id id);
+/* Deleted projects are found by id, not by slug. */
+const struct project *model_project_by_slug(const struct model *m, struct str slug);
+const struct process *model_process(const struct model *m, struct id id);
+/* A process without a project, e.g. "image-builder". */
+const struct process *model_process_by_name(const struct model *m, struct str name);
+/* A process that is a deployment. */
+const struct process *model_deployment(const struct model *m, struct id id);
+const struct instance *model_instance(const struct model *m, struct id id);
+const struct image *model_image(const struct model *m, struct id id);
+/* The image that this instance builds. */
+const struct image *model_image_of_builder(const struct model *m, struct id instance_id);
+/* The newest one of this host. */
+const struct certificate *model_certificate_by_host(const struct model *m, struct str host);
+
+/* Iterate any index in id order: MODEL_EACH(node, n, &m->nodes) { use n } */
+#define MODEL_EACH(type, var, index)                                                                                   \
+    for (size_t var##_i_ = 0; var##_i_ < (index)->n; var##_i_++)                                                       \
+        for (struct type *var = (index)->items[var##_i_]; var != NULL; var = NULL)
+
+/* ---- Questions that more than one room asks. ---- */
+/* Running and NOMINAL, on a node that is not lost, and meant to run. */
+bool instance_is_healthy(const struct instance *i);
+/* It can still come to run (pending, starting, running) and is meant to. */
+bool instance_is_hopeful(const struct instance *i);
+/* What its node-agent is asked for: DRAINING while its deployment drains. */
+enum desired instance_desired(const struct instance *i);
+/* Over: stopped, failed or cancelled. */
+bool deployment_is_over(const struct process *d);
+uint32_t process_healthy_n(const struct process *p);
+/* Reserved by what is placed on the node; what is left of it under the overcommit of settings. Not below zero. */
+struct resources node_used(const struct node *n);
+/* "<slug>.<app_domain>" */
+const char *project_host(const struct project *p, struct str app_domain, struct arena *a);
+
+/* Healthy instances of the live deployment, in id order: what an edge may send requests to. Fills at most max, returns
+ * how many there are. */
+size_t project_endpoints(const struct project *p, const struct instance **ret, size_t max);
+/* Projects that are not deleted need a certificate for each host as soon as they exist: the first host without one, in
+ * project order; false: none. *ret_host lives in the arena. */
+bool model_host_without_certificate(const struct model *m, struct str app_domain, struct arena *a,
+                                    struct str *ret_host);
+
+/* ---- Following changes ("what is new after position `seq`?"). ----
+ * An object is new when its changed_seq (a route: route_seq) is greater. Instances of a node: walk node->instances when
+ * node->instances_seq > seq. Routes: walk projects when m->routes_seq > seq. What is gone stands in tombstones. */
+/* False: too much has been removed since; answer with everything, `full`. */
+bool model_can_follow(const struct model *m, uint64_t seq);
+/* Ids of this kind (and scope, unless none) removed after seq; fills at most max, returns how many there are. */
+size_t model_removed(const struct model *m, enum object_kind kind, struct id scope, uint64_t seq, struct id *ret,
+                     size_t max);

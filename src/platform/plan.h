@@ -1,0 +1,48 @@
+#pragma once
+/* platform/plan.h - what follows from the model and the clock: the next events on the way to what is wanted.
+ *
+ * The story of a deployment, in the order in which plan() tells it:
+ *   queued    a builder is placed on a `control` node (once per image)                     -> building
+ *   building  the image is there and nodes have room: process and instances are created    -> starting
+ *   starting  every wanted instance is healthy: the route switches to it                   -> live
+ *   live      failed and lost instances are replaced; when the next one is switched to     -> draining
+ *   draining  every live edge confirmed the switch, the drain time is over: instances go   -> stopped
+ *   failed    the build failed, an instance crash-loops, or it was not healthy in time; the one before goes on serving
+ * Each event says in `because` (JSON) what it was decided from; a deployment that waits says for what in its cause.
+ * Planning twice without news gives the same and, once appended and folded, nothing. Any number of replicas may plan:
+ * the log takes the first, the others fold it and find nothing left to do.
+ * Layer: platform. Pure. */
+#include "platform/events.h"
+#include "platform/model.h"
+#include "platform/settings.h"
+
+/* 256 events a plan, so that a batch stays under 1 MiB (CONTRACTS) with 4 KiB each; what is left follows at once. */
+#define PLAN_EVENTS_MAX 256u
+#define PLAN_NEVER INT64_MAX
+
+/* An edge as its polls show it. */
+struct edge_observed {
+    struct str name;
+    uint64_t confirmed_seq; /* position of the routes that its Envoy has acknowledged */
+    int64_t seen_ms;        /* last poll, on the clock of now_ms */
+};
+/* What the log does not hold. Borrowed for the call. */
+struct observations {
+    const struct edge_observed *edges; /* all that this replica has heard of; old ones may stay in */
+    size_t edges_n;
+    int64_t live_since_ms; /* when this replica began to hear edges. Drains wait until it has listened for
+                            * settings->edge_live_seconds: else an edge might be there that it does not know */
+    int64_t replicas_n;    /* control-plane replicas with a fresh lease that do not abstain; at least 1 */
+};
+
+struct plan {
+    struct event_list events; /* to append as one batch; events.arena is set by the caller */
+    int64_t deadline_ms;      /* plan again then, even without news; PLAN_NEVER; now when the plan was cut short */
+};
+
+/* now_ms: the store's clock. ret_plan->events.arena must be set; everything returned lives there. */
+void model_plan(const struct model *m, const struct platform_settings *s, int64_t now_ms,
+                const struct observations *seen, struct id_source *ids, struct plan *ret_plan);
+/* When model_plan has something to do if no news comes; PLAN_NEVER. */
+int64_t model_deadline(const struct model *m, const struct platform_settings *s, int64_t now_ms,
+                       const struct observations *seen);
