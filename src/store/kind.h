@@ -1,0 +1,47 @@
+#pragma once
+/* store/kind.h - what a kind of store provides; for the files of this room only.
+ * Layer: store. One row of store.c for each kind; tests/unit/test_store.c is the contract. */
+#include "store/store.h"
+
+struct store {
+    const struct store_kind *kind;
+    char *spec, *name;
+    enum store_mode mode;
+    struct id log_wanted, log;
+    const struct store_disk *disk;
+    void *impl;                  /* the kind's; NULL while closed */
+    _Atomic bool is_cancelled;   /* set by other threads */
+    _Atomic int64_t clock_floor; /* us; last event seen */
+    bool is_damaged;
+    struct store_damage damage;
+};
+
+struct store_kind {
+    const char *name;
+    /* Sets s->impl and s->log. On an error nothing is left behind. */
+    enum err (*open)(struct store *s, struct store_repair *ret_repair, struct errinfo *err);
+    void (*close)(struct store *s);
+    /* NULL: read only. The contract of store_append; types, ids, payloads are not checked yet. */
+    enum err (*append)(struct store *s, struct store_pos expect, const struct store_event *events, size_t n,
+                       struct store_record *ret_records, struct errinfo *err);
+    enum err (*read)(struct store *s, uint64_t after_seq, size_t records_max, size_t size_max, struct store_batch *ret,
+                     struct errinfo *err);
+    enum err (*end)(struct store *s, struct store_pos *ret_end, struct errinfo *err);
+    int64_t (*clock_us)(struct store *s);
+    /* Path of a file that is written whenever the log grows, or NULL: it never does. Returned. */
+    char *(*watch_path)(struct store *s);
+};
+
+extern const struct store_kind STORE_FILES, STORE_JSONL;
+
+/* The value of `key` in "kind;key=value;…", or {NULL,0}. Lent. */
+struct str store_spec_get(const struct store *s, const char *key);
+/* A whole number in [0,max], `otherwise` when the key is absent. OK | ERR_INVALID */
+must_check enum err store_spec_number(const struct store *s, const char *key, uint64_t max, uint64_t otherwise,
+                                      uint64_t *ret, struct errinfo *err);
+/* Note damage (the first stays) and return ERR_CORRUPT with its text. */
+must_check enum err store_set_damage(struct store *s, const struct store_damage *d, struct errinfo *err);
+/* An event of that time was seen: the clock does not go back behind it. */
+void store_clock_saw(struct store *s, struct event_time t);
+/* Add a record, its texts copied. *size: room in b->items, 0 to begin. */
+void store_batch_add(struct store_batch *b, size_t *size, uint64_t seq, const struct envelope *e);
