@@ -18,17 +18,17 @@ static const struct field PROJECT_RESOURCE_FIELDS[] = {
 const struct field_table PROJECT_RESOURCE_WIRE = FIELD_TABLE(project_resource, PROJECT_RESOURCE_FIELDS);
 
 static const struct field DEPLOYMENT_CREATE_FIELDS[] = {
-    FIELD_REQ(ID, deployment_create, project_id, "project_id", "project"),
-    FIELD_OPT(STR, deployment_create, context_digest, "context_digest", "of an uploaded context"),
-    FIELD_OPT(ID, deployment_create, image_id, "image_id", "run this image"),
-    FIELD_OPT(I64, deployment_create, instances, "instances", "at least; 0: 3"),
-    FIELD_OPT(I64, deployment_create, drain_seconds, "drain_seconds", "-1: default 300"),
-    FIELD_OPT(I64, deployment_create, port, "port", "0: 8080"),
-    FIELD_OPT(STR, deployment_create, runtime, "runtime", "empty: the best that is proved"),
-    FIELD_SUB(OBJECT, deployment_create, resources, "resources", RESOURCES_WIRE, "of each instance"),
-    FIELD_SUB(OBJECT, deployment_create, health, "health", HEALTH_CHECK_WIRE, "how health is checked"),
+    FIELD_REQ(ID, deployment_order, project_id, "project_id", "project"),
+    FIELD_OPT(STR, deployment_order, context_digest, "context_digest", "of an uploaded context"),
+    FIELD_OPT(ID, deployment_order, image_id, "image_id", "run this image"),
+    FIELD_OPT(I64, deployment_order, instances, "instances", "at least; 0: 3"),
+    FIELD_OPT(I64, deployment_order, drain_seconds, "drain_seconds", "-1: default 300"),
+    FIELD_OPT(I64, deployment_order, port, "port", "0: 8080"),
+    FIELD_OPT(STR, deployment_order, runtime, "runtime", "empty: the best that is proved"),
+    FIELD_SUB(OBJECT, deployment_order, resources, "resources", RESOURCES_WIRE, "of each instance"),
+    FIELD_SUB(OBJECT, deployment_order, health, "health", HEALTH_CHECK_WIRE, "how health is checked"),
 };
-const struct field_table DEPLOYMENT_CREATE_WIRE = FIELD_TABLE(deployment_create, DEPLOYMENT_CREATE_FIELDS);
+const struct field_table DEPLOYMENT_CREATE_WIRE = FIELD_TABLE(deployment_order, DEPLOYMENT_CREATE_FIELDS);
 
 static const struct field DEPLOYMENT_RESOURCE_FIELDS[] = {
     FIELD_REQ(ID, deployment_resource, deployment_id, "deployment_id", "deployment"),

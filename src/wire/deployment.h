@@ -22,7 +22,7 @@ struct project_resource {
 extern const struct field_table PROJECT_RESOURCE_WIRE;
 
 /* POST /v1/deployments (JSON; or application/x-tar with these members but context_digest as query parameters). */
-struct deployment_create {
+struct deployment_order {
     struct id project_id;       /* project */
     struct str context_digest;  /* of an uploaded context */
     struct id image_id;         /* run this image */

@@ -29,10 +29,10 @@ static const struct field ROUTE_FIELDS[] = {
 const struct field_table ROUTE_WIRE = FIELD_TABLE(route, ROUTE_FIELDS);
 
 static const struct field CERTIFICATE_FIELDS[] = {
-    FIELD_REQ(ID, certificate, certificate_id, "certificate_id", "certificate"),
-    FIELD_REQ(STR, certificate, host, "host", "host"),
-    FIELD_REQ(STR, certificate, chain_pem, "chain_pem", "leaf first"),
-    FIELD_REQ(STR, certificate, key_pem, "key_pem", "private key"),
-    FIELD_OPT(STR, certificate, not_after, "not_after", "RFC 3339"),
+    FIELD_REQ(ID, certificate_bundle, certificate_id, "certificate_id", "certificate"),
+    FIELD_REQ(STR, certificate_bundle, host, "host", "host"),
+    FIELD_REQ(STR, certificate_bundle, chain_pem, "chain_pem", "leaf first"),
+    FIELD_REQ(STR, certificate_bundle, key_pem, "key_pem", "private key"),
+    FIELD_OPT(STR, certificate_bundle, not_after, "not_after", "RFC 3339"),
 };
-const struct field_table CERTIFICATE_WIRE = FIELD_TABLE(certificate, CERTIFICATE_FIELDS);
+const struct field_table CERTIFICATE_WIRE = FIELD_TABLE(certificate_bundle, CERTIFICATE_FIELDS);

@@ -33,7 +33,7 @@ struct route {
 extern const struct field_table ROUTE_WIRE;
 
 /* GET /v1/certificates/{id}: chain and key of one host, for role edge only. */
-struct certificate {
+struct certificate_bundle {
     struct id certificate_id; /* certificate */
     struct str host;          /* host */
     struct str chain_pem;     /* leaf first */
