@@ -76,6 +76,8 @@ const char *app_state_name(enum app_state s); /* "replaying", "live", "stalled",
 bool app_is_live(const struct app *a);
 /* Why it is stalled, with log, seq, cause. NULL when it is not. */
 const struct errinfo *app_stall_cause(const struct app *a);
+/* Why the log could not be read the last time (it is tried again every APP_POLL_MS). NULL: it could. */
+const struct errinfo *app_trouble(const struct app *a);
 struct app_position app_position(const struct app *a);
 /* End of the log as last seen: what is left of a replay. */
 uint64_t app_end_seq(const struct app *a);
@@ -109,7 +111,8 @@ typedef enum err (*app_decide_fn)(void *ctx, const void *model, struct app_event
 typedef void (*app_done_fn)(void *ctx, enum err rc, const struct app_position *at, const struct errinfo *err);
 
 /* Queue a command. Emits are decided in the order in which they come, each after the one before it was folded; while
- * the process replays they wait. done is called exactly once, never from inside app_emit.
+ * the process replays they wait. done is called exactly once, never from inside app_emit;
+ * after ERR_CANCELLED it emits no more.
  *
  * One command is one append (its events one batch). The next step, when one fdatasync a command is too slow: decide
  * several queued commands against the model and append them as one batch; each must see the ones before it, so either
