@@ -1,0 +1,139 @@
+#include "install/files.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/sendfile.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "base/own.h"
+#include "event/hash.h"
+#include "os/file.h"
+#include "os/run.h"
+
+enum err files_user(int *ret_uid, int *ret_gid, struct errinfo *err)
+{
+    struct passwd *user = getpwnam(INSTALL_USER);
+    if (user == NULL) {
+        static const char *const ARGV[] = {"useradd",           "--system",     "--no-create-home",
+                                           "--home-dir",        "/nonexistent", "--shell",
+                                           "/usr/sbin/nologin", INSTALL_USER,   NULL};
+        enum err rc = run_program(&(struct run_options){.argv = ARGV}, NULL, err);
+        if (rc != OK)
+            return err_wrap(err, rc, "while making the user '" INSTALL_USER "'");
+        user = getpwnam(INSTALL_USER);
+    }
+    if (user == NULL)
+        return err_set(err, ERR_IO, "the user '" INSTALL_USER "' can't be looked up");
+    *ret_uid = (int)user->pw_uid;
+    *ret_gid = (int)user->pw_gid;
+    return OK;
+}
+
+enum err files_folders(const struct home *h, int uid, int gid, struct errinfo *err)
+{
+    /* root's, and those that the platform's programs write in */
+    static const struct {
+        const char *name;
+        mode_t mode;
+        bool is_users;
+    } FOLDERS[] = {{"", 0755, false},      {"run", 0755, false},         {"programs", 0755, false},
+                   {"nodes", 0755, false}, {"log", 0755, true},          {"blobs", 0755, true},
+                   {"logs", 0750, true},   {"certificates", 0700, true}, {"log/platform", 0755, true}};
+    enum err rc = OK;
+    for (size_t i = 0; rc == OK && i < sizeof(FOLDERS) / sizeof(FOLDERS[0]); i++) {
+        char path[PATH_SIZE];
+        rc = folder_make_owned(home_path(h, path, "%s", FOLDERS[i].name), FOLDERS[i].mode,
+                               FOLDERS[i].is_users ? (uid_t)uid : 0, FOLDERS[i].is_users ? (gid_t)gid : 0, err);
+    }
+    for (size_t i = 0; rc == OK && i < h->inst.nodes.n; i++) {
+        char path[PATH_SIZE];
+        static const char *const BELOW[] = {"", "/settings", "/identities"};
+        for (size_t k = 0; rc == OK && k < 3; k++)
+            rc = folder_make_owned(home_path(h, path, "nodes/%.*s%s", STR_ARG(home_node(h, i)->name), BELOW[k]), 0755,
+                                   0, 0, err);
+    }
+    return rc;
+}
+
+static bool file_digest(const char *path, uint8_t ret[static HASH_SIZE])
+{
+    auto_close int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return false;
+    struct hash *hash = hash_new();
+    char bytes[65536];
+    ssize_t n = 0;
+    while ((n = read(fd, bytes, sizeof(bytes))) > 0)
+        hash_add(hash, bytes, (size_t)n);
+    hash_finish(hash, ret);
+    return n == 0;
+}
+
+static bool is_same(const char *a, const char *b)
+{
+    uint8_t da[HASH_SIZE], db[HASH_SIZE];
+    return file_digest(a, da) && file_digest(b, db) && memcmp(da, db, HASH_SIZE) == 0;
+}
+
+static enum err copy_program(const char *from, const char *to, struct errinfo *err)
+{
+    auto_free char *temp = mem_printf("%s.new", to);
+    auto_close int in = open(from, O_RDONLY | O_CLOEXEC);
+    if (in < 0)
+        return err_set_os(err, ERR_NOT_FOUND, errno, "program '%s' (run 'make build')", from);
+    auto_close int out = open(temp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0755);
+    struct stat st;
+    if (out < 0 || fstat(in, &st) != 0)
+        return err_set_os(err, ERR_IO, errno, "write '%s'", temp);
+    for (off_t left = st.st_size; left > 0;) {
+        ssize_t n = sendfile(out, in, NULL, (size_t)left);
+        if (n <= 0)
+            return err_set_os(err, ERR_IO, errno, "write '%s'", temp);
+        left -= n;
+    }
+    if (fchmod(out, 0755) != 0 || fsync(out) != 0 || rename(temp, to) != 0)
+        return err_set_os(err, ERR_IO, errno, "write '%s'", to);
+    return OK;
+}
+
+enum err files_programs(const struct home *h, const char *exe_folder, bool *ret_changed, struct errinfo *err)
+{
+    /* One program may be installed under several names: what it does is chosen by its workloads. */
+    static const char *const PROGRAMS[][2] = {{"slipform", "slipform"},     {"node-agent", "node-agent"},
+                                              {"platform", "platform"},     {"platform", "management-api"},
+                                              {"platform", "public-api"},   {"image-builder", "image-builder"},
+                                              {"edge-proxy", "edge-proxy"}, {"node-proxy", "node-proxy"}};
+    enum err rc = OK;
+    for (size_t i = 0; rc == OK && i < sizeof(PROGRAMS) / sizeof(PROGRAMS[0]); i++) {
+        char from[PATH_SIZE], to[PATH_SIZE];
+        (void)snprintf(from, sizeof(from), "%.400s/%s", exe_folder, PROGRAMS[i][0]);
+        home_path(h, to, "programs/%s", PROGRAMS[i][1]);
+        if (is_same(from, to))
+            continue;
+        rc = copy_program(from, to, err);
+        *ret_changed = true;
+    }
+    return rc;
+}
+
+enum err files_own_log(const struct home *h, int uid, int gid, struct errinfo *err)
+{
+    char folder[PATH_SIZE];
+    char **names = NULL;
+    size_t n = 0;
+    enum err rc = folder_list(home_path(h, folder, "log/platform"), &names, &n, err);
+    if (rc != OK)
+        return rc;
+    for (size_t i = 0; i < n && rc == OK; i++) {
+        char path[PATH_SIZE];
+        if (lchown(home_path(h, path, "log/platform/%s", names[i]), (uid_t)uid, (gid_t)gid) != 0)
+            rc = err_set_os(err, ERR_IO, errno, "chown '%s'", path);
+    }
+    folder_list_free(names);
+    return rc;
+}

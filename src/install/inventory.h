@@ -1,0 +1,27 @@
+#pragma once
+/* install/inventory.h - the hosts of an installation, as its inventory.yaml names them. Layer: install. */
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+/* 64 (chosen): an inventory is the bootstrap's hosts, not a fleet. */
+#define INVENTORY_NODES_MAX 64
+
+struct inventory_node {
+    char *name, *zone, *label;
+    bool has_namespace; /* in a network namespace of this machine, else the machine itself */
+};
+struct inventory_ports {
+    uint16_t edge_http, edge_https, management_api, public_api, node_agent, node_proxy;
+};
+struct inventory {
+    char *installation, *region, *app_domain;
+    struct inventory_node *nodes;
+    unsigned nodes_n;
+    struct inventory_ports ports;
+};
+
+/* OK | ERR_NOT_FOUND | ERR_INVALID naming file and member. Returned: inventory_free. */
+must_check enum err inventory_load(const char *file, struct inventory **ret, struct errinfo *err);
+void inventory_free(struct inventory *inv);

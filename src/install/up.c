@@ -1,0 +1,239 @@
+#include "install/up.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/own.h"
+#include "bootstrap/prod_bootstrap.h"
+#include "install/files.h"
+#include "install/health.h"
+#include "install/host_network.h"
+#include "install/identity.h"
+#include "install/settings.h"
+#include "install/supervise.h"
+#include "os/file.h"
+
+/* 180 s: four pre-flights that each boot a probe guest under emulation on two busy cores take 30 s here (measured by a
+ * cold `make up`); the rest is room. */
+enum { TIMEOUT_S_DEFAULT = 180 };
+
+struct up {
+    struct home *h;
+    const struct up_options *o;
+    struct arena arena;
+    struct bootstrap_instance *instances;
+    size_t instances_n;
+    int uid, gid;
+    bool programs_changed, settings_changed;
+    char log_file[PATH_SIZE];
+};
+
+static void say(const struct up *u, const char *text)
+{
+    u->o->say(u->o->ctx, text);
+}
+
+static enum err lock_home(const struct home *h, int *ret_fd, struct errinfo *err)
+{
+    char path[PATH_SIZE];
+    enum err rc = folder_make(home_path(h, path, "run"), 0755, err);
+    if (rc == OK)
+        rc = file_lock(home_path(h, path, "run/install.lock"), ret_fd, err);
+    if (rc == ERR_CONFLICT)
+        return err_set(err, rc, "another 'slipform up' or 'down' is at work in '%s': wait for it to end", h->path);
+    return rc;
+}
+
+static enum err load_inventory(struct up *u, struct errinfo *err)
+{
+    char file[PATH_SIZE];
+    (void)snprintf(u->log_file, sizeof(u->log_file), "%.480s/bootstrap.jsonl", u->o->tower_folder);
+    if (u->h->inst.name.len == 0) {
+        struct inventory *inv = NULL;
+        (void)snprintf(file, sizeof(file), "%.480s/inventory.yaml", u->o->tower_folder);
+        enum err rc = inventory_load(file, &inv, err);
+        if (rc == OK)
+            rc = home_create(u->h, inv, u->o->say, u->o->ctx, err);
+        inventory_free(inv);
+        if (rc != OK)
+            return rc;
+    }
+    return bootstrap_instances(u->log_file, &u->arena, &u->instances, &u->instances_n, err);
+}
+
+static bool is_healthy(const struct up *u)
+{
+    struct errinfo why;
+    return supervise_is_running(u->h) && host_network_is_up(u->h) && health_agents(u->h, &why) == OK &&
+           health_programs(u->h, u->instances, u->instances_n, &why) == OK && health_control(u->h, &why) == OK;
+}
+
+/* Ports of this machine that nobody of ours holds yet must be free: said before anything is started. */
+static enum err check_ports(const struct up *u, struct errinfo *err)
+{
+    const struct installation *inst = &u->h->inst;
+    const struct {
+        const char *name;
+        int64_t port;
+    } PORTS[] = {{"edge_http", inst->edge_http_port},
+                 {"edge_https", inst->edge_https_port},
+                 {"management_api", inst->management_api_port},
+                 {"public_api", inst->public_api_port}};
+    for (size_t i = 0; i < sizeof(PORTS) / sizeof(PORTS[0]); i++)
+        if (port_is_busy((uint16_t)PORTS[i].port))
+            return err_set(
+                err, ERR_CONFLICT,
+                "port %lld (%s) is in use by another program ('ss -ltnp sport = :%lld' names it): end that, or "
+                "choose another port in '%s/installation.json'",
+                (long long)PORTS[i].port, PORTS[i].name, (long long)PORTS[i].port, u->h->path);
+    return OK;
+}
+
+static enum err write_files(struct up *u, struct errinfo *err)
+{
+    say(u, "user, folders and programs");
+    enum err rc = files_user(&u->uid, &u->gid, err);
+    if (rc == OK)
+        rc = files_folders(u->h, u->uid, u->gid, err);
+    if (rc == OK)
+        rc = files_programs(u->h, u->o->exe_folder, &u->programs_changed, err);
+    if (rc != OK)
+        return rc;
+    say(u, "certificates and settings");
+    rc = identity_write_all(u->h, u->instances, u->instances_n, u->uid, u->gid, err);
+    return rc == OK ? settings_write_all(u->h, u->o, &u->settings_changed, err) : rc;
+}
+
+static enum err seed(struct up *u, struct errinfo *err)
+{
+    say(u, "region and zones in the event log");
+    char spec[PATH_SIZE + 32], path[PATH_SIZE];
+    struct str zones[INVENTORY_NODES_MAX];
+    for (size_t i = 0; i < u->h->inst.nodes.n; i++)
+        zones[i] = home_node(u->h, i)->zone;
+    (void)snprintf(spec, sizeof(spec), "files;path=%s", home_path(u->h, path, "log/platform"));
+    enum err rc = bootstrap_seed_places(spec, u->h->inst.region, zones, u->h->inst.nodes.n, err);
+    return rc == OK ? files_own_log(u->h, u->uid, u->gid, err) : rc;
+}
+
+/* Try `check` every 200 ms until it is OK or the deadline passes, saying now and then what it waits for. */
+static enum err wait_until(struct up *u, enum err (*check)(struct up *u, struct errinfo *err), int64_t until_us,
+                           struct errinfo *err)
+{
+    int64_t said_us = clock_mono_us();
+    for (;;) {
+        enum err rc = check(u, err);
+        int64_t now_us = clock_mono_us();
+        if (rc == OK)
+            return OK;
+        if (now_us > until_us)
+            return err_wrap(err, ERR_UNAVAILABLE, "it is not healthy in time ('slipform doctor' tells more)");
+        if (now_us - said_us > 5000000) {
+            char text[600];
+            (void)snprintf(text, sizeof(text), "waiting: %s", err->msg);
+            say(u, text);
+            said_us = now_us;
+        }
+        usleep(200000);
+    }
+}
+
+static enum err check_agents(struct up *u, struct errinfo *err)
+{
+    return health_agents(u->h, err);
+}
+
+static enum err check_all(struct up *u, struct errinfo *err)
+{
+    enum err rc = health_programs(u->h, u->instances, u->instances_n, err);
+    return rc == OK ? health_control(u->h, err) : rc;
+}
+
+struct runner_slot {
+    struct up *u;
+    struct runner_texts texts;
+};
+
+static enum err find_runner(void *ctx, struct str name, struct runner *ret, struct errinfo *err)
+{
+    struct runner_slot *slot = ctx;
+    const struct installation_node *n = home_node_by_name(slot->u->h, name);
+    if (n == NULL)
+        return err_set(err, ERR_NOT_FOUND, "the inventory has no node '%.*s'", STR_ARG(name));
+    *ret = health_runner(slot->u->h, n, &slot->texts);
+    return OK;
+}
+
+static void say_effect(void *ctx, const char *text)
+{
+    struct runner_slot *slot = ctx;
+    char line[256];
+    (void)snprintf(line, sizeof(line), "prod-bootstrap: %s", text);
+    say(slot->u, line);
+}
+
+static enum err run_bootstrap(struct up *u, struct errinfo *err)
+{
+    struct runner_slot slot = {.u = u};
+    char checkpoint[PATH_SIZE];
+    struct bootstrap_options o = {.log_file = u->log_file,
+                                  .checkpoint_file = home_path(u->h, checkpoint, "run/bootstrap.done"),
+                                  .find_runner = find_runner,
+                                  .say = say_effect,
+                                  .ctx = &slot};
+    return bootstrap_run(&o, err);
+}
+
+static enum err raise_it(struct up *u, struct errinfo *err)
+{
+    int64_t until_us = clock_mono_us() + (u->o->timeout_s == 0 ? TIMEOUT_S_DEFAULT : u->o->timeout_s) * 1000000;
+    char exe[PATH_SIZE];
+    if (!supervise_is_running(u->h) && health_agents(u->h, err) != OK) {
+        enum err rc = check_ports(u, err);
+        if (rc != OK)
+            return rc;
+    }
+    enum err rc = write_files(u, err);
+    if (rc == OK) {
+        say(u, "network: bridge, a namespace per worker, NAT");
+        rc = host_network_up(u->h, err);
+    }
+    if (rc == OK)
+        rc = seed(u, err);
+    if (rc == OK) {
+        say(u, "supervisor and node-agents");
+        rc = supervise_start(u->h, home_path(u->h, exe, "programs/slipform"), err);
+    }
+    if (rc == OK)
+        rc = wait_until(u, check_agents, until_us, err);
+    if (rc == OK)
+        rc = run_bootstrap(u, err);
+    if (rc == OK) {
+        say(u, "waiting for the platform and its nodes");
+        rc = wait_until(u, check_all, until_us, err);
+    }
+    return rc;
+}
+
+enum err install_up(struct home *h, const struct up_options *o, bool *ret_did_nothing, struct errinfo *err)
+{
+    if (geteuid() != 0)
+        return err_set(err, ERR_DENIED,
+                       "'slipform up' needs root (it makes network namespaces and microVMs): run it with "
+                       "sudo");
+    auto_close int lock = -1;
+    enum err rc = lock_home(h, &lock, err);
+    if (rc != OK)
+        return rc;
+    struct up u = {.h = h, .o = o};
+    *ret_did_nothing = false;
+    rc = load_inventory(&u, err);
+    if (rc == OK && is_healthy(&u))
+        *ret_did_nothing = true;
+    else if (rc == OK)
+        rc = raise_it(&u, err);
+    arena_done(&u.arena);
+    return rc;
+}
