@@ -1,0 +1,293 @@
+/* slipform status: the installation, or one deployment; slipform doctor: what is wrong and what to do. */
+#include <stdio.h>
+#include <unistd.h>
+
+#include "base/json.h"
+#include "base/own.h"
+#include "cli/rows.h"
+#include "cli/table.h"
+#include "cli/verbs.h"
+#include "install/host_network.h"
+#include "install/supervise.h"
+
+static void add_problem(json_t *problems, const char *code, const char *title, const char *detail, const char *hint)
+{
+    json_t *p = json_object();
+    json_object_set_new(p, "code", json_string(code));
+    json_object_set_new(p, "title", json_string(title));
+    json_object_set_new(p, "detail", json_from_str(str_from(detail)));
+    json_object_set_new(p, "hint", json_string(hint));
+    json_array_append_new(problems, p);
+}
+
+static void set_path(json_t *doc, const char *key, const struct home *h, const char *below)
+{
+    char path[PATH_SIZE];
+    json_object_set_new(doc, key, json_string(home_path(h, path, "%s", below)));
+}
+
+static json_t *endpoints_of(const struct cli *c)
+{
+    const struct home *h = &c->home;
+    char url[96];
+    json_t *e = json_object(), *agents = json_array();
+    json_object_set_new(e, "management_api", json_string(home_management_url(h, url)));
+    json_object_set_new(e, "public_api", json_string(home_public_url(h, url)));
+    (void)snprintf(url, sizeof(url), "http://127.0.0.1:%lld", (long long)h->inst.edge_http_port);
+    json_object_set_new(e, "edge_http", json_string(url));
+    (void)snprintf(url, sizeof(url), "https://127.0.0.1:%lld", (long long)h->inst.edge_https_port);
+    json_object_set_new(e, "edge_https", json_string(url));
+    for (size_t i = 0; i < h->inst.nodes.n; i++) {
+        const struct installation_node *n = home_node(h, i);
+        char id[ID_TEXT_SIZE];
+        id_format(n->node_id, id);
+        json_t *row = json_object();
+        json_object_set_new(row, "node_id", json_string(id));
+        json_object_set_new(row, "name", json_from_str(n->name));
+        json_object_set_new(row, "url", json_string(home_agent_url(h, n, url)));
+        json_array_append_new(agents, row);
+    }
+    json_object_set_new(e, "node_agents", agents);
+    return e;
+}
+
+static json_t *program_row(const char *name, struct str instance_id, struct str node_id, json_int_t pid,
+                           json_int_t restarts, struct str metrics_url)
+{
+    json_t *row = json_object();
+    json_object_set_new(row, "name", json_string(name));
+    json_object_set_new(row, "instance_id", instance_id.len > 0 ? json_from_str(instance_id) : json_null());
+    json_object_set_new(row, "node_id", node_id.len > 0 ? json_from_str(node_id) : json_null());
+    json_object_set_new(row, "pid", pid > 0 ? json_integer(pid) : json_null());
+    json_object_set_new(row, "restarts", json_integer(restarts));
+    json_object_set_new(row, "metrics_url", metrics_url.len > 0 ? json_from_str(metrics_url) : json_null());
+    return row;
+}
+
+static void add_agents(const struct cli *c, json_t *programs, json_t *problems)
+{
+    AUTO(arena) struct arena a = {0};
+    struct supervise_state state;
+    supervise_state_read(&c->home, &a, &state);
+    bool is_running = supervise_is_running(&c->home);
+    json_array_append_new(programs, program_row("supervise", STR(""), STR(""), is_running ? state.pid : 0, 0, STR("")));
+    if (!is_running)
+        add_problem(problems, "supervisor-down", "the supervisor is not running",
+                    "node-agents that end are not started again", "run 'slipform up'");
+    for (size_t i = 0; i < state.agents.n; i++) {
+        const struct supervised *s = (const struct supervised *)state.agents.items + i;
+        const struct installation_node *n = home_node_by_name(&c->home, s->name);
+        char id[ID_TEXT_SIZE] = "";
+        if (n != NULL)
+            id_format(n->node_id, id);
+        json_array_append_new(programs, program_row("node-agent", STR(""), str_from(id), s->pid, s->restarts, STR("")));
+    }
+}
+
+/* Programs of the bootstrap log, as the agents tell. */
+static void add_instances(const struct cli *c, json_t *programs, json_t *problems)
+{
+    for (size_t k = 0; k < c->home.inst.nodes.n; k++) {
+        const struct installation_node *n = home_node(&c->home, k);
+        auto_json json_t *doc = NULL;
+        struct errinfo err;
+        char node_id[ID_TEXT_SIZE], title[128];
+        id_format(n->node_id, node_id);
+        if (agent_call(c, n, "/v1/instances", &doc, &err) != OK) {
+            (void)snprintf(title, sizeof(title), "the node-agent of '%.*s' does not answer", STR_ARG(n->name));
+            add_problem(problems, "agent-down", title, err.msg,
+                        "run 'slipform up'; its log is agent.log in its folder");
+            continue;
+        }
+        size_t i = 0;
+        json_t *item = NULL;
+        json_array_foreach(json_object_get(doc, "items"), i, item)
+        {
+            if (!str_eq(json_member_str(item, "owner"), STR("bootstrap")))
+                continue;
+            const json_t *spec = json_object_get(item, "spec"), *statistics = json_object_get(item, "statistics");
+            auto_free char *name = table_cell(spec, "name");
+            json_array_append_new(programs, program_row(name, json_member_str(item, "instance_id"), str_from(node_id),
+                                                        json_integer_value(json_object_get(statistics, "pid")),
+                                                        json_integer_value(json_object_get(statistics, "restarts")),
+                                                        json_member_str(statistics, "metrics_url")));
+            if (!str_eq(json_member_str(item, "health"), STR("NOMINAL"))) {
+                auto_free char *cause = table_cell(item, "cause"), *status = table_cell(item, "status");
+                (void)snprintf(title, sizeof(title), "%s on '%.*s' is %s", name, STR_ARG(n->name), status);
+                add_problem(problems, "program-unhealthy", title, cause, "its log: 'slipform logs' with its id");
+            }
+        }
+    }
+}
+
+static void add_control(const struct cli *c, json_t *doc, json_t *problems)
+{
+    auto_json json_t *ready = NULL;
+    struct errinfo err;
+    json_t *position = NULL, *hash = NULL;
+    if (client_call(c, &(struct client_call){.api = API_MANAGEMENT, .path = "/readyz", .timeout_ms = 5000}, &ready,
+                    &err) == OK) {
+        position = json_object_get(ready, "position");
+        hash = json_object_get(ready, "model_hash");
+    } else {
+        add_problem(problems, "control-plane-down", "the control plane does not answer", err.msg,
+                    "applications go on being served; run 'slipform up'");
+    }
+    json_object_set_new(doc, "position", position != NULL ? json_incref(position) : json_null());
+    json_object_set_new(doc, "model_hash", hash != NULL ? json_incref(hash) : json_null());
+}
+
+static json_t *logs_of(const struct cli *c, const json_t *position)
+{
+    char path[PATH_SIZE];
+    json_t *row = json_object(), *rows = json_array();
+    json_t *log = json_object_get(position, "log"), *seq = json_object_get(position, "seq");
+    json_object_set_new(row, "log_id", log != NULL ? json_incref(log) : json_null());
+    json_object_set_new(row, "name", json_string("platform"));
+    json_object_set_new(row, "store", json_string("files"));
+    json_object_set_new(row, "path", json_string(home_path(&c->home, path, "log/platform")));
+    json_object_set_new(row, "seq", seq != NULL ? json_incref(seq) : json_null());
+    json_array_append_new(rows, row);
+    return rows;
+}
+
+static json_t *status_of(const struct cli *c)
+{
+    const struct home *h = &c->home;
+    json_t *doc = json_object(), *problems = json_array(), *programs = json_array();
+    json_object_set_new(doc, "installation", json_from_str(h->inst.name));
+    json_object_set_new(doc, "version", json_string(SLIPFORM_VERSION));
+    add_agents(c, programs, problems);
+    add_instances(c, programs, problems);
+    add_control(c, doc, problems);
+    bool is_up = host_network_is_up(h);
+    if (!is_up)
+        add_problem(problems, "network-down", "the network of the installation is not there", "", "run 'slipform up'");
+    json_object_set_new(doc, "status",
+                        json_string(!is_up && !supervise_is_running(h) ? "stopped"
+                                    : json_array_size(problems) == 0   ? "healthy"
+                                                                       : "degraded"));
+    json_object_set_new(doc, "home", json_string(h->path));
+    set_path(doc, "ca_file", h, "ca/ca.crt");
+    set_path(doc, "token_file", h, "operator/token");
+    set_path(doc, "client_cert_file", h, "operator/client.crt");
+    set_path(doc, "client_key_file", h, "operator/client.key");
+    json_object_set_new(doc, "endpoints", endpoints_of(c));
+    json_object_set_new(doc, "logs", logs_of(c, json_object_get(doc, "position")));
+    json_object_set_new(doc, "programs", programs);
+    json_object_set_new(doc, "problems", problems);
+    return doc;
+}
+
+static int installation_status(struct cli *c)
+{
+    auto_json json_t *doc = status_of(c);
+    if (c->json) {
+        auto_free char *text = json_format(doc);
+        (void)puts(text);
+        return 0;
+    }
+    static const struct column PROGRAMS[] = {
+        {"PROGRAM", "name", COLUMN_TEXT},      {"INSTANCE", "instance_id", COLUMN_TEXT}, {"PID", "pid", COLUMN_TEXT},
+        {"RESTARTS", "restarts", COLUMN_TEXT}, {"METRICS", "metrics_url", COLUMN_TEXT},  {0}};
+    auto_free char *status = table_cell(doc, "status"), *seq = table_cell(doc, "position.seq"),
+                   *management = table_cell(doc, "endpoints.management_api"),
+                   *public_api = table_cell(doc, "endpoints.public_api"),
+                   *edge = table_cell(doc, "endpoints.edge_https");
+    (void)printf("%.*s is %s, at event %s\n  management API  %s\n  public API      %s\n  edge            %s\n\n",
+                 STR_ARG(c->home.inst.name), status, seq[0] != '\0' ? seq : "?", management, public_api, edge);
+    table_print(json_object_get(doc, "programs"), PROGRAMS);
+    size_t i = 0;
+    json_t *p = NULL;
+    json_array_foreach(json_object_get(doc, "problems"), i, p)
+    {
+        (void)printf("%s%.*s\n  %.*s\n  what to do: %.*s\n", i == 0 ? "\n" : "", STR_ARG(json_member_str(p, "title")),
+                     STR_ARG(json_member_str(p, "detail")), STR_ARG(json_member_str(p, "hint")));
+    }
+    return 0;
+}
+
+static int deployment_status(struct cli *c, const char *id)
+{
+    char path[128];
+    struct errinfo err;
+    struct id parsed;
+    auto_json json_t *doc = NULL;
+    if (!id_parse(str_from(id), &parsed))
+        return cli_failf(c, ERR_INVALID, "'%s' is no id of a deployment: 'slipform ps' lists them", id);
+    (void)snprintf(path, sizeof(path), "/v1/deployments/%s", id);
+    if (client_call(c, &(struct client_call){.path = path}, &doc, &err) != OK)
+        return cli_fail(c, &err);
+    if (c->json) {
+        auto_free char *text = json_format(doc);
+        (void)puts(text);
+        return 0;
+    }
+    static const char *const LINES[] = {
+        "status",   "cause",   "project", "url",    "instances_wanted", "instances_healthy",
+        "image_id", "created", "since",   "because"};
+    for (size_t i = 0; i < sizeof(LINES) / sizeof(LINES[0]); i++) {
+        auto_free char *text = table_cell(doc, LINES[i]);
+        if (text[0] != '\0')
+            (void)printf("%-18s %s\n", LINES[i], text);
+    }
+    return 0;
+}
+
+int verb_status(struct cli *c)
+{
+    return c->args_n > 0 ? deployment_status(c, c->args[0]) : installation_status(c);
+}
+
+static void add_check(json_t *rows, const char *check, bool ok, const char *detail, const char *hint)
+{
+    json_t *row = json_object();
+    json_object_set_new(row, "check", json_string(check));
+    json_object_set_new(row, "ok", json_boolean(ok));
+    json_object_set_new(row, "detail", json_from_str(str_from(detail)));
+    json_object_set_new(row, "hint", json_string(hint));
+    json_array_append_new(rows, row);
+}
+
+static void check_machine(json_t *rows)
+{
+    bool is_root = geteuid() == 0;
+    add_check(rows, "root", is_root, is_root ? "running as root" : "not root", "run with sudo");
+    static const struct {
+        const char *check, *path, *hint;
+    } FILES[] = {{"tun", "/dev/net/tun", "load the kernel module 'tun'"},
+                 {"ip", "/usr/sbin/ip", "run 'make setup'"},
+                 {"nft", "/usr/sbin/nft", "run 'make setup'"},
+                 {"qemu", "/usr/bin/qemu-system-x86_64", "run 'make setup'"},
+                 {"kvm", "/dev/kvm", "microVMs run under emulation, slower; enable virtualisation to have it"}};
+    for (size_t i = 0; i < sizeof(FILES) / sizeof(FILES[0]); i++)
+        add_check(rows, FILES[i].check, access(FILES[i].path, F_OK) == 0, FILES[i].path, FILES[i].hint);
+}
+
+int verb_doctor(struct cli *c)
+{
+    auto_json json_t *rows = json_array();
+    check_machine(rows);
+    if (c->home.inst.name.len > 0) {
+        auto_json json_t *status = status_of(c);
+        size_t i = 0;
+        json_t *p = NULL;
+        json_array_foreach(json_object_get(status, "problems"), i, p)
+        {
+            auto_free char *code = table_cell(p, "code"), *title = table_cell(p, "title"),
+                           *detail = table_cell(p, "detail"), *hint = table_cell(p, "hint");
+            auto_free char *text = mem_printf("%s%s%s", title, detail[0] != '\0' ? ": " : "", detail);
+            add_check(rows, code, false, text, hint);
+        }
+        add_check(rows, "installation", json_array_size(json_object_get(status, "problems")) == 0, c->home.path,
+                  "see the rows above");
+    } else {
+        add_check(rows, "installation", false, "there is none", "run 'make up'");
+    }
+    static const struct column COLUMNS[] = {{"CHECK", "check", COLUMN_TEXT},
+                                            {"OK", "ok", COLUMN_TEXT},
+                                            {"DETAIL", "detail", COLUMN_TEXT},
+                                            {"WHAT TO DO", "hint", COLUMN_TEXT},
+                                            {0}};
+    return rows_print(c, rows, COLUMNS);
+}

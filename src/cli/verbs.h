@@ -1,0 +1,21 @@
+#pragma once
+/* cli/verbs.h - one function per verb; each returns the exit code. Layer: cli. */
+#include "cli/command.h"
+
+int verb_up(struct cli *c);
+int verb_down(struct cli *c);
+int verb_uninstall(struct cli *c);
+int verb_supervise(struct cli *c);
+int verb_bootstrap(struct cli *c);
+int verb_deploy(struct cli *c);
+int verb_status(struct cli *c);
+int verb_projects(struct cli *c);
+int verb_ps(struct cli *c);
+int verb_nodes(struct cli *c);
+int verb_images(struct cli *c);
+int verb_events(struct cli *c);
+int verb_logs(struct cli *c);
+int verb_eventlog(struct cli *c);
+int verb_doctor(struct cli *c);
+
+extern const struct flag DEPLOY_FLAGS[], EVENTS_FLAGS[], LOGS_FLAGS[], BOOTSTRAP_FLAGS[], STATUS_FLAGS[];

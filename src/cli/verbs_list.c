@@ -1,0 +1,105 @@
+/* The verbs that show a list: projects, ps, nodes, images. */
+#include <stdio.h>
+
+#include "base/json.h"
+#include "base/own.h"
+#include "cli/rows.h"
+#include "cli/table.h"
+#include "cli/verbs.h"
+
+/* List `path`, each item in the shape of `keys`. */
+static int show(struct cli *c, enum api api, const char *path, const char *const *keys, size_t keys_n,
+                const struct column *columns)
+{
+    struct errinfo err;
+    auto_json json_t *items = NULL, *rows = json_array();
+    if (client_list(c, api, path, &items, &err) != OK)
+        return cli_fail(c, &err);
+    for (size_t i = 0; i < json_array_size(items); i++)
+        json_array_append_new(rows, row_shape(json_array_get(items, i), keys, keys_n));
+    return rows_print(c, rows, columns);
+}
+
+int verb_projects(struct cli *c)
+{
+    static const char *const KEYS[] = {"project_id", "name", "slug", "url", "live_deployment_id"};
+    static const struct column COLUMNS[] = {{"PROJECT", "name", COLUMN_TEXT},
+                                            {"URL", "url", COLUMN_TEXT},
+                                            {"LIVE DEPLOYMENT", "live_deployment_id", COLUMN_TEXT},
+                                            {0}};
+    return show(c, API_PUBLIC, "/v1/projects", KEYS, sizeof(KEYS) / sizeof(KEYS[0]), COLUMNS);
+}
+
+int verb_images(struct cli *c)
+{
+    static const char *const KEYS[] = {"image_id", "digest", "size_bytes", "status", "cause"};
+    static const struct column COLUMNS[] = {{"IMAGE", "image_id", COLUMN_TEXT},  {"STATUS", "status", COLUMN_TEXT},
+                                            {"SIZE", "size_bytes", COLUMN_SIZE}, {"DIGEST", "digest", COLUMN_TEXT},
+                                            {"CAUSE", "cause", COLUMN_TEXT},     {0}};
+    return show(c, API_MANAGEMENT, "/v1/images", KEYS, sizeof(KEYS) / sizeof(KEYS[0]), COLUMNS);
+}
+
+static void show_preflight(const json_t *rows)
+{
+    size_t i = 0;
+    json_t *node = NULL;
+    json_array_foreach(rows, i, node)
+    {
+        size_t k = 0;
+        json_t *check = NULL;
+        json_array_foreach(json_object_get(node, "preflight"), k, check)
+        {
+            if (json_is_true(json_object_get(check, "ok")))
+                continue;
+            (void)printf("%.*s: %.*s: %.*s%s%.*s\n", STR_ARG(json_member_str(node, "name")),
+                         STR_ARG(json_member_str(check, "check")), STR_ARG(json_member_str(check, "detail")),
+                         json_member_str(check, "hint").len > 0 ? "; " : "", STR_ARG(json_member_str(check, "hint")));
+        }
+    }
+}
+
+int verb_nodes(struct cli *c)
+{
+    static const char *const KEYS[] = {"node_id",  "name", "zone",     "region",    "status",   "cause",
+                                       "capacity", "used", "runtimes", "preflight", "last_seen"};
+    static const struct column COLUMNS[] = {{"NODE", "name", COLUMN_TEXT},
+                                            {"ZONE", "zone", COLUMN_TEXT},
+                                            {"STATUS", "status", COLUMN_TEXT},
+                                            {"VCPUS", "capacity.vcpus", COLUMN_TEXT},
+                                            {"MEMORY", "capacity.memory_bytes", COLUMN_SIZE},
+                                            {"USED", "used.memory_bytes", COLUMN_SIZE},
+                                            {"RUNTIMES", "runtimes", COLUMN_TEXT},
+                                            {"SEEN", "last_seen", COLUMN_AGE},
+                                            {"CAUSE", "cause", COLUMN_TEXT},
+                                            {0}};
+    struct errinfo err;
+    auto_json json_t *items = NULL, *rows = json_array();
+    if (client_list(c, API_MANAGEMENT, "/v1/nodes", &items, &err) != OK)
+        return cli_fail(c, &err);
+    for (size_t i = 0; i < json_array_size(items); i++)
+        json_array_append_new(rows, row_shape(json_array_get(items, i), KEYS, sizeof(KEYS) / sizeof(KEYS[0])));
+    int rc = rows_print(c, rows, COLUMNS);
+    if (!c->json)
+        show_preflight(rows);
+    return rc;
+}
+
+int verb_ps(struct cli *c)
+{
+    static const struct column COLUMNS[] = {{"INSTANCE", "instance_id", COLUMN_TEXT}, {"OF", "name", COLUMN_TEXT},
+                                            {"OWNER", "owner", COLUMN_TEXT},          {"NODE", "node", COLUMN_TEXT},
+                                            {"RUNTIME", "runtime", COLUMN_TEXT},      {"STATUS", "status", COLUMN_TEXT},
+                                            {"HEALTH", "health", COLUMN_TEXT},        {"ADDRESS", "ipv6", COLUMN_TEXT},
+                                            {"RESTARTS", "restarts", COLUMN_TEXT},    {"SINCE", "since", COLUMN_AGE},
+                                            {"CAUSE", "cause", COLUMN_TEXT},          {0}};
+    bool is_partial = false;
+    auto_json json_t *rows = rows_instances(c, &is_partial);
+    if (is_partial && json_array_size(rows) == 0)
+        return cli_failf(c, ERR_UNAVAILABLE,
+                         "neither the control plane nor a node-agent of '%s' answers: 'slipform up' "
+                         "raises them",
+                         c->home.path);
+    if (is_partial)
+        cli_say(c, "slipform: the control plane does not answer; this is what the node-agents say");
+    return rows_print(c, rows, COLUMNS);
+}
