@@ -1,0 +1,257 @@
+"""The main job, from outside: a Dockerfile becomes three microVMs behind a TLS edge, and stays served.
+
+One installation for the whole file, raised and taken down by the CLI; the order of the tests is the story of its life, but each
+finds what it needs by itself (a deployment of `hello` is made when there is none)."""
+import json
+import os
+import pathlib
+import shutil
+import socket
+import subprocess
+import time
+
+import pytest
+
+from installation import ROOT, Failed, Installation, Load, is_alive, kill, leftovers, until
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason='needs root: network namespaces, microVMs')
+DRAIN_SECONDS = 3
+
+
+@pytest.fixture(scope='module')
+def house():
+    house = Installation()
+    try:
+        house.up()
+        yield house
+    finally:
+        house.discard()
+
+
+@pytest.fixture(scope='module')
+def hello_folder(tmp_path_factory):
+    """A copy of the example that a test may change."""
+    folder = tmp_path_factory.mktemp('hello') / 'hello'
+    shutil.copytree(ROOT / 'examples/hello', folder)
+    return folder
+
+
+@pytest.fixture
+def hello(house, hello_folder):
+    """hello, live: its edge."""
+    project = next((p for p in house.json('projects') if p['name'] == 'hello' and p['live_deployment_id']), None)
+    if project is None:
+        deployment = house.deploy(hello_folder, 'hello', '--drain-seconds', DRAIN_SECONDS)
+        assert deployment['status'] == 'live' and deployment['url'].startswith('https://hello.localhost:')
+    until(lambda: len(healthy(house)) >= 3, what='three healthy instances')
+    return house.edge('hello.localhost')
+
+
+def healthy(house):
+    live = next(p['live_deployment_id'] for p in house.json('projects') if p['name'] == 'hello')
+    return house.instances(project='hello', deployment_id=live, status='running', health='NOMINAL')
+
+
+def change_version(folder, text):
+    (folder / 'VERSION').write_text(text + '\n')
+
+
+def test_up_again_does_nothing(house):
+    before = house.json('status')
+    began = time.monotonic()
+    done = house.up()
+    assert 'Healthy already' in done.stdout and time.monotonic() - began < 30
+    after = house.json('status')
+    assert [p['pid'] for p in before['programs']] == [p['pid'] for p in after['programs']]
+    assert before['status'] == 'healthy' and not before['problems']
+
+
+def test_two_at_once(house):
+    """While one `up` or `down` is at work another is refused, with what to do."""
+    import fcntl
+    with open(f'{house.home}/run/install.lock', 'r+') as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = house.run('up', check=False)
+    assert done.returncode == 1 and 'wait for it to end' in done.stderr
+
+
+def test_served_by_each_of_three(hello, house):
+    rows = healthy(house)
+    assert len({row['node_id'] for row in rows}) == 3 and {row['runtime'] for row in rows} == {'qemu'}
+    seen = {hello.who()['instance_id'] for _ in range(40)}
+    assert seen == {row['instance_id'] for row in rows}
+
+
+def test_sticky_cookie(hello):
+    status, headers, body = hello.get('/')
+    cookie = headers['set-cookie'].split(';')[0]
+    assert status == 200 and cookie.startswith('slipform_sticky=')
+    first = json.loads(body)['instance_id']
+    assert {hello.who(headers={'Cookie': cookie})['instance_id'] for _ in range(12)} == {first}
+
+
+def test_http2(hello, house):
+    done = subprocess.run(['curl', '-s', '--http2', '--cacert', house.json('status')['ca_file'], '--resolve',
+                           f'{hello.host}:{hello.port}:127.0.0.1', '-o', '/dev/null', '-w', '%{http_version} %{http_code}',
+                           f'https://{hello.host}:{hello.port}/'], capture_output=True, text=True)
+    assert done.stdout == '2 200'
+
+
+def test_isolation_of_names(house, hello):
+    """A host that nobody has is not answered by somebody's application."""
+    other = house.edge('nobody.localhost')
+    try:
+        status, _, _ = other.get('/')
+    except OSError:  # no certificate for that name
+        return
+    assert status == 404
+
+
+def test_new_version_under_load(hello, house, hello_folder):
+    before = {row['instance_id'] for row in healthy(house)}
+    change_version(hello_folder, 'v-next')
+    with Load(hello, per_second=50) as load:
+        house.deploy(hello_folder, 'hello', '--drain-seconds', DRAIN_SECONDS)
+        until(lambda: not before & {r['instance_id'] for r in house.instances(project='hello')}, 120, 'the old instances to go')
+    assert load.failures == [] and len(load.answers) > 200
+    assert load.answers[-1] == 'v-next' and load.answers[0] != 'v-next'
+
+
+def test_microvm_killed(hello, house):
+    victim = healthy(house)[0]
+    with Load(hello, per_second=20) as load:
+        kill(victim['pid'])
+        back = until(lambda: next((r for r in healthy(house) if r['instance_id'] == victim['instance_id'] and r['pid'] != victim['pid']), None),
+                     120, 'the microVM to be back')
+    assert load.failures == []
+    assert back['ipv6'] == victim['ipv6'] and back['restarts'] == victim['restarts'] + 1
+    until(lambda: hello.who()['instance_id'] == victim['instance_id'], 60, 'the restarted one to serve')
+
+
+@pytest.mark.parametrize('name', ['management-api', 'public-api', 'edge-proxy', 'node-proxy', 'node-agent'])
+def test_program_killed(hello, house, name):
+    victims = [p for p in house.json('status')['programs'] if p['name'] == name]
+    assert victims and all(p['pid'] for p in victims)
+    with Load(hello, per_second=20) as load:
+        for program in victims:
+            kill(program['pid'])
+        until(lambda: not any(is_alive(p['pid']) for p in victims))
+
+        def all_back():
+            status = house.json('status')
+            back = [p for p in status['programs'] if p['name'] == name]
+            return len(back) == len(victims) and all(p['pid'] and p['pid'] not in {v['pid'] for v in victims} for p in back) and \
+                status['status'] == 'healthy'
+        until(all_back, 90, f'{name} to be back')
+    assert load.failures == []
+    assert len(healthy(house)) >= 3
+
+
+def test_served_without_control_plane(hello, house):
+    """SIGSTOP rather than SIGKILL: it stays away for as long as we look."""
+    import signal
+    pids = [p['pid'] for p in house.json('status')['programs'] if p['name'] in ('management-api', 'public-api')]
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        assert all(hello.get('/')[0] == 200 for _ in range(50))
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+    until(lambda: house.json('status')['status'] == 'healthy', 60, 'the control plane to answer again')
+
+
+def test_dockerfile_that_fails(house, tmp_path):
+    (tmp_path / 'Dockerfile').write_text('FROM busybox\nRUN echo about to fail && false\n')
+    done = house.deploy(tmp_path, 'broken', check=False)
+    answer = json.loads(done.stdout)
+    assert done.returncode == 1 and answer['status'] == 'failed' and 'false' in answer['cause']
+
+
+def test_program_that_never_listens(house, tmp_path):
+    (tmp_path / 'Dockerfile').write_text('FROM busybox\nCMD ["sh", "-c", "echo I am deaf; sleep 100000"]\n')
+    done = house.deploy(tmp_path, 'deaf', check=False)
+    answer = json.loads(done.stdout)
+    assert done.returncode == 1 and answer['status'] == 'failed' and '8080' in answer['cause']
+
+
+def test_folder_without_dockerfile(house, tmp_path):
+    done = house.run('deploy', tmp_path, '--project', 'empty', check=False)
+    assert done.returncode == 3 and 'Dockerfile' in done.stderr
+
+
+def test_lists(hello, house):
+    nodes = house.json('nodes')
+    assert {n['name'] for n in nodes} == {'op1', 'w1', 'w2', 'w3'} and {n['status'] for n in nodes} == {'ready'}
+    assert all(row['ok'] in (True, False) and row['check'] for n in nodes for row in n['preflight'])
+    assert any(row['check'] == 'probe-guest' and row['ok'] for n in nodes for row in n['preflight'])
+    assert any(image['status'] == 'ready' and image['digest'].startswith('sha256:') for image in house.json('images'))
+    events = house.json('events')
+    assert [e['seq'] for e in events] == list(range(1, len(events) + 1))
+    created = [e for e in events if e['type'].endswith('CreateInstance') and e['payload'].get('because')]
+    assert created, 'every placement says from what it was decided'
+    live = next(p['live_deployment_id'] for p in house.json('projects') if p['name'] == 'hello')
+    assert any('listening' in line['text'] for line in house.json('logs', live))
+    assert house.json('status', live)['status'] == 'live'
+    path = house.json('status')['logs'][0]['path']
+    verdict = json.loads(house.run('eventlog', 'verify', path, '--json').stdout)
+    assert verdict['ok'] and verdict['events'] >= len(events)
+
+
+def test_everything_killed_then_up(hello, house):
+    """kill -9 of everything, then `up`: the same projects, deployments, URLs and addresses, by replay."""
+    before = {(r['instance_id'], r['ipv6'], r['deployment_id']) for r in healthy(house)}
+    projects = house.json('projects')
+    status = house.json('status')
+    supervisor = next(p['pid'] for p in status['programs'] if p['name'] == 'supervise')
+    kill(supervisor)
+    for name in ('node-agent', None):
+        for program in status['programs']:
+            if program['pid'] and program['pid'] != supervisor and (name is None or program['name'] == name) and is_alive(program['pid']):
+                kill(program['pid'])
+    for row in house_processes(house):
+        kill(row)
+    house.up()
+    assert house.json('projects') == projects
+    until(lambda: {(r['instance_id'], r['ipv6'], r['deployment_id']) for r in healthy(house)} == before, 120, 'the same instances')
+    until(lambda: hello.who()['version'], 60, 'hello to be served')
+
+
+def house_processes(house):
+    """Whatever still runs of this installation, microVMs and Envoys too."""
+    pids = []
+    for folder in pathlib.Path('/proc').glob('[0-9]*'):
+        try:
+            command = (folder / 'cmdline').read_bytes()
+        except OSError:
+            continue
+        if house.home.encode() in command and int(folder.name) != os.getpid():
+            pids.append(int(folder.name))
+    return pids
+
+
+def test_down_leaves_nothing_and_up_finds_all(hello, house):
+    before = {(r['instance_id'], r['ipv6']) for r in healthy(house)}
+    projects = house.json('projects')
+    house.down()
+    assert leftovers(house.tag, house.home) == []
+    house.up()
+    assert house.json('projects') == projects
+    until(lambda: {(r['instance_id'], r['ipv6']) for r in healthy(house)} == before, 120, 'the same instances')
+    until(lambda: hello.who()['version'], 60, 'hello to be served')
+
+
+def test_used_port(house):
+    """A port that the installation has had and somebody else took meanwhile is named, with what to do."""
+    port = int(house.json('status')['endpoints']['edge_https'].rsplit(':', 1)[1])
+    house.down()
+    with socket.create_server(('127.0.0.1', port)):
+        done = house.run('up', check=False)
+        assert done.returncode == 1 and str(port) in done.stderr and 'in use' in done.stderr
+    house.up()
+
+
+def test_no_root(house):
+    done = subprocess.run(['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups', ROOT / 'build/slipform', 'up'],
+                          env={**os.environ, 'SLIPFORM_HOME': '/var/tmp/slipform-nobody'}, capture_output=True, text=True)
+    assert done.returncode == 4 and 'root' in done.stderr
