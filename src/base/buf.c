@@ -46,6 +46,7 @@ void buf_add_char(struct buf *b, char c)
 
 void buf_vaddf(struct buf *b, const char *fmt, va_list ap)
 {
+    assert(fmt != NULL); /* without it gcc 12 with UBSan warns of a null format */
     va_list again;
     va_copy(again, ap);
     int n = vsnprintf(NULL, 0, fmt, ap);

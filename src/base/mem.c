@@ -1,5 +1,6 @@
 #include "base/mem.h"
 
+#include <assert.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -104,6 +105,7 @@ char *arena_strdup(struct arena *a, const char *s)
 
 char *arena_printf(struct arena *a, const char *fmt, ...)
 {
+    assert(fmt != NULL); /* without it gcc 12 with UBSan warns of a null format */
     va_list ap, again;
     va_start(ap, fmt);
     va_copy(again, ap);

@@ -56,6 +56,18 @@ static void ids(void **state)
     assert_true(id_eq(id_derive(a, "x"), id_derive(a, "x")) && !id_eq(id_derive(a, "x"), id_derive(a, "y")));
 }
 
+static void line_of_a_batch(void **state)
+{
+    (void)state;
+    struct envelope e = {.type = STR("A"), .payload = STR("{}"), .more = true}, back;
+    AUTO(buf) struct buf line = {0};
+    (void)envelope_encode(&e, 0, &line);
+    assert_int_equal(envelope_decode(str_slice(buf_str(&line), 0, line.len - 1), 0, &back, NULL), OK);
+    assert_true(back.more);
+    struct str bad = STR("{\"time\":\"2026-11-22T12:00:00Z#0\",\"type\":\"A\",\"more\":1,\"payload\":{}}");
+    assert_int_equal(envelope_decode(bad, 0, &back, NULL), ERR_INVALID);
+}
+
 static void line_round_trip(void **state)
 {
     (void)state;
@@ -71,6 +83,7 @@ static void line_round_trip(void **state)
     assert_int_equal(envelope_decode(text, 77, &back, &err), OK);
     assert_true(str_eq(back.type, e.type) && str_eq(back.payload, e.payload) && id_eq(back.id, e.id));
     assert_true(event_time_cmp(back.time, e.time) == 0 && back.sum == sum && back.has_sum);
+    assert_false(back.more);
     /* A flipped bit anywhere is found: malformed or a wrong sum, never a good line. */
     for (size_t i = 0; i < text.len * 8; i++) {
         line.ptr[i / 8] = (char)(line.ptr[i / 8] ^ 1 << i % 8);
@@ -196,6 +209,7 @@ int main(void)
         cmocka_unit_test(time_order),
         cmocka_unit_test(ids),
         cmocka_unit_test(line_round_trip),
+        cmocka_unit_test(line_of_a_batch),
         cmocka_unit_test(foreign_lines),
         cmocka_unit_test(envelope_limits),
         cmocka_unit_test(fields_round_trip),
