@@ -23,6 +23,9 @@
 /* 4,096 removed objects are remembered for those who follow with a cursor; older cursors are answered in full (chosen:
  * a rollout of a thousand instances, four times; 40 bytes each; test_platform: tombstones_bounded). */
 #define MODEL_TOMBSTONES_MAX 4096u
+/* Instances of a live deployment that fail within 10 minutes of one another are one series: each is replaced later than
+ * the one before (as Kubernetes, which forgets after 10 minutes). Part of the fold, so fixed for ever. */
+#define MODEL_CALM_SECONDS 600
 /* Host numbers of a node's /64 below 16 are the platform's own (::1 is the resolver) (chosen). */
 #define NODE_HOST_FIRST 16u
 
@@ -112,13 +115,13 @@ struct process {
     enum deployment_status status;
     bool is_placed; /* CreateProcess has been folded */
     const char *cause, *context_digest, *requested_by, *status_because;
-    uint64_t created_seq;         /* later deployments supersede earlier ones */
-    uint64_t route_seq;           /* of its RouteDeployment; 0: was never switched to */
-    uint64_t replaced_seq;        /* of the RouteDeployment that took its place; 0: none */
-    int64_t created_ns, since_ns; /* since: of its status */
-    int64_t drain_seconds;        /* asked for: how long those that it replaces go on */
-    int64_t drain_wait_seconds;   /* how long this one goes on, once edges_confirmed: set by what replaced it */
-    int64_t drain_from_ns;        /* edges_confirmed: when */
+    uint64_t created_seq;                  /* later deployments supersede earlier ones */
+    uint64_t route_seq;                    /* of its RouteDeployment; 0: was never switched to */
+    uint64_t replaced_seq;                 /* of the RouteDeployment that took its place; 0: none */
+    int64_t created_ns, since_ns, said_ns; /* since: of its status; said: of its last status event */
+    int64_t drain_seconds;                 /* asked for: how long those that it replaces go on */
+    int64_t drain_wait_seconds; /* how long this one goes on, once edges_confirmed: set by what replaced it */
+    int64_t drain_from_ns;      /* edges_confirmed: when */
     bool edges_confirmed;
     uint32_t failures_n; /* of instances while live, without a calm between */
     int64_t failure_ns;  /* the last of them */
@@ -231,7 +234,8 @@ const struct image *model_image_of_builder(const struct model *m, struct id inst
 /* The newest one of this host. */
 const struct certificate *model_certificate_by_host(const struct model *m, struct str host);
 
-/* Iterate any index in id order: MODEL_EACH(node, n, &m->nodes) { use n } */
+/* Iterate any index in id order: MODEL_EACH(node, n, &m->nodes) { use n }. `continue` works; `break` does not leave the
+ * loop: return, or use the index. */
 #define MODEL_EACH(type, var, index)                                                                                   \
     for (size_t var##_i_ = 0; var##_i_ < (index)->n; var##_i_++)                                                       \
         for (struct type *var = (index)->items[var##_i_]; var != NULL; var = NULL)
@@ -239,6 +243,10 @@ const struct certificate *model_certificate_by_host(const struct model *m, struc
 /* ---- Questions that more than one room asks. ---- */
 /* Running and NOMINAL, on a node that is not lost, and meant to run. */
 bool instance_is_healthy(const struct instance *i);
+/* The table of instance states allows it. */
+bool instance_may_become(const struct instance *i, enum instance_status to);
+/* A report of a boot that is over. */
+bool node_boot_is_past(const struct node *n, struct str boot_id);
 /* It can still come to run (pending, starting, running) and is meant to. */
 bool instance_is_hopeful(const struct instance *i);
 /* What its node-agent is asked for: DRAINING while its deployment drains. */

@@ -16,7 +16,8 @@
 #include "platform/model.h"
 #include "platform/settings.h"
 
-/* 256 events a plan, so that a batch stays under 1 MiB (CONTRACTS) with 4 KiB each; what is left follows at once. */
+/* No further rule is begun after 256 events, so that a batch stays well under 1 MiB (CONTRACTS; events of a plan have
+ * about 500 bytes); what is left follows at once. */
 #define PLAN_EVENTS_MAX 256u
 #define PLAN_NEVER INT64_MAX
 

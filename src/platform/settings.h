@@ -27,7 +27,6 @@ struct platform_settings {
     int64_t status_events_per_hour; /* per instance */
     int64_t replace_delay_seconds;  /* before a failed instance of a live deployment is replaced; doubles */
     int64_t replace_delay_seconds_max;
-    int64_t replace_calm_seconds; /* without a failure: the delay starts over */
     int64_t cause_repeat_seconds; /* a waiting deployment says something new at most this often */
     int64_t needs_certificate;    /* 1: no switch before each host has a certificate */
 };

@@ -27,6 +27,7 @@ struct text_list {
     uint32_t n;
 };
 void text_list_add(struct texts *t, struct text_list *list, struct str s);
+/* The first one that is equal; `text` must not be the list's own pointer. */
 void text_list_remove(struct texts *t, struct text_list *list, const char *text);
 void text_list_clear(struct texts *t, struct text_list *list);
 bool text_list_has(const struct text_list *list, const char *text);

@@ -1,0 +1,211 @@
+/* The fold: one event changes the model, or is refused and changes nothing. Here: the order of events, places,
+ * definitions and certificates. Nodes, instances and deployments have files of their own. */
+#include "platform/model_write.h"
+
+#include <arpa/inet.h>
+
+#include "base/mem.h"
+
+enum err refuse_missing(struct errinfo *err, const char *what, struct id id)
+{
+    char text[ID_TEXT_SIZE];
+    id_format(id, text);
+    return err_set(err, ERR_CORRUPT, "%s '%s' does not exist", what, text);
+}
+
+enum err refuse_twice(struct errinfo *err, const char *what, struct id id)
+{
+    char text[ID_TEXT_SIZE];
+    id_format(id, text);
+    return err_set(err, ERR_CORRUPT, "%s '%s' exists already", what, text);
+}
+
+void id_list_set(struct id_list *list, struct ids ids)
+{
+    free(list->items);
+    *list = (struct id_list){.n = (uint32_t)ids.n};
+    if (ids.n == 0)
+        return;
+    list->items = mem_calloc(ids.n, sizeof(*list->items));
+    memcpy(list->items, ids.items, ids.n * sizeof(*list->items));
+}
+
+void text_list_set(struct texts *t, struct text_list *list, struct strs strs)
+{
+    struct text_list fresh = {0};
+    for (size_t i = 0; i < strs.n; i++)
+        text_list_add(t, &fresh, strs.items[i]);
+    text_list_clear(t, list);
+    *list = fresh;
+}
+
+static uint64_t read_u64(const uint8_t bytes[static 8])
+{
+    uint64_t v = 0;
+    for (int i = 0; i < 8; i++)
+        v = v << 8 | bytes[i];
+    return v;
+}
+
+bool address_parse(const char *text, uint64_t *ret_prefix, uint64_t *ret_host)
+{
+    struct in6_addr address;
+    if (inet_pton(AF_INET6, text, &address) != 1)
+        return false;
+    *ret_prefix = read_u64(address.s6_addr);
+    *ret_host = read_u64(address.s6_addr + 8);
+    return true;
+}
+
+bool prefix_parse(struct str text, uint64_t *ret_prefix)
+{
+    char address[INET6_ADDRSTRLEN];
+    uint64_t host = 0;
+    if (!str_ends(text, STR("/64")) || !str_copy_to(str_slice(text, 0, text.len - 3), address, sizeof(address)))
+        return false;
+    return address_parse(address, ret_prefix, &host) && host == 0;
+}
+
+static enum err apply_create_region(struct model *m, const struct create_region *e, struct errinfo *err)
+{
+    if (model_region(m, e->region_id) != NULL)
+        return refuse_twice(err, "region", e->region_id);
+    if (model_region_by_name(m, e->name) != NULL)
+        return err_set(err, ERR_CORRUPT, "a region named '%.*s' exists already", STR_ARG(e->name));
+    struct region *r = mem_alloc(sizeof(*r));
+    *r = (struct region){e->region_id, model_next_seq(m), texts_ref(&m->texts, e->name)};
+    id_index_add(&m->regions, r);
+    return OK;
+}
+
+static enum err apply_create_zone(struct model *m, const struct create_zone *e, struct errinfo *err)
+{
+    const struct region *region = model_region(m, e->region_id);
+    if (model_zone(m, e->zone_id) != NULL)
+        return refuse_twice(err, "zone", e->zone_id);
+    if (region == NULL)
+        return refuse_missing(err, "region", e->region_id);
+    if (model_zone_by_name(m, region, e->name) != NULL)
+        return err_set(err, ERR_CORRUPT, "region '%s' has a zone '%.*s' already", region->name, STR_ARG(e->name));
+    struct zone *z = mem_alloc(sizeof(*z));
+    *z = (struct zone){e->zone_id, model_next_seq(m), texts_ref(&m->texts, e->name), region};
+    id_index_add(&m->zones, z);
+    return OK;
+}
+
+static enum err define(struct model *m, struct id id, enum event_kind kind, struct str name, struct str text,
+                       struct definition **ret, struct errinfo *err)
+{
+    if (id_index_find(&m->definitions, id) != NULL)
+        return refuse_twice(err, event_kind_row(kind)->name, id);
+    struct definition *d = mem_alloc(sizeof(*d));
+    *d = (struct definition){.id = id,
+                             .changed_seq = model_next_seq(m),
+                             .kind = kind,
+                             .name = texts_ref(&m->texts, name),
+                             .text = texts_ref(&m->texts, text),
+                             .version = ""};
+    id_index_add(&m->definitions, d);
+    *ret = d;
+    return OK;
+}
+
+static enum err apply_create_stream(struct model *m, const struct create_stream *e, struct errinfo *err)
+{
+    struct definition *d = NULL;
+    enum err rc = define(m, e->stream_id, EVENT_CREATE_STREAM, e->name, e->event_store, &d, err);
+    if (rc != OK)
+        return rc;
+    d->version = texts_ref(&m->texts, e->version);
+    text_list_set(&m->texts, &d->event_types, e->event_types);
+    return OK;
+}
+
+static enum err apply_create_event_log(struct model *m, const struct create_event_log *e, struct errinfo *err)
+{
+    const struct definition *stream = id_index_find(&m->definitions, e->stream_id);
+    if (stream == NULL || stream->kind != EVENT_CREATE_STREAM)
+        return refuse_missing(err, "stream", e->stream_id);
+    struct definition *d = NULL;
+    enum err rc = define(m, e->log_id, EVENT_CREATE_EVENT_LOG, STR(""), e->partition_range, &d, err);
+    if (rc != OK)
+        return rc;
+    d->stream_id = e->stream_id;
+    d->start = e->start;
+    return OK;
+}
+
+static enum err apply_issue_certificate(struct model *m, const struct issue_certificate *e, struct errinfo *err)
+{
+    if (id_index_find(&m->certificates, e->certificate_id) != NULL)
+        return refuse_twice(err, "certificate", e->certificate_id);
+    const struct certificate *old = model_certificate_by_host(m, e->host);
+    if (old != NULL) { /* one a host: the newest */
+        bury(m, OBJECT_CERTIFICATE, old->id, ID_NONE);
+        struct certificate *gone = id_index_find(&m->certificates, old->id);
+        id_index_remove(&m->certificates, gone->id);
+        texts_unref(&m->texts, gone->host);
+        texts_unref(&m->texts, gone->not_after);
+        free(gone);
+    }
+    struct certificate *c = mem_alloc(sizeof(*c));
+    *c = (struct certificate){e->certificate_id, model_next_seq(m), texts_ref(&m->texts, e->host),
+                              texts_ref(&m->texts, e->not_after)};
+    id_index_add(&m->certificates, c);
+    MODEL_EACH(project, p, &m->projects)
+    if (text_list_has(&p->hosts, c->host))
+        touch_route(m, p);
+    return OK;
+}
+
+static enum err apply_kind(struct model *m, const struct event *ev, struct errinfo *err)
+{
+    struct definition *d = NULL;
+    switch (ev->kind) {
+    case EVENT_CREATE_REGION: return apply_create_region(m, &ev->create_region, err);
+    case EVENT_CREATE_ZONE: return apply_create_zone(m, &ev->create_zone, err);
+    case EVENT_CREATE_TYPE:
+        return define(m, ev->create_type.type_id, ev->kind, ev->create_type.name, ev->create_type.field_type_tags, &d,
+                      err);
+    case EVENT_CREATE_GATEWAY:
+        return define(m, ev->create_gateway.gateway_id, ev->kind, ev->create_gateway.name, ev->create_gateway.config,
+                      &d, err);
+    case EVENT_CREATE_STREAM: return apply_create_stream(m, &ev->create_stream, err);
+    case EVENT_CREATE_EVENT_LOG: return apply_create_event_log(m, &ev->create_event_log, err);
+    case EVENT_ISSUE_CERTIFICATE: return apply_issue_certificate(m, &ev->issue_certificate, err);
+    case EVENT_JOIN_NODE:
+    case EVENT_NODE_STATUS_CHANGE:
+    case EVENT_SUSPECT_NODE:
+    case EVENT_TRUST_NODE: return apply_node_event(m, ev, err);
+    case EVENT_CREATE_INSTANCE:
+    case EVENT_DELETE_INSTANCE:
+    case EVENT_INSTANCE_STATUS_CHANGE: return apply_instance_event(m, ev, err);
+    case EVENT_CREATE_PROCESS:
+    case EVENT_DELETE_PROCESS:
+    case EVENT_CREATE_PROJECT:
+    case EVENT_DELETE_PROJECT:
+    case EVENT_CREATE_IMAGE:
+    case EVENT_IMAGE_STATUS_CHANGE:
+    case EVENT_CREATE_DEPLOYMENT:
+    case EVENT_DEPLOYMENT_STATUS_CHANGE:
+    case EVENT_ROUTE_DEPLOYMENT: return apply_deployment_event(m, ev, err);
+    case EVENT_KIND_MAX_: break;
+    }
+    return err_set(err, ERR_CORRUPT, "unknown kind of event %d", (int)ev->kind);
+}
+
+enum err model_apply(struct model *m, const struct event *ev, struct errinfo *err)
+{
+    if (event_time_cmp(ev->time, m->time) <= 0) {
+        char at[EVENT_TIME_TEXT_SIZE], last[EVENT_TIME_TEXT_SIZE];
+        event_time_format(ev->time, at);
+        event_time_format(m->time, last);
+        return err_set(err, ERR_CORRUPT, "time '%s' is not after '%s' of the event before", at, last);
+    }
+    enum err rc = apply_kind(m, ev, err);
+    if (rc != OK)
+        return err_wrap(err, rc, "%s", ev->kind < EVENT_KIND_MAX_ ? event_kind_row(ev->kind)->name : "event");
+    m->seq++;
+    m->time = ev->time;
+    return OK;
+}

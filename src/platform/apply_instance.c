@@ -1,0 +1,250 @@
+/* Folds of instances: created on a node, observed there, told to stop, deleted. */
+#include "platform/model_write.h"
+
+#include "base/mem.h"
+
+/* Which status may follow which: bit `to` of row `from`. The agent restarts in place (running, failed or stopped to
+ * starting), a lost node may come back with all that it runs (lost to anything). Draining is a one-way street. */
+#define TO(s) (1u << INSTANCE_##s)
+static const unsigned INSTANCE_MOVES[INSTANCE_STATUS_MAX_] = {
+    [INSTANCE_PENDING] =
+        TO(PENDING) | TO(STARTING) | TO(RUNNING) | TO(DRAINING) | TO(STOPPED) | TO(FAILED) | TO(LOST) | TO(SUSPENDED),
+    [INSTANCE_STARTING] =
+        TO(PENDING) | TO(STARTING) | TO(RUNNING) | TO(DRAINING) | TO(STOPPED) | TO(FAILED) | TO(LOST) | TO(SUSPENDED),
+    [INSTANCE_RUNNING] =
+        TO(PENDING) | TO(STARTING) | TO(RUNNING) | TO(DRAINING) | TO(STOPPED) | TO(FAILED) | TO(LOST) | TO(SUSPENDED),
+    [INSTANCE_DRAINING] = TO(DRAINING) | TO(STOPPED) | TO(FAILED) | TO(LOST),
+    [INSTANCE_STOPPED] = TO(STOPPED) | TO(PENDING) | TO(STARTING) | TO(RUNNING) | TO(DRAINING) | TO(FAILED) | TO(LOST),
+    [INSTANCE_FAILED] = TO(FAILED) | TO(PENDING) | TO(STARTING) | TO(RUNNING) | TO(DRAINING) | TO(STOPPED) | TO(LOST),
+    [INSTANCE_LOST] =
+        TO(LOST) | TO(PENDING) | TO(STARTING) | TO(RUNNING) | TO(DRAINING) | TO(STOPPED) | TO(FAILED) | TO(SUSPENDED),
+    [INSTANCE_SUSPENDED] =
+        TO(SUSPENDED) | TO(PENDING) | TO(STARTING) | TO(RUNNING) | TO(DRAINING) | TO(STOPPED) | TO(FAILED) | TO(LOST),
+};
+#undef TO
+
+bool instance_may_become(const struct instance *i, enum instance_status to)
+{
+    return (INSTANCE_MOVES[i->status] & 1u << to) != 0;
+}
+
+static struct node *node_of(struct model *m, const struct create_instance *e)
+{
+    if (!id_is_none(e->node_id))
+        return id_index_find(&m->nodes, e->node_id);
+    if (!str_starts(e->runner_url, STR("node:")))
+        return NULL;
+    const struct node *n = model_node_by_name(m, str_slice(e->runner_url, 5, e->runner_url.len));
+    return n == NULL ? NULL : id_index_find(&m->nodes, n->id);
+}
+
+/* One owner an address: inside its node's /64, and nobody else's. *ret_host is its host number. */
+static enum err check_address(const struct node *n, struct str address, uint64_t *ret_host, struct errinfo *err)
+{
+    char text[64];
+    uint64_t prefix = 0;
+    if (!str_copy_to(address, text, sizeof(text)) || !address_parse(text, &prefix, ret_host))
+        return err_set(err, ERR_CORRUPT, "address '%.*s' is not an IPv6 address", STR_ARG(address));
+    if (n == NULL)
+        return OK;
+    if (n->prefix[0] == '\0' || n->prefix_u64 != prefix)
+        return err_set(err, ERR_CORRUPT, "address '%s' is outside of node '%s' (%s)", text, n->name, n->prefix);
+    MODEL_EACH(instance, i, &n->instances)
+    if (str_eq_c(address, i->address))
+        return err_set(err, ERR_CORRUPT, "address '%s' has an owner already", text);
+    return OK;
+}
+
+/* As far back as tombstones reach. */
+static bool is_buried(const struct model *m, struct id id)
+{
+    size_t kept = m->tombstones_n < MODEL_TOMBSTONES_MAX ? m->tombstones_n : MODEL_TOMBSTONES_MAX;
+    for (size_t i = 0; i < kept; i++)
+        if (m->tombstones[i].kind == OBJECT_INSTANCE && id_eq(m->tombstones[i].id, id))
+            return true;
+    return false;
+}
+
+static enum err check_create_instance(struct model *m, const struct create_instance *e, const struct node *n,
+                                      uint64_t *ret_host, struct errinfo *err)
+{
+    if (model_instance(m, e->instance_id) != NULL)
+        return refuse_twice(err, "instance", e->instance_id);
+    if (is_buried(m, e->instance_id))
+        return err_set(err, ERR_CORRUPT, "the instance has been deleted: an id is not used twice");
+    const struct process *p = model_process(m, e->process_id);
+    if (p == NULL)
+        return refuse_missing(err, "process", e->process_id);
+    if (p->project != NULL && (!p->is_placed || deployment_is_over(p)))
+        return err_set(err, ERR_CORRUPT, "deployment '%s' is %s: it takes no instances", p->name,
+                       deployment_status_name(p->status));
+    if (n == NULL && !id_is_none(e->node_id))
+        return refuse_missing(err, "node", e->node_id);
+    for (size_t i = 0; i < e->log_ids.n; i++) {
+        const struct definition *log = id_index_find(&m->definitions, e->log_ids.items[i]);
+        if (log == NULL || log->kind != EVENT_CREATE_EVENT_LOG)
+            return refuse_missing(err, "event log", e->log_ids.items[i]);
+    }
+    return e->address.len == 0 ? OK : check_address(n, e->address, ret_host, err);
+}
+
+/* Keep the last INSTANCE_HISTORY_MAX. */
+static void remember(struct model *m, struct instance *i, int64_t at_ns)
+{
+    if (i->history_n == INSTANCE_HISTORY_MAX) {
+        texts_unref(&m->texts, i->history[0].cause);
+        memmove(i->history, i->history + 1, (INSTANCE_HISTORY_MAX - 1) * sizeof(*i->history));
+        i->history_n--;
+    } else {
+        i->history = mem_realloc(i->history, (i->history_n + 1u) * sizeof(*i->history));
+    }
+    i->history[i->history_n++] = (struct instance_history){
+        .at_ns = at_ns, .cause = texts_ref(&m->texts, str_from(i->cause)), .status = i->status, .health = i->health};
+}
+
+static enum err apply_create_instance(struct model *m, const struct event *ev, struct errinfo *err)
+{
+    const struct create_instance *e = &ev->create_instance;
+    struct node *n = node_of(m, e);
+    uint64_t host = 0;
+    enum err rc = check_create_instance(m, e, n, &host, err);
+    if (rc != OK)
+        return rc;
+    struct texts *t = &m->texts;
+    struct instance *i = mem_alloc(sizeof(*i));
+    *i = (struct instance){.id = e->instance_id,
+                           .process = id_index_find(&m->processes, e->process_id),
+                           .node = n,
+                           .runner_url = texts_ref(t, e->runner_url),
+                           .owner = texts_ref(t, e->owner),
+                           .runtime = texts_ref(t, e->runtime),
+                           .address = texts_ref(t, e->address),
+                           .cause = "",
+                           .because = texts_ref(t, e->because),
+                           .boot_id = "",
+                           .created_ns = ev->time.instant_ns,
+                           .since_ns = ev->time.instant_ns,
+                           .restart_never = str_eq(e->restart, STR("never"))};
+    text_list_set(t, &i->workloads, e->workloads);
+    text_list_set(t, &i->partition_ranges, e->partition_ranges);
+    id_list_set(&i->log_ids, e->log_ids);
+    remember(m, i, i->since_ns);
+    id_index_add(&m->instances, i);
+    id_index_add(&i->process->instances, i);
+    if (n != NULL)
+        id_index_add(&n->instances, i);
+    if (n != NULL && host >= n->host_next)
+        n->host_next = host + 1;
+    touch_instance(m, i);
+    return OK;
+}
+
+static enum err apply_delete_instance(struct model *m, const struct delete_instance *e, struct errinfo *err)
+{
+    struct instance *i = id_index_find(&m->instances, e->instance_id);
+    if (i == NULL)
+        return refuse_missing(err, "instance", e->instance_id);
+    touch_instance(m, i); /* for those who follow its node or its route */
+    bury(m, OBJECT_INSTANCE, i->id, i->node == NULL ? ID_NONE : i->node->id);
+    id_index_remove(&m->instances, i->id);
+    id_index_remove(&i->process->instances, i->id);
+    if (i->node != NULL)
+        id_index_remove(&i->node->instances, i->id);
+    instance_free(m, i);
+    return OK;
+}
+
+static bool desired_parse(struct str text, uint8_t was, uint8_t *ret)
+{
+    *ret = was;
+    if (str_is_empty(text))
+        return true;
+    if (str_eq(text, STR("running")))
+        *ret = DESIRED_RUNNING;
+    else if (str_eq(text, STR("stopped")))
+        *ret = DESIRED_STOPPED;
+    else if (str_eq(text, STR("deleted")))
+        *ret = DESIRED_DELETED;
+    else
+        return false;
+    return true;
+}
+
+/* Status and health of the event. The upstream form of this event writes a health where we write a status. */
+static enum err read_status(const struct instance_status_change *e, const struct instance *i,
+                            enum instance_status *ret_status, enum health *ret_health, struct errinfo *err)
+{
+    *ret_status = (enum instance_status)i->status;
+    if (!instance_status_parse(e->status, ret_status)) {
+        if (e->status.len > 0 && health_parse(e->status, ret_health)) {
+            *ret_status = *ret_health == HEALTH_EXIT ? INSTANCE_STOPPED : INSTANCE_RUNNING;
+            return OK;
+        }
+        return err_set(err, ERR_CORRUPT, "'%.*s' is not a status of an instance", STR_ARG(e->status));
+    }
+    if (!health_parse(e->health, ret_health))
+        return err_set(err, ERR_CORRUPT, "'%.*s' is not a health", STR_ARG(e->health));
+    return OK;
+}
+
+/* The planner waits longer each time an instance of a live deployment fails, and starts over after a calm. */
+static void count_failure(struct instance *i, int64_t now_ns)
+{
+    struct process *p = i->process;
+    if (p->project == NULL || p->status != DEPLOYMENT_LIVE)
+        return;
+    bool is_calm = now_ns - p->failure_ns > MODEL_CALM_SECONDS * INT64_C(1000000000);
+    p->failures_n = is_calm ? 1 : p->failures_n + 1;
+    p->failure_ns = now_ns;
+}
+
+static enum err apply_instance_status_change(struct model *m, const struct event *ev, struct errinfo *err)
+{
+    const struct instance_status_change *e = &ev->instance_status_change;
+    struct instance *i = id_index_find(&m->instances, e->instance_id);
+    enum instance_status status;
+    enum health health;
+    uint8_t wanted;
+    if (i == NULL)
+        return refuse_missing(err, "instance", e->instance_id);
+    if (!id_is_none(e->node_id) && (i->node == NULL || !id_eq(e->node_id, i->node->id)))
+        return err_set(err, ERR_CORRUPT, "the reporting node is not the one that the instance is placed on");
+    enum err rc = read_status(e, i, &status, &health, err);
+    if (rc != OK)
+        return rc;
+    if (!desired_parse(e->desired, i->wanted, &wanted))
+        return err_set(err, ERR_CORRUPT, "'%.*s' is not a desired state", STR_ARG(e->desired));
+    bool is_report = e->boot_id.len > 0 && i->node != NULL;
+    if (is_report && node_report_is_old(i->node, e->boot_id, e->report_seq, i->boot_id, i->report_seq))
+        return OK;
+    if (!instance_may_become(i, status))
+        return err_set(err, ERR_CORRUPT, "the instance is %s and cannot become %s",
+                       instance_status_name((enum instance_status)i->status), instance_status_name(status));
+    if (is_report) {
+        node_hears(m, i->node, e->boot_id);
+        texts_set(&m->texts, &i->boot_id, e->boot_id);
+        i->report_seq = e->report_seq;
+        i->restarts = (uint32_t)e->restarts;
+    }
+    if (status == INSTANCE_FAILED && i->status != INSTANCE_FAILED)
+        count_failure(i, ev->time.instant_ns);
+    if (i->status != status)
+        i->since_ns = ev->time.instant_ns;
+    i->status = (uint8_t)status;
+    i->health = (uint8_t)health;
+    i->wanted = wanted;
+    texts_set(&m->texts, &i->cause, e->cause);
+    remember(m, i, ev->time.instant_ns);
+    touch_instance(m, i);
+    return OK;
+}
+
+enum err apply_instance_event(struct model *m, const struct event *ev, struct errinfo *err)
+{
+    if (ev->kind == EVENT_CREATE_INSTANCE)
+        return apply_create_instance(m, ev, err);
+    if (ev->kind == EVENT_DELETE_INSTANCE)
+        return apply_delete_instance(m, &ev->delete_instance, err);
+    assert(ev->kind == EVENT_INSTANCE_STATUS_CHANGE);
+    return apply_instance_status_change(m, ev, err);
+}

@@ -1,0 +1,77 @@
+/* What changed, and where: stamps on objects, and tombstones for what is gone. */
+#include "base/mem.h"
+#include "platform/model_write.h"
+
+void touch_node(struct model *m, struct node *n)
+{
+    n->changed_seq = m->nodes_seq = model_next_seq(m);
+}
+
+void touch_route(struct model *m, struct project *p)
+{
+    p->route_seq = m->routes_seq = model_next_seq(m);
+}
+
+void touch_instance(struct model *m, struct instance *i)
+{
+    i->changed_seq = m->instances_seq = model_next_seq(m);
+    if (i->node != NULL)
+        i->node->instances_seq = model_next_seq(m);
+    struct project *project = i->process->project;
+    if (project != NULL && project->live == i->process)
+        touch_route(m, project);
+}
+
+void touch_deployment(struct model *m, struct process *p)
+{
+    p->changed_seq = model_next_seq(m);
+    MODEL_EACH(instance, i, &p->instances)
+    touch_instance(m, i);
+    if (p->project != NULL)
+        touch_project(m, p->project);
+}
+
+void touch_image(struct model *m, struct image *i)
+{
+    i->changed_seq = m->images_seq = model_next_seq(m);
+}
+
+void touch_project(struct model *m, struct project *p)
+{
+    p->changed_seq = m->projects_seq = model_next_seq(m);
+}
+
+void bury(struct model *m, enum object_kind kind, struct id id, struct id scope)
+{
+    if (m->tombstones == NULL)
+        m->tombstones = mem_calloc(MODEL_TOMBSTONES_MAX, sizeof(*m->tombstones));
+    m->tombstones[m->tombstones_n++ % MODEL_TOMBSTONES_MAX] =
+        (struct tombstone){.seq = model_next_seq(m), .kind = kind, .id = id, .scope = scope};
+}
+
+bool model_can_follow(const struct model *m, uint64_t seq)
+{
+    if (seq > m->seq)
+        return false;
+    if (m->tombstones_n <= MODEL_TOMBSTONES_MAX)
+        return true;
+    /* The oldest one that is kept: a reader who has seen its position has missed none that was dropped. */
+    return m->tombstones[m->tombstones_n % MODEL_TOMBSTONES_MAX].seq <= seq;
+}
+
+size_t model_removed(const struct model *m, enum object_kind kind, struct id scope, uint64_t seq, struct id *ret,
+                     size_t max)
+{
+    size_t kept = m->tombstones_n < MODEL_TOMBSTONES_MAX ? m->tombstones_n : MODEL_TOMBSTONES_MAX, n = 0;
+    for (size_t i = m->tombstones_n; i > m->tombstones_n - kept; i--) {
+        const struct tombstone *t = &m->tombstones[(i - 1) % MODEL_TOMBSTONES_MAX];
+        if (t->seq <= seq)
+            break;
+        if (t->kind != kind || (!id_is_none(scope) && !id_eq(t->scope, scope)))
+            continue;
+        if (n < max)
+            ret[n] = t->id;
+        n++;
+    }
+    return n;
+}

@@ -1,0 +1,27 @@
+#include "platform/decide_check.h"
+
+enum err check_text(const char *field, struct str text, size_t max, bool lines, struct errinfo *err)
+{
+    if (text.len > max)
+        return err_set(err, ERR_LIMIT, "'%s' is %zu bytes long: at most %zu", field, text.len, max);
+    for (size_t i = 0; i < text.len; i++) {
+        unsigned char c = (unsigned char)text.ptr[i];
+        if ((c < 0x20 && !(lines && (c == '\n' || c == '\t' || c == '\r'))) || c == 0x7f)
+            return err_set(err, ERR_INVALID, "'%s' has a control character at byte %zu", field, i);
+    }
+    return OK;
+}
+
+enum err check_name(const char *field, struct str text, struct errinfo *err)
+{
+    if (str_is_empty(str_trim(text)))
+        return err_set(err, ERR_INVALID, "'%s' is empty", field);
+    return check_text(field, text, DECIDE_NAME_MAX, false, err);
+}
+
+enum err not_found(struct errinfo *err, const char *what, struct id id)
+{
+    char text[ID_TEXT_SIZE];
+    id_format(id, text);
+    return err_set(err, ERR_NOT_FOUND, "there is no %s '%s'", what, text);
+}

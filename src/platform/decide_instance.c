@@ -1,0 +1,175 @@
+/* Decisions about instances: what their node saw, what a person wants. */
+#include "platform/decide_check.h"
+
+/* How many status events of this instance lie within the last hour. */
+static int64_t events_in_hour(const struct instance *i, int64_t now_ms)
+{
+    int64_t n = 0, from_ns = (now_ms - 3600 * 1000) * 1000000;
+    for (uint32_t k = 0; k < i->history_n; k++)
+        n += i->history[k].at_ns > from_ns;
+    return n;
+}
+
+static enum err check_observed(const struct instance_observed *c, enum instance_status *ret_status,
+                               enum health *ret_health, struct errinfo *err)
+{
+    if (!instance_status_parse(c->observed, ret_status) || *ret_status == INSTANCE_LOST ||
+        *ret_status == INSTANCE_PENDING)
+        return err_set(err, ERR_INVALID,
+                       "'observed' must be starting, running, draining, stopped, failed or suspended, not '%.*s'",
+                       STR_ARG(c->observed));
+    if (!health_parse(c->health, ret_health))
+        return err_set(err, ERR_INVALID, "'health' must be NOMINAL, WARNING, ERROR, STALL, TIMEOUT or EXIT, not '%.*s'",
+                       STR_ARG(c->health));
+    if (c->boot_id.len == 0 || c->report_seq <= 0 || c->restarts < 0)
+        return err_set(err, ERR_INVALID, "'boot_id' and 'report_seq' (from 1) are needed in every report");
+    enum err rc = check_text("boot_id", c->boot_id, 64, false, err);
+    return rc != OK ? rc : check_text("cause", c->cause, DECIDE_CAUSE_MAX, true, err);
+}
+
+static bool is_old(const struct instance *i, const struct instance_observed *c)
+{
+    return node_boot_is_past(i->node, c->boot_id) ||
+           (str_eq_c(c->boot_id, i->boot_id) && c->report_seq <= i->report_seq);
+}
+
+/* Nothing new: the same again, or an instance that was told to stop and has not yet. */
+static bool says_nothing(const struct instance *i, const struct instance_observed *c, enum instance_status status,
+                         enum health health)
+{
+    bool still_runs = status == INSTANCE_STARTING || status == INSTANCE_RUNNING || status == INSTANCE_SUSPENDED;
+    if (i->wanted != DESIRED_RUNNING && still_runs)
+        return true;
+    return i->status == status && i->health == health && i->restarts == c->restarts;
+}
+
+static void observed_event(const struct decide *d, const struct instance_observed *c, enum instance_status status,
+                           struct str health, struct str cause, struct event_list *out)
+{
+    event_list_add(out, EVENT_INSTANCE_STATUS_CHANGE, d->ids)->instance_status_change =
+        (struct instance_status_change){.instance_id = c->instance_id,
+                                        .status = str_from(instance_status_name(status)),
+                                        .health = health,
+                                        .cause = cause,
+                                        .node_id = c->reporter_node_id,
+                                        .boot_id = arena_str(out->arena, c->boot_id),
+                                        .report_seq = c->report_seq,
+                                        .restarts = c->restarts};
+}
+
+enum err decide_instance_observed(const struct decide *d, const struct instance_observed *c, struct event_list *out,
+                                  struct errinfo *err)
+{
+    enum instance_status status;
+    enum health health;
+    enum err rc = check_observed(c, &status, &health, err);
+    if (rc != OK)
+        return rc;
+    const struct instance *i = model_instance(d->model, c->instance_id);
+    if (i == NULL)
+        return not_found(err, "instance", c->instance_id);
+    if (i->node == NULL || !id_eq(i->node->id, c->reporter_node_id))
+        return err_set(err, ERR_DENIED, "only node '%s' may report this instance: it is placed there",
+                       i->node == NULL ? "" : i->node->name);
+    if (i->node->status == NODE_LOST)
+        return err_set(err, ERR_UNAVAILABLE, "node '%s' counts as lost: report again once it is trusted",
+                       i->node->name);
+    if (is_old(i, c) || says_nothing(i, c, status, health))
+        return OK;
+    if (!instance_may_become(i, status))
+        return err_set(err, ERR_CONFLICT, "the instance is %s and cannot become %s",
+                       instance_status_name((enum instance_status)i->status), instance_status_name(status));
+    int64_t limit = d->settings->status_events_per_hour, n = events_in_hour(i, d->now_ms);
+    bool is_over = status == INSTANCE_STOPPED || status == INSTANCE_FAILED;
+    if (n >= limit && !is_over)
+        return OK; /* its last event said so; a heartbeat repeats what is true once the hour has moved on */
+    if (n == limit - 1 && !is_over) {
+        struct str cause =
+            say(out, "%lld status changes within an hour, the last to %s: further ones are left out for now; %.*s",
+                (long long)limit, instance_status_name(status), STR_ARG(c->cause));
+        observed_event(d, c, status, STR("ERROR"), cause, out);
+        return OK;
+    }
+    observed_event(d, c, status, str_from(health_name(health)), arena_str(out->arena, c->cause), out);
+    return OK;
+}
+
+enum err decide_instance_desired(const struct decide *d, struct id instance_id, struct str desired,
+                                 struct event_list *out, struct errinfo *err)
+{
+    const struct instance *i = model_instance(d->model, instance_id);
+    if (i == NULL)
+        return not_found(err, "instance", instance_id);
+    bool run = str_eq(desired, STR("running"));
+    if (!run && !str_eq(desired, STR("stopped")))
+        return err_set(err, ERR_INVALID, "'desired' must be 'running' or 'stopped', not '%.*s'", STR_ARG(desired));
+    if (i->wanted == DESIRED_DELETED)
+        return err_set(err, ERR_CONFLICT, "the instance is being deleted");
+    if (i->wanted == (run ? DESIRED_RUNNING : DESIRED_STOPPED))
+        return OK;
+    if (run && i->status == INSTANCE_DRAINING)
+        return err_set(err, ERR_CONFLICT, "the instance is stopping: start it once it is stopped");
+    bool is_down = i->status == INSTANCE_STOPPED || i->status == INSTANCE_FAILED || i->status == INSTANCE_LOST;
+    enum instance_status next = run ? INSTANCE_PENDING : is_down ? (enum instance_status)i->status : INSTANCE_DRAINING;
+    emit_instance_status(out, d->ids, i, next, run ? "running" : "stopped", STR("asked for by a person"),
+                         (struct str){0});
+    return OK;
+}
+
+enum err decide_delete_instance(const struct decide *d, struct id instance_id, struct event_list *out,
+                                struct errinfo *err)
+{
+    const struct instance *i = model_instance(d->model, instance_id);
+    if (i == NULL)
+        return not_found(err, "instance", instance_id);
+    if (i->wanted != DESIRED_DELETED)
+        emit_instance_removal(out, d->ids, i, STR("deleted by a person"), (struct str){0});
+    return OK;
+}
+
+static enum err place_by_hand(const struct decide *d, const struct instance_create *c, const struct process *p,
+                              struct event_list *out, struct placement *ret, struct errinfo *err)
+{
+    struct places places;
+    places_init(&places, d->model, d->settings, out->arena);
+    bool is_program = p->image_digest[0] == '\0'; /* a program of ours: host only, on control nodes */
+    struct wish wish = {.process = p,
+                        .label = is_program ? "control" : "worker",
+                        .runtime = is_program           ? STR("host")
+                                   : c->runtime.len > 0 ? c->runtime
+                                                        : str_from(p->runtime),
+                        .needs = &p->resources,
+                        .has_address = !is_program};
+    for (size_t i = 0; !id_is_none(c->node_id) && i < places.n; i++)
+        if (id_eq(places.items[i].node->id, c->node_id)) {
+            places.items[0] = places.items[i];
+            places.n = 1;
+        }
+    const char *why = "";
+    if (!places_take(&places, &wish, 1, ret, &why))
+        return err_set(err, ERR_LIMIT, "%s", why);
+    return OK;
+}
+
+enum err decide_create_instance(const struct decide *d, const struct instance_create *c, struct event_list *out,
+                                struct id *ret_id, struct errinfo *err)
+{
+    const struct process *p = model_process(d->model, c->process_id);
+    struct placement at;
+    if (p == NULL)
+        return not_found(err, "process", c->process_id);
+    if (p->project != NULL && (!p->is_placed || deployment_is_over(p) || p->status == DEPLOYMENT_DRAINING))
+        return err_set(err, ERR_CONFLICT, "the deployment is %s: it takes no instances",
+                       deployment_status_name(p->status));
+    if (!id_is_none(c->node_id) && model_node(d->model, c->node_id) == NULL)
+        return not_found(err, "node", c->node_id);
+    if (p->image_digest[0] != '\0' && str_eq(c->runtime, STR("host")))
+        return err_set(err, ERR_DENIED, "runtime 'host' is for the platform's own programs: it isolates nothing");
+    enum err rc = place_by_hand(d, c, p, out, &at, err);
+    if (rc != OK)
+        return rc;
+    struct event *e =
+        emit_create_instance(out, d->ids, p->id, d->settings->installation, &at, STR("{\"rule\":\"by hand\"}"));
+    *ret_id = e->create_instance.instance_id;
+    return OK;
+}

@@ -1,0 +1,80 @@
+#include "platform/emit.h"
+#include "base/own.h"
+
+#include <stdarg.h>
+
+struct str say(struct event_list *l, const char *fmt, ...)
+{
+    AUTO(buf) struct buf text = {0};
+    va_list ap;
+    va_start(ap, fmt);
+    buf_vaddf(&text, fmt, ap);
+    va_end(ap);
+    return arena_str(l->arena, buf_str(&text));
+}
+
+const char *quoted(struct event_list *l, const char *text)
+{
+    AUTO(buf) struct buf out = {0};
+    buf_add_json_string(&out, str_from(text));
+    return arena_str(l->arena, buf_str(&out)).ptr;
+}
+
+const char *id_text(struct event_list *l, struct id id)
+{
+    char text[ID_TEXT_SIZE];
+    id_format(id, text);
+    return arena_strdup(l->arena, text);
+}
+
+struct event *emit_deployment_status(struct event_list *l, struct id_source *ids, const struct process *d,
+                                     enum deployment_status status, struct str cause, struct str because)
+{
+    struct event *e = event_list_add(l, EVENT_DEPLOYMENT_STATUS_CHANGE, ids);
+    e->deployment_status_change = (struct deployment_status_change){
+        .deployment_id = d->id, .status = str_from(deployment_status_name(status)), .cause = cause, .because = because};
+    return e;
+}
+
+struct event *emit_instance_status(struct event_list *l, struct id_source *ids, const struct instance *i,
+                                   enum instance_status status, const char *desired, struct str cause,
+                                   struct str because)
+{
+    struct event *e = event_list_add(l, EVENT_INSTANCE_STATUS_CHANGE, ids);
+    e->instance_status_change = (struct instance_status_change){.instance_id = i->id,
+                                                                .status = str_from(instance_status_name(status)),
+                                                                .desired = str_from(desired),
+                                                                .cause = cause,
+                                                                .because = because};
+    return e;
+}
+
+void emit_instance_removal(struct event_list *l, struct id_source *ids, const struct instance *i, struct str cause,
+                           struct str because)
+{
+    bool may_run = i->status != INSTANCE_STOPPED && i->status != INSTANCE_FAILED && i->status != INSTANCE_LOST;
+    enum instance_status next = may_run ? INSTANCE_DRAINING : (enum instance_status)i->status;
+    emit_instance_status(l, ids, i, next, "deleted", cause, because);
+}
+
+struct event *emit_delete_instance(struct event_list *l, struct id_source *ids, const struct instance *i,
+                                   struct str because)
+{
+    struct event *e = event_list_add(l, EVENT_DELETE_INSTANCE, ids);
+    e->delete_instance = (struct delete_instance){.instance_id = i->id, .because = because};
+    return e;
+}
+
+struct event *emit_create_instance(struct event_list *l, struct id_source *ids, struct id process_id, struct str owner,
+                                   const struct placement *at, struct str because)
+{
+    struct event *e = event_list_add(l, EVENT_CREATE_INSTANCE, ids);
+    e->create_instance = (struct create_instance){.instance_id = id_next(ids),
+                                                  .process_id = process_id,
+                                                  .node_id = at->node->id,
+                                                  .owner = owner,
+                                                  .runtime = str_from(at->runtime),
+                                                  .address = str_from(at->address),
+                                                  .because = because};
+    return e;
+}

@@ -1,0 +1,27 @@
+#pragma once
+/* platform/emit.h - events that decisions and plans both write. Texts are borrowed by the event: they live in the
+ * list's arena, in the model, or are literals.
+ * Layer: platform. Pure. */
+#include "platform/events.h"
+#include "platform/model.h"
+#include "platform/place.h"
+
+/* printf into the arena of the list, as str. For `because` the text is JSON. */
+struct str say(struct event_list *l, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* A JSON string literal with its quotes, in the arena. */
+const char *quoted(struct event_list *l, const char *text);
+const char *id_text(struct event_list *l, struct id id);
+
+struct event *emit_deployment_status(struct event_list *l, struct id_source *ids, const struct process *d,
+                                     enum deployment_status status, struct str cause, struct str because);
+/* The control plane's own word about an instance: nobody observed it. */
+struct event *emit_instance_status(struct event_list *l, struct id_source *ids, const struct instance *i,
+                                   enum instance_status status, const char *desired, struct str cause,
+                                   struct str because);
+/* It goes: drained first when it may still run, then deleted by the planner. */
+void emit_instance_removal(struct event_list *l, struct id_source *ids, const struct instance *i, struct str cause,
+                           struct str because);
+struct event *emit_delete_instance(struct event_list *l, struct id_source *ids, const struct instance *i,
+                                   struct str because);
+struct event *emit_create_instance(struct event_list *l, struct id_source *ids, struct id process_id, struct str owner,
+                                   const struct placement *at, struct str because);

@@ -1,0 +1,98 @@
+/* Rules for images: a builder is placed once per image; one that ends without an image has failed. A build is not tried
+ * twice: what must not run twice is an instance that never restarts, and whoever asked is told. */
+#include "platform/planner.h"
+
+#define BUILDER_PROGRAM "image-builder"
+
+/* The process of all builders: of a bootstrap log, or made now with an id that every replica would choose. */
+static struct id builder_process(struct planner *p)
+{
+    const struct process *known = model_process_by_name(p->model, STR(BUILDER_PROGRAM));
+    if (known != NULL)
+        return known->id;
+    struct id id = id_derive(ID_NONE, "process " BUILDER_PROGRAM);
+    for (size_t i = 0; i < p->out->n; i++) /* another build of this plan has made it */
+        if (p->out->items[i].kind == EVENT_CREATE_PROCESS && id_eq(p->out->items[i].create_process.process_id, id))
+            return id;
+    event_list_add(p->out, EVENT_CREATE_PROCESS, p->ids)->create_process =
+        (struct create_process){.process_id = id,
+                                .name = STR(BUILDER_PROGRAM),
+                                .artifact_url = STR("file:" BUILDER_PROGRAM),
+                                .runtime = STR("host"),
+                                .because = STR("{\"rule\":\"first build\"}")};
+    return id;
+}
+
+void plan_build(struct planner *p, const struct process *d)
+{
+    struct resources nothing = {0};
+    struct wish wish = {.process = model_process_by_name(p->model, STR(BUILDER_PROGRAM)),
+                        .label = "control",
+                        .runtime = STR("host"),
+                        .needs = &nothing};
+    struct placement at;
+    const char *why = "";
+    if (!places_take(&p->places, &wish, 1, &at, &why)) {
+        plan_wait(p, d, say(p->out, "waits for a node that builds: %s", why));
+        return;
+    }
+    struct id process_id = builder_process(p);
+    struct event *e =
+        emit_create_instance(p->out, p->ids, process_id, p->settings->installation, &at,
+                             say(p->out, "{\"rule\":\"build\",\"deploymentId\":\"%s\"}", id_text(p->out, d->id)));
+    e->create_instance.restart = STR("never");
+    struct id builder_id = e->create_instance.instance_id;
+    event_list_add(p->out, EVENT_CREATE_IMAGE, p->ids)->create_image = (struct create_image){
+        .image_id = d->image_id,
+        .project_id = d->project->id,
+        .context_digest = str_from(d->context_digest),
+        .builder_instance_id = builder_id,
+        .because = say(p->out, "{\"rule\":\"build\",\"deploymentId\":\"%s\"}", id_text(p->out, d->id))};
+    emit_deployment_status(p->out, p->ids, d, DEPLOYMENT_BUILDING, STR(""),
+                           say(p->out, "{\"rule\":\"build\",\"node\":%s,\"builderInstanceId\":\"%s\"}",
+                               quoted(p->out, at.node->name), id_text(p->out, builder_id)));
+}
+
+/* Longest cause that is passed on: it goes through the contract's 4 KiB with words around it. */
+enum { CAUSE_PASSED_ON_MAX = 3500 };
+
+static void image_fails(struct planner *p, const struct image *i, struct str cause)
+{
+    event_list_add(p->out, EVENT_IMAGE_STATUS_CHANGE, p->ids)->image_status_change = (struct image_status_change){
+        .image_id = i->id, .status = str_from(image_status_name(IMAGE_FAILED)), .cause = cause};
+}
+
+static void plan_unfinished(struct planner *p, const struct image *i, const struct instance *builder)
+{
+    if (builder == NULL) {
+        if (!id_is_none(i->builder_instance_id))
+            image_fails(p, i, STR("its builder was deleted before it had an image: deploy again"));
+        return;
+    }
+    bool has_ended = builder->status == INSTANCE_STOPPED || builder->status == INSTANCE_FAILED;
+    if (builder->status == INSTANCE_LOST)
+        image_fails(p, i,
+                    say(p->out, "node '%s', which built it, is lost: deploy again",
+                        builder->node == NULL ? "" : builder->node->name));
+    else if (has_ended)
+        image_fails(p, i,
+                    say(p->out, "its builder ended without an image: %.*s; read the build's log",
+                        (int)CAUSE_PASSED_ON_MAX, builder->cause[0] == '\0' ? "no cause was given" : builder->cause));
+    else if (planner_is_due(p, i->created_ns, p->settings->build_timeout_seconds))
+        image_fails(p, i,
+                    say(p->out, "the build took longer than %lld s: make it smaller or deploy again",
+                        (long long)p->settings->build_timeout_seconds));
+}
+
+void plan_image(struct planner *p, const struct image *i)
+{
+    const struct instance *builder = model_instance(p->model, i->builder_instance_id);
+    if (i->status == IMAGE_BUILDING) {
+        plan_unfinished(p, i, builder);
+        return;
+    }
+    /* The builder is done; it stays a while, so that its agent delivers the rest of its log. */
+    if (builder != NULL && builder->wanted == DESIRED_RUNNING &&
+        planner_is_due(p, i->since_ns, p->settings->builder_linger_seconds))
+        emit_instance_removal(p->out, p->ids, builder, STR("its build is over"), STR("{\"rule\":\"build is over\"}"));
+}

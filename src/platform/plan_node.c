@@ -1,0 +1,40 @@
+/* Rules for nodes: the votes of the replicas are counted, and what ran on a lost node is lost. */
+#include "platform/planner.h"
+
+static struct str votes_text(struct planner *p, const struct node *n)
+{
+    return say(p->out, "{\"suspectedBy\":%u,\"replicas\":%lld}", n->suspected_by.n, (long long)p->seen->replicas_n);
+}
+
+static void emit_node_status(struct planner *p, const struct node *n, enum node_status status, struct str cause)
+{
+    struct event *e = event_list_add(p->out, EVENT_NODE_STATUS_CHANGE, p->ids);
+    e->node_status_change =
+        (struct node_status_change){.node_id = n->id, .status = str_from(node_status_name(status)), .cause = cause};
+}
+
+static void lose_instances(struct planner *p, const struct node *n)
+{
+    MODEL_EACH(instance, i, &n->instances)
+    {
+        bool could_run = i->status != INSTANCE_STOPPED && i->status != INSTANCE_FAILED && i->status != INSTANCE_LOST;
+        if (could_run)
+            emit_instance_status(p->out, p->ids, i, INSTANCE_LOST, "", say(p->out, "node '%s' is lost", n->name),
+                                 votes_text(p, n));
+    }
+}
+
+void plan_node(struct planner *p, const struct node *n)
+{
+    if (n->status == NODE_GONE)
+        return;
+    bool is_suspected = (int64_t)n->suspected_by.n * 2 > p->seen->replicas_n;
+    if (is_suspected && n->status != NODE_LOST) {
+        emit_node_status(
+            p, n, NODE_LOST,
+            say(p->out, "%u of %lld replicas hear nothing of it", n->suspected_by.n, (long long)p->seen->replicas_n));
+        lose_instances(p, n);
+    } else if (n->status == NODE_LOST && !is_suspected) {
+        emit_node_status(p, n, n->reported, STR(""));
+    }
+}

@@ -1,0 +1,29 @@
+#pragma once
+/* platform/planner.h - what the rules of a plan share. Only plan*.c include it.
+ * Layer: platform. Pure. */
+#include "platform/emit.h"
+#include "platform/plan.h"
+
+struct planner {
+    const struct model *model;
+    const struct platform_settings *settings;
+    const struct observations *seen;
+    struct id_source *ids;
+    struct event_list *out;
+    struct places places; /* what is free after what this plan gave away */
+    int64_t now_ms, deadline_ms;
+};
+
+/* Come back at this time at the latest. */
+void planner_wake(struct planner *p, int64_t at_ms);
+/* True when `seconds` have passed since since_ns; else the planner wakes then. */
+bool planner_is_due(struct planner *p, int64_t since_ns, int64_t seconds);
+
+/* Rules, by subject: each adds events, or a time to wake, or nothing. */
+void plan_node(struct planner *p, const struct node *n);
+void plan_image(struct planner *p, const struct image *i);
+void plan_deployment(struct planner *p, const struct process *d);
+/* A deployment that needs its image built: a builder, or why it waits. */
+void plan_build(struct planner *p, const struct process *d);
+/* It goes on waiting: says for what, when that is new and was not said just now. */
+void plan_wait(struct planner *p, const struct process *d, struct str cause);

@@ -1,0 +1,195 @@
+/* Looking things up, and the questions that more than one room asks. */
+#include "platform/model.h"
+
+const char *desired_name(enum desired d)
+{
+    switch (d) {
+    case DESIRED_RUNNING: return "running";
+    case DESIRED_DRAINING: return "draining";
+    case DESIRED_STOPPED: return "stopped";
+    case DESIRED_DELETED: return "deleted";
+    }
+    return "";
+}
+
+const struct region *model_region(const struct model *m, struct id id)
+{
+    return id_index_find(&m->regions, id);
+}
+
+const struct region *model_region_by_name(const struct model *m, struct str name)
+{
+    MODEL_EACH(region, r, &m->regions)
+    if (str_eq_c(name, r->name))
+        return r;
+    return NULL;
+}
+
+const struct zone *model_zone(const struct model *m, struct id id)
+{
+    return id_index_find(&m->zones, id);
+}
+
+const struct zone *model_zone_by_name(const struct model *m, const struct region *region, struct str name)
+{
+    MODEL_EACH(zone, z, &m->zones)
+    if (z->region == region && str_eq_c(name, z->name))
+        return z;
+    return NULL;
+}
+
+const struct node *model_node(const struct model *m, struct id id)
+{
+    return id_index_find(&m->nodes, id);
+}
+
+const struct node *model_node_by_name(const struct model *m, struct str name)
+{
+    MODEL_EACH(node, n, &m->nodes)
+    if (str_eq_c(name, n->name))
+        return n;
+    return NULL;
+}
+
+const struct project *model_project(const struct model *m, struct id id)
+{
+    return id_index_find(&m->projects, id);
+}
+
+const struct project *model_project_by_slug(const struct model *m, struct str slug)
+{
+    MODEL_EACH(project, p, &m->projects)
+    if (!p->is_deleted && str_eq_c(slug, p->slug))
+        return p;
+    return NULL;
+}
+
+const struct process *model_process(const struct model *m, struct id id)
+{
+    return id_index_find(&m->processes, id);
+}
+
+const struct process *model_process_by_name(const struct model *m, struct str name)
+{
+    MODEL_EACH(process, p, &m->processes)
+    if (p->project == NULL && str_eq_c(name, p->name))
+        return p;
+    return NULL;
+}
+
+const struct process *model_deployment(const struct model *m, struct id id)
+{
+    const struct process *p = model_process(m, id);
+    return p != NULL && p->project != NULL ? p : NULL;
+}
+
+const struct instance *model_instance(const struct model *m, struct id id)
+{
+    return id_index_find(&m->instances, id);
+}
+
+const struct image *model_image(const struct model *m, struct id id)
+{
+    return id_index_find(&m->images, id);
+}
+
+const struct image *model_image_of_builder(const struct model *m, struct id instance_id)
+{
+    for (size_t i = m->images.n; i > 0; i--) { /* the newest is asked for most */
+        const struct image *image = m->images.items[i - 1];
+        if (id_eq(image->builder_instance_id, instance_id))
+            return image;
+    }
+    return NULL;
+}
+
+const struct certificate *model_certificate_by_host(const struct model *m, struct str host)
+{
+    const struct certificate *newest = NULL;
+    MODEL_EACH(certificate, c, &m->certificates)
+    if (str_eq_c(host, c->host) && (newest == NULL || c->changed_seq > newest->changed_seq))
+        newest = c;
+    return newest;
+}
+
+bool instance_is_healthy(const struct instance *i)
+{
+    return i->status == INSTANCE_RUNNING && i->health == HEALTH_NOMINAL && i->wanted == DESIRED_RUNNING &&
+           (i->node == NULL || i->node->status != NODE_LOST);
+}
+
+bool instance_is_hopeful(const struct instance *i)
+{
+    bool can_run = i->status == INSTANCE_PENDING || i->status == INSTANCE_STARTING || i->status == INSTANCE_RUNNING;
+    return can_run && i->wanted == DESIRED_RUNNING;
+}
+
+enum desired instance_desired(const struct instance *i)
+{
+    if (i->wanted == DESIRED_RUNNING && i->process->project != NULL && i->process->status == DEPLOYMENT_DRAINING)
+        return DESIRED_DRAINING;
+    return (enum desired)i->wanted;
+}
+
+bool deployment_is_over(const struct process *d)
+{
+    return d->status == DEPLOYMENT_STOPPED || d->status == DEPLOYMENT_FAILED || d->status == DEPLOYMENT_CANCELLED;
+}
+
+uint32_t process_healthy_n(const struct process *p)
+{
+    uint32_t n = 0;
+    MODEL_EACH(instance, i, &p->instances)
+    n += instance_is_healthy(i);
+    return n;
+}
+
+struct resources node_used(const struct node *n)
+{
+    struct resources used = {0};
+    MODEL_EACH(instance, i, &n->instances)
+    {
+        if (i->status == INSTANCE_STOPPED || i->status == INSTANCE_FAILED || i->status == INSTANCE_LOST)
+            continue;
+        used.vcpus += i->process->resources.vcpus;
+        used.memory_bytes += i->process->resources.memory_bytes;
+        used.disk_bytes += i->process->resources.disk_bytes;
+    }
+    return used;
+}
+
+const char *project_host(const struct project *p, struct str app_domain, struct arena *a)
+{
+    return arena_printf(a, "%s.%.*s", p->slug, STR_ARG(app_domain));
+}
+
+size_t project_endpoints(const struct project *p, const struct instance **ret, size_t max)
+{
+    size_t n = 0;
+    if (p->live == NULL)
+        return 0;
+    MODEL_EACH(instance, i, &p->live->instances)
+    {
+        if (!instance_is_healthy(i))
+            continue;
+        if (n < max)
+            ret[n] = i;
+        n++;
+    }
+    return n;
+}
+
+bool model_host_without_certificate(const struct model *m, struct str app_domain, struct arena *a, struct str *ret_host)
+{
+    MODEL_EACH(project, p, &m->projects)
+    {
+        if (p->is_deleted)
+            continue;
+        struct str host = str_from(project_host(p, app_domain, a));
+        if (model_certificate_by_host(m, host) == NULL) {
+            *ret_host = host;
+            return true;
+        }
+    }
+    return false;
+}

@@ -1,0 +1,38 @@
+#include "platform/settings.h"
+
+#define ROW(member, unit, value, source) {#member, unit, value, source, offsetof(struct platform_settings, member)}
+
+/* One row a figure: help, configuration and documentation read it here. */
+const struct platform_setting_row PLATFORM_SETTINGS[] = {
+    ROW(instances_min, "instances", 3, "mission/platform.md: at least 3 microVMs for each deployment"),
+    ROW(instances_max, "instances", 100, "chosen: a slip of the keyboard must not fill an installation"),
+    ROW(instance_vcpus, "vcpus", 1, "chosen: the least that boots"),
+    ROW(instance_memory_bytes, "bytes", 256LL << 20,
+        "chosen: a small web program; measured resident under TCG: 126 MB"),
+    ROW(port, "", 8080, "contract: PORT is 8080 unless the project says otherwise"),
+    ROW(drain_seconds, "s", 300, "mission/platform.md: we wait 5 minutes before shutting down the old instances"),
+    ROW(drain_seconds_max, "s", 86400, "chosen: a day; longer is two applications"),
+    ROW(vcpus_overcommit_percent, "%", 800, "chosen: web programs wait most of the time; a busy one only slows others"),
+    ROW(memory_overcommit_percent, "%", 100, "never more than there is: a guest without memory dies"),
+    ROW(start_timeout_seconds, "s", 120,
+        "chosen: a microVM under TCG answers after 3 s (measured), six at once after 5 s; the rest is for fetching an "
+        "image "
+        "and a slow start; Heroku allows 60 s, Cloud Run 240 s"),
+    ROW(build_timeout_seconds, "s", 1800, "chosen: a cold build of a large application"),
+    ROW(builder_linger_seconds, "s", 30, "chosen: its agent delivers the end of the build log meanwhile"),
+    ROW(stop_timeout_seconds, "s", 60, "chosen: 10 s of grace after SIGTERM, and a node that reports late"),
+    ROW(edge_live_seconds, "s", 15, "contract: an edge that has not polled for 15 s is not live"),
+    ROW(status_events_per_hour, "events", 12, "contract: crash loops"),
+    ROW(replace_delay_seconds, "s", 10, "chosen: as Kubernetes' crash-loop back-off, which begins with 10 s"),
+    ROW(replace_delay_seconds_max, "s", 600, "chosen: six replacements an hour at worst"),
+    ROW(cause_repeat_seconds, "s", 60, "chosen: an event a minute while somebody waits for capacity"),
+    ROW(needs_certificate, "", 1, "a host that is routed before it has a certificate answers nobody"),
+};
+const size_t PLATFORM_SETTINGS_N = sizeof(PLATFORM_SETTINGS) / sizeof(PLATFORM_SETTINGS[0]);
+
+void platform_settings_init(struct platform_settings *ret)
+{
+    *ret = (struct platform_settings){.app_domain = STR("localhost"), .installation = STR("dev-0")};
+    for (size_t i = 0; i < PLATFORM_SETTINGS_N; i++)
+        memcpy((char *)ret + PLATFORM_SETTINGS[i].offset, &PLATFORM_SETTINGS[i].value, sizeof(int64_t));
+}

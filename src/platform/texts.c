@@ -1,0 +1,155 @@
+#include "platform/texts.h"
+
+#include <assert.h>
+
+#include "base/mem.h"
+#include "event/hash.h"
+
+struct text_entry {
+    uint32_t hash, len, refs;
+    char bytes[];
+};
+
+static const char EMPTY[] = "";
+
+static struct text_entry *entry_of(const char *text)
+{
+    return (struct text_entry *)((uintptr_t)text - offsetof(struct text_entry, bytes));
+}
+
+static size_t slot_of(const struct texts *t, uint32_t hash)
+{
+    return hash & (t->slots_n - 1);
+}
+
+static void place(struct texts *t, struct text_entry *e)
+{
+    size_t i = slot_of(t, e->hash);
+    while (t->slots[i] != NULL)
+        i = (i + 1) & (t->slots_n - 1);
+    t->slots[i] = e;
+}
+
+/* At most three quarters full, so that a search ends soon. */
+static void grow(struct texts *t)
+{
+    if (t->used_n * 4 < t->slots_n * 3)
+        return;
+    struct text_entry **old = t->slots;
+    size_t old_n = t->slots_n;
+    t->slots_n = old_n == 0 ? 64 : old_n * 2;
+    t->slots = mem_calloc(t->slots_n, sizeof(*t->slots));
+    for (size_t i = 0; i < old_n; i++)
+        if (old[i] != NULL)
+            place(t, old[i]);
+    free(old);
+}
+
+const char *texts_ref(struct texts *t, struct str s)
+{
+    const char *nul = s.len == 0 ? NULL : memchr(s.ptr, '\0', s.len);
+    if (nul != NULL)
+        s.len = (size_t)(nul - s.ptr);
+    if (s.len == 0)
+        return EMPTY;
+    assert(s.len < UINT32_MAX);
+    grow(t);
+    uint32_t hash = crc32c(0, s.ptr, s.len);
+    for (size_t i = slot_of(t, hash); t->slots[i] != NULL; i = (i + 1) & (t->slots_n - 1)) {
+        struct text_entry *e = t->slots[i];
+        if (e->hash == hash && e->len == s.len && memcmp(e->bytes, s.ptr, s.len) == 0) {
+            e->refs++;
+            return e->bytes;
+        }
+    }
+    struct text_entry *e = mem_alloc(sizeof(*e) + s.len + 1);
+    *e = (struct text_entry){.hash = hash, .len = (uint32_t)s.len, .refs = 1};
+    memcpy(e->bytes, s.ptr, s.len);
+    place(t, e);
+    t->used_n++;
+    return e->bytes;
+}
+
+/* Linear probing without tombstones: what stands behind a freed slot is placed anew, up to the next gap. */
+static void take_out(struct texts *t, struct text_entry *e)
+{
+    size_t i = slot_of(t, e->hash), mask = t->slots_n - 1;
+    while (t->slots[i] != e)
+        i = (i + 1) & mask;
+    t->slots[i] = NULL;
+    for (i = (i + 1) & mask; t->slots[i] != NULL; i = (i + 1) & mask) {
+        struct text_entry *next = t->slots[i];
+        t->slots[i] = NULL;
+        place(t, next);
+    }
+    t->used_n--;
+}
+
+void texts_unref(struct texts *t, const char *text)
+{
+    if (text == NULL || text[0] == '\0')
+        return;
+    struct text_entry *e = entry_of(text);
+    assert(e->refs > 0);
+    if (--e->refs > 0)
+        return;
+    take_out(t, e);
+    free(e);
+}
+
+void texts_set(struct texts *t, const char **member, struct str s)
+{
+    const char *fresh = texts_ref(t, s);
+    texts_unref(t, *member);
+    *member = fresh;
+}
+
+size_t texts_size_bytes(const struct texts *t)
+{
+    size_t size = t->slots_n * sizeof(*t->slots);
+    for (size_t i = 0; i < t->slots_n; i++)
+        if (t->slots[i] != NULL)
+            size += sizeof(struct text_entry) + t->slots[i]->len + 1;
+    return size;
+}
+
+void texts_done(struct texts *t)
+{
+    for (size_t i = 0; i < t->slots_n; i++)
+        free(t->slots[i]);
+    free(t->slots);
+    *t = (struct texts){0};
+}
+
+void text_list_add(struct texts *t, struct text_list *list, struct str s)
+{
+    list->items = mem_realloc(list->items, (list->n + 1u) * sizeof(*list->items));
+    list->items[list->n++] = texts_ref(t, s);
+}
+
+void text_list_remove(struct texts *t, struct text_list *list, const char *text)
+{
+    for (uint32_t i = 0; i < list->n; i++)
+        if (strcmp(list->items[i], text) == 0) {
+            texts_unref(t, list->items[i]);
+            memmove(&list->items[i], &list->items[i + 1], (list->n - i - 1u) * sizeof(*list->items));
+            list->n--;
+            return;
+        }
+}
+
+void text_list_clear(struct texts *t, struct text_list *list)
+{
+    for (uint32_t i = 0; i < list->n; i++)
+        texts_unref(t, list->items[i]);
+    free(list->items);
+    *list = (struct text_list){0};
+}
+
+bool text_list_has(const struct text_list *list, const char *text)
+{
+    for (uint32_t i = 0; i < list->n; i++)
+        if (strcmp(list->items[i], text) == 0)
+            return true;
+    return false;
+}
