@@ -74,7 +74,8 @@ void http_client_close(struct http_client *c, void (*on_closed)(void *ctx), void
  * Returns the call, valid until on_done; also options that are wrong are reported by on_done (ERR_INVALID). */
 struct http_call *http_client_send(struct http_client *c, const struct http_call_options *o,
                                    void (*on_done)(struct http_result *result, void *ctx), void *ctx);
-/* on_done will not be called any more; descriptors are the caller's again. */
+/* on_done will not be called any more; descriptors are the caller's again. Not from inside on_data, nor is
+ * http_client_close: return an error there. */
 void http_call_cancel(struct http_call *call);
 
 /* The same, blocking, for the CLI and for tests without a loop. Returns ret_result->code; *ret_result is set in any
