@@ -8,6 +8,7 @@
 #include <sys/file.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/signalfd.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -181,18 +182,40 @@ static pid_t fork_into_namespaces(void)
     return (pid_t)syscall(SYS_clone, (long)(CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWPID | SIGCHLD), 0L, 0L, 0L, 0L);
 }
 
-static int wait_for(pid_t pid, int result_fd)
+/* Until the inner process has ended; SIGTERM (blocked, read from `signals_fd`) ends it. */
+static int wait_for(pid_t pid, int signals_fd, int result_fd)
 {
+    auto_close int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+    bool was_stopped = false;
+    for (;;) {
+        struct pollfd p[2] = {{.fd = pidfd, .events = POLLIN}, {.fd = was_stopped ? -1 : signals_fd, .events = POLLIN}};
+        (void)poll(p, 2, -1);
+        if (p[0].revents != 0)
+            break;
+        if (p[1].revents != 0) {
+            was_stopped = true;
+            (void)kill(pid, SIGKILL);
+        }
+    }
     int status = 0;
     while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
         continue;
     if (WIFEXITED(status))
         return WEXITSTATUS(status);
-    auto_free char *cause =
-        mem_printf("the build was killed by signal %d%s", WTERMSIG(status),
-                   WTERMSIG(status) == SIGKILL ? " (out of memory, or stopped by an operator)" : "");
-    send_failure(result_fd, cause);
+    const char *why = was_stopped                   ? "the build was stopped before its end"
+                      : WTERMSIG(status) == SIGKILL ? "the build was killed: out of memory, or by an operator"
+                                                    : "the build died of a signal";
+    send_failure(result_fd, why);
     return 1;
+}
+
+static int block_sigterm(void)
+{
+    sigset_t term;
+    (void)sigemptyset(&term);
+    (void)sigaddset(&term, SIGTERM);
+    (void)sigprocmask(SIG_BLOCK, &term, NULL);
+    return signalfd(-1, &term, SFD_CLOEXEC);
 }
 
 static enum err start_inner(const struct build_request *r, const struct egress *egress, int result_fd,
@@ -235,12 +258,13 @@ static enum err build(const struct build_request *r, struct arena *arena, int re
     const struct egress_options o = {
         .installation = arena_str(arena, r->installation).ptr, .allowed = allowed, .allowed_n = r->allowed.n};
     struct egress egress = {0};
+    auto_close int signals_fd = block_sigterm();
     rc = egress_open(&o, &egress, err);
     pid_t pid = -1;
     if (rc == OK)
         rc = start_inner(r, &egress, result_fd, deadline_us, &pid, err);
     if (rc == OK)
-        *ret_exit = wait_for(pid, result_fd);
+        *ret_exit = wait_for(pid, signals_fd, result_fd);
     egress_close(&egress);
     remove_cgroups(o.installation);
     return rc;

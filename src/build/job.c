@@ -4,7 +4,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/openat2.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/own.h"
@@ -17,6 +19,15 @@
 #define ARGS_MAX 48
 /* Any 128 bits, the same in every image: what differs is the content. */
 #define IMAGE_UUID "c7b5a1f0-5c1d-4e63-9f0e-736c6970666f"
+
+/* Programs look for the machine's CA bundle under these names. buildah writes them into the image's configuration, out
+ * of which they are taken again: they are of this machine. */
+static const char *const CA_ENV[] = {
+    "SSL_CERT_FILE=" JOB_CA_BUNDLE_INSIDE,      "CURL_CA_BUNDLE=" JOB_CA_BUNDLE_INSIDE,
+    "GIT_SSL_CAINFO=" JOB_CA_BUNDLE_INSIDE,     "PIP_CERT=" JOB_CA_BUNDLE_INSIDE,
+    "REQUESTS_CA_BUNDLE=" JOB_CA_BUNDLE_INSIDE, "NODE_EXTRA_CA_CERTS=" JOB_CA_BUNDLE_INSIDE,
+};
+#define CA_ENV_N (sizeof(CA_ENV) / sizeof(CA_ENV[0]))
 
 struct args {
     const char *items[ARGS_MAX];
@@ -123,6 +134,8 @@ static enum err run_dockerfile(struct job *j, struct errinfo *err)
         ARGS(&a, "--runtime", "runc", "--cgroup-parent",
              arena_printf(&j->arena, "/slipform/%.*s/build", STR_ARG(j->request->installation)));
     ARGS(&a, j->request->no_cache ? "--no-cache" : "--layers");
+    for (size_t i = 0; j->ca_bundle != NULL && i < CA_ENV_N; i++)
+        ARGS(&a, "--env", CA_ENV[i]);
     if (j->ca_bundle != NULL)
         ARGS(&a, "--volume", arena_printf(&j->arena, "%s:%s:ro", j->ca_bundle, JOB_CA_BUNDLE_INSIDE));
     ARGS(&a, "--signature-policy", arena_printf(&j->arena, "%s/policy.json", j->folder), "--iidfile",
@@ -152,13 +165,30 @@ static enum err run_for_word(struct job *j, const struct args *a, const char **r
     return rc;
 }
 
+static void remove_ca_env(struct strs *env)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < env->n; i++) {
+        bool is_ours = false;
+        for (size_t k = 0; k < CA_ENV_N; k++)
+            is_ours = is_ours || str_eq_c(env->items[i], CA_ENV[k]);
+        if (!is_ours)
+            env->items[kept++] = env->items[i];
+    }
+    env->n = kept;
+}
+
 static enum err read_config(struct job *j, const char *image, struct errinfo *err)
 {
     struct args a = buildah(j);
     ARGS(&a, "inspect", "--type", "image", image);
     AUTO(buf) struct buf out = {0};
     enum err rc = run(j, &a, &out, err);
-    return rc == OK ? image_config_parse(buf_str(&out), &j->arena, &j->result.config, err) : rc;
+    if (rc == OK)
+        rc = image_config_parse(buf_str(&out), &j->arena, &j->result.config, err);
+    if (rc == OK && j->ca_bundle != NULL)
+        remove_ca_env(&j->result.config.env);
+    return rc;
 }
 
 static enum err mount_image(struct job *j, const char *image, const char **ret_path, struct errinfo *err)
@@ -184,6 +214,20 @@ static enum err settle_root(const char *tree, struct errinfo *err)
     return OK;
 }
 
+/* Where the machine's CA bundle was mounted over nothing, buildah leaves an empty file, at which TLS would fail. */
+static void remove_ca_mount_point(const struct job *j, const char *tree)
+{
+    if (j->ca_bundle == NULL)
+        return;
+    auto_close int root = open(tree, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    struct open_how how = {.flags = O_PATH | O_DIRECTORY | O_CLOEXEC, .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS};
+    auto_close int folder = (int)syscall(SYS_openat2, root, "etc/ssl/certs", &how, sizeof(how));
+    struct stat st;
+    if (folder >= 0 && fstatat(folder, "ca-certificates.crt", &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode) &&
+        st.st_size == 0)
+        (void)unlinkat(folder, "ca-certificates.crt", 0);
+}
+
 /* Plain, not compressed: a 247 MB tree takes 1.8 s instead of 23 s, and guests read it without unpacking. Contents,
  * names, modes, owners and times of the tree decide the bytes, nothing else. */
 static enum err make_image(struct job *j, const char *tree, struct blob_store *blobs, struct errinfo *err)
@@ -191,6 +235,7 @@ static enum err make_image(struct job *j, const char *tree, struct blob_store *b
     const char *file = arena_printf(&j->arena, "%s/root.erofs", j->folder);
     struct args a = {0};
     ARGS(&a, "mkfs.erofs", "--quiet", "-U", IMAGE_UUID, file, tree);
+    remove_ca_mount_point(j, tree);
     enum err rc = settle_root(tree, err);
     if (rc == OK)
         rc = run(j, &a, NULL, err);

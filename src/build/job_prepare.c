@@ -32,10 +32,6 @@ static const char REGISTRIES_LOCAL[] = "[[registry.mirror]]\n"
                                        "insecure = true\n";
 static const char POLICY[] = "{\"default\":[{\"type\":\"insecureAcceptAnything\"}]}\n";
 
-/* Programs look for the machine's CA bundle under these names; the file itself is mounted where Debian has it. */
-static const char *const CA_VARIABLES[] = {"SSL_CERT_FILE", "CURL_CA_BUNDLE",     "GIT_SSL_CAINFO",
-                                           "PIP_CERT",      "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS"};
-
 /* What tools/setup found that this machine needs to reach the outside: lines of http_proxy=, https_proxy=, no_proxy=,
  * ca_bundle=. Proxies go into buildah's environment, which passes them on to RUN steps; none of it gets into the image.
  */
@@ -83,10 +79,7 @@ static enum err write_configuration(struct job *j, struct errinfo *err)
 {
     AUTO(buf) struct buf registries = {0}, containers = {0};
     buf_addf(&registries, "%s%s", REGISTRIES, j->request->registry_folder.len > 0 ? REGISTRIES_LOCAL : "");
-    buf_add_c(&containers, "[containers]\nenv = [");
-    for (size_t i = 0; j->ca_bundle != NULL && i < sizeof(CA_VARIABLES) / sizeof(CA_VARIABLES[0]); i++)
-        buf_addf(&containers, "%s\"%s=%s\"", i > 0 ? ", " : "", CA_VARIABLES[i], JOB_CA_BUNDLE_INSIDE);
-    buf_add_c(&containers, "]\n[engine]\ncgroup_manager = \"cgroupfs\"\nevents_logger = \"none\"\n");
+    buf_add_c(&containers, "[engine]\ncgroup_manager = \"cgroupfs\"\nevents_logger = \"none\"\n");
     enum err rc = write_file(j, "registries.conf", registries.ptr, err);
     if (rc == OK)
         rc = write_file(j, "containers.conf", containers.ptr, err);

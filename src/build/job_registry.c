@@ -38,8 +38,10 @@ enum err job_start_registry(struct job *j, struct errinfo *err)
     struct str folder = j->request->registry_folder;
     if (folder.len == 0)
         return OK;
-    if (!file_is_folder(arena_str(&j->arena, folder).ptr))
-        return err_set(err, ERR_NOT_FOUND, "the local registry '%.*s' is missing: run tools/setup", STR_ARG(folder));
+    if (!file_is_folder(arena_str(&j->arena, folder).ptr)) {
+        (void)printf("no local registry in '%.*s': base images come from public registries\n", STR_ARG(folder));
+        return OK;
+    }
     const char *config = arena_printf(&j->arena, "%s/registry.yml", j->folder);
     auto_free char *text = mem_printf(CONFIG, STR_ARG(folder), REGISTRY_PORT);
     auto_close int fd = open(config, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);

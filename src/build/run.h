@@ -1,0 +1,29 @@
+#pragma once
+/* build/run.h - one build from report to report: tell the platform, run the build core, tell what came of it.
+ * Layer: build. Thread: loop. Happy path: PUT building; start the core (build/builder.h) as a child with the request on
+ * its stdin; read its result; PUT ready. A report that does not arrive is sent again with growing pauses: the result of
+ * a build is worth waiting for. An image that is not waiting for a build any more (409, 404) ends it. */
+#include <uv.h>
+
+#include "base/log.h"
+#include "build/builder.h"
+#include "net/http_client.h"
+
+struct build_run_options {
+    uv_loop_t *loop;
+    struct http_client *client;
+    const struct logger *log;
+    const char *management_url;          /* "https://host:port" */
+    struct http_call_options call;       /* TLS files and peer_uri; borrowed until on_done */
+    const char *core;                    /* program that is the core when it is called with --core */
+    const struct build_request *request; /* borrowed until on_done */
+    /* Called once, from the loop. exit_code: 0 ready was reported, 1 failed was, or nothing could be. */
+    void (*on_done)(int exit_code, void *ctx);
+    void *ctx;
+};
+
+struct build_run;
+/* Returned: freed after on_done by itself. Options are copied, what they point to is borrowed. */
+struct build_run *build_run_start(const struct build_run_options *o);
+/* End the core and report the image as failed; on_done follows within some seconds. */
+void build_run_stop(struct build_run *r);

@@ -1,0 +1,244 @@
+"""The build core for real: buildah, the local registry, mkfs.erofs. Needs root and what tools/setup prepares."""
+import gzip
+import hashlib
+import io
+import json
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import tarfile
+import time
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+CACHE = pathlib.Path(os.environ.get('SLIPFORM_CACHE', '/var/cache/slipform'))
+INSTALLATION = f'test-build-{os.getpid()}'
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason='builds need root')
+
+
+class Builder:
+    def __init__(self, folder):
+        self.blobs, self.work = folder / 'blobs', folder / 'work'
+
+    def put(self, data):
+        digest = hashlib.sha256(data).hexdigest()
+        path = self.blobs / 'sha256' / digest[:2] / digest
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+        return f'sha256:{digest}'
+
+    def get(self, digest):
+        return self.blobs / 'sha256' / digest[7:9] / digest[7:]
+
+    def request(self, context_digest, **more):
+        return {'installation': INSTALLATION, 'context_digest': context_digest, 'blob_folder': str(self.blobs),
+                'work_folder': str(self.work), 'registry_folder': str(CACHE / 'registry'),
+                'environment_file': str(CACHE / 'build-environment'), **more}
+
+    def start(self, context, output=subprocess.PIPE, **more):
+        """(process, descriptor of the result)"""
+        reader, writer = os.pipe()
+        core = subprocess.Popen(['bash', '-c', f'exec "$0" --core 3>&{writer}', ROOT / 'build/image-builder'],
+                                stdin=subprocess.PIPE, stdout=output, stderr=subprocess.STDOUT, pass_fds=[writer])
+        os.close(writer)
+        core.stdin.write(json.dumps(self.request(self.put(context), **more)).encode())
+        core.stdin.close()
+        return core, reader
+
+    def build(self, context, **more):
+        """(exit code, result, output)"""
+        core, reader = self.start(context, **more)
+        output = core.stdout.read().decode()
+        code = core.wait(timeout=600)
+        with os.fdopen(reader) as result:
+            return code, json.loads(result.read()), output
+
+
+def tar(files):
+    """name -> text, bytes, or a TarInfo"""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode='w') as archive:
+        for name, content in files.items():
+            info = content if isinstance(content, tarfile.TarInfo) else tarfile.TarInfo(name)
+            data = b'' if info is content else content if isinstance(content, bytes) else content.encode()
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    return out.getvalue()
+
+
+def leftovers():
+    """Objects of the operating system that carry our names."""
+    tables = subprocess.run(['nft', 'list', 'tables'], capture_output=True, text=True, check=True).stdout
+    links = subprocess.run(['ip', '-o', 'link'], capture_output=True, text=True, check=True).stdout
+    cgroups = [str(p) for p in pathlib.Path('/sys/fs/cgroup').glob(f'**/slipform/{INSTALLATION}')]
+    found = re.findall(rf'slipform_{INSTALLATION}\S*', tables) + cgroups
+    # links carry the build's tag only: those whose table is gone belong to nobody
+    tags = set(re.findall(r'_build_([0-9a-f]{8})', tables))
+    return found + [tag for tag in re.findall(r'slpb([0-9a-f]{8})', links) if tag not in tags]
+
+
+@pytest.fixture(scope='module')
+def builder(tmp_path_factory):
+    return Builder(tmp_path_factory.mktemp('builder'))
+
+
+@pytest.fixture(autouse=True)
+def leaves_nothing():
+    yield
+    deadline = time.monotonic() + 5  # a network namespace ends a little after its last process
+    while leftovers() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert leftovers() == []
+
+
+def hello_context():
+    folder = ROOT / 'examples/hello'
+    return {name: (folder / name).read_bytes() for name in ('Dockerfile', '.dockerignore', 'VERSION', 'hello.c')}
+
+
+def read_erofs(image, mount_point, paths):
+    """Contents of files in an image: mounted in a mount namespace that ends with the command."""
+    mount_point.mkdir(exist_ok=True)
+    script = 'mount -t erofs -o loop,ro "$1" "$2" && shift && cd "$1" && shift && sha256sum "$@" && find . | wc -l'
+    return subprocess.run(['unshare', '--mount', 'sh', '-ec', script, 'sh', image, mount_point, *paths], check=True,
+                          capture_output=True, text=True).stdout
+
+
+def test_hello_becomes_a_file_system(builder, tmp_path):
+    code, result, output = builder.build(tar(hello_context()))
+    assert code == 0, output
+    assert result['status'] == 'ready'
+    assert result['config']['cmd'] == ['hello'] and result['config']['user'] == 'nobody'
+    assert [e for e in result['config']['env'] if not e.startswith('PATH=')] == []
+    image = builder.get(result['digest'])
+    assert image.stat().st_size == result['size_bytes'] and result['size_bytes'] % 512 == 0
+    assert 'sha256:' + hashlib.sha256(image.read_bytes()).hexdigest() == result['digest']
+    assert image.read_bytes()[1024:1028] == bytes.fromhex('e2e1f5e0')  # EROFS super block magic, little endian
+    listing = read_erofs(image, tmp_path / 'mnt', ['usr/bin/hello', 'bin/sh'])
+    assert 'usr/bin/hello' in listing and int(listing.split()[-1]) > 50
+
+
+def test_the_same_context_gives_the_same_digest(builder):
+    first = builder.build(tar(hello_context()))[1]
+    again = builder.build(gzip.compress(tar(dict(reversed(hello_context().items())))))[1]  # other bytes, same content
+    assert first['digest'] == again['digest']
+    changed = builder.build(tar({**hello_context(), 'VERSION': '2\n'}))[1]
+    assert changed['status'] == 'ready' and changed['digest'] != first['digest']
+
+
+def test_hello_answers(builder, tmp_path):
+    """The program out of the image, as CONTRACTS says it answers."""
+    result = builder.build(tar(hello_context()))[1]
+    (tmp_path / 'mnt').mkdir()
+    program = tmp_path / 'hello'
+    subprocess.run(['unshare', '--mount', 'sh', '-ec', 'mount -t erofs -o loop,ro "$1" "$2" && cp "$2/usr/bin/hello" "$3"',
+                    'sh', builder.get(result['digest']), tmp_path / 'mnt', program], check=True)
+    import http.client
+    import socket
+    with socket.create_server(('::1', 0), family=socket.AF_INET6) as free:
+        port = free.getsockname()[1]
+    server = subprocess.Popen([program], env={'PORT': str(port), 'SLIPFORM_INSTANCE_ID': 'i1', 'SLIPFORM_DEPLOYMENT_ID': 'd1'},
+                              stderr=subprocess.PIPE, text=True)
+    try:
+        assert 'listening' in server.stderr.readline()
+        client = http.client.HTTPConnection('::1', port, timeout=20)
+        for _ in range(2):  # keep-alive
+            client.request('GET', '/')
+            answer = client.getresponse()
+            version = (ROOT / 'examples/hello/VERSION').read_text().strip()
+            assert json.loads(answer.read()) == {'instance_id': 'i1', 'deployment_id': 'd1', 'version': version}
+        client.request('GET', '/slow?ms=600')
+        time.sleep(0.1)
+        server.send_signal(signal.SIGTERM)  # what is in flight is finished, then it exits with 0
+        assert json.loads(client.getresponse().read())['version'] == version
+        assert server.wait(timeout=10) == 0
+    finally:
+        server.kill()
+
+
+def test_a_failing_step_is_told(builder):
+    code, result, _ = builder.build(tar({'Dockerfile': 'FROM busybox\nRUN echo one; echo two >&2; exit 7\nCMD x\n'}))
+    assert code == 1 and result['status'] == 'failed'
+    assert "step 2 of 3, 'RUN echo one; echo two >&2; exit 7'" in result['cause']
+    assert 'exit status 7' in result['cause'] and 'one' in result['cause'] and 'two' in result['cause']
+    assert len(result['cause'].encode()) <= 4096
+
+
+@pytest.mark.parametrize('dockerfile, told', [
+    ('FROM no.such/image:1\nCMD x\n', "base image 'no.such/image:1'"),
+    ('FROM busybox\nCOPY nothere /x\nCMD x\n', '.dockerignore'),
+    ('', 'Dockerfile is empty'),
+    ('FROM scratch\nCOPY Dockerfile /\n', 'CMD or ENTRYPOINT'),
+])
+def test_what_to_do_is_told(builder, dockerfile, told):
+    code, result, output = builder.build(tar({'Dockerfile': dockerfile}))
+    assert code == 1 and told in result['cause'], output
+
+
+def test_a_missing_dockerfile_is_told(builder):
+    code, result, _ = builder.build(tar({'README.md': 'x'}))
+    assert code == 1 and result['cause'] == "no file 'Dockerfile' in the build context, which has: README.md"
+
+
+def test_a_hostile_tar_is_refused(builder, tmp_path):
+    target = tmp_path / 'outside'
+    target.mkdir()
+    link = tarfile.TarInfo('dir')
+    link.type, link.linkname = tarfile.SYMTYPE, str(target)
+    for files in ({'../escaped': 'x'}, {'/escaped': 'x'}, {'dir': link, 'dir/escaped': 'x'}):
+        code, result, _ = builder.build(tar({'Dockerfile': 'FROM busybox\n', **files}))
+        assert code == 1 and 'the context has' in result['cause']
+    assert list(target.iterdir()) == [] and not pathlib.Path('/escaped').exists()
+    assert builder.build(b'this is no tar')[1]['cause'].startswith('the context is not a tar archive')
+
+
+def test_a_build_reaches_no_private_address(builder):
+    """A server on this machine, tried on every address that the machine has, and on the build's gateway."""
+    import socket
+    own = subprocess.run(['hostname', '-I'], capture_output=True, text=True, check=True).stdout.split()
+    with socket.create_server(('0.0.0.0', 0)) as server:
+        port = server.getsockname()[1]
+        addresses = [a for a in own if ':' not in a] + ['127.0.0.1', '$(ip route | sed -n "s/default via \\([^ ]*\\).*/\\1/p")']
+        tries = ' '.join(f'nc -w 2 {a} {port} </dev/null && echo reached {a};' for a in addresses)
+        tries = f'nc -w 2 127.0.0.1 5000 </dev/null && echo the registry answers; {tries}'  # nc can reach what is allowed
+        code, _, output = builder.build(tar({'Dockerfile': f'FROM busybox\nRUN ip route; {tries} echo tried\nCMD x\n'}))
+    assert code == 0 and '\nthe registry answers\n' in output and '\ntried' in output
+    assert '\nreached' not in output
+
+
+def test_a_build_that_takes_too_long_is_stopped(builder):
+    code, result, _ = builder.build(tar({'Dockerfile': 'FROM busybox\nRUN echo begun; sleep 1000\nCMD x\n'}), timeout_seconds=3)
+    assert code == 1 and 'longer than 3 s' in result['cause'] and 'begun' in result['cause']
+
+
+@pytest.mark.parametrize('how', [signal.SIGTERM, signal.SIGKILL])
+def test_a_stopped_build_leaves_nothing(builder, how):
+    core, reader = builder.start(tar({'Dockerfile': f'FROM busybox\nRUN echo be{how.value}gun; sleep 1000\nCMD x\n'}))
+    for line in core.stdout:
+        if line.strip() == f'be{how.value}gun'.encode():
+            break
+    assert leftovers() != []  # there is something that can be left
+    core.send_signal(how)
+    core.wait(timeout=20)
+    with os.fdopen(reader) as result:
+        text = result.read()
+    if how == signal.SIGTERM:
+        assert json.loads(text)['cause'] == 'the build was stopped before its end'
+    else:  # empty cgroups stay until the next build
+        assert builder.build(tar({'Dockerfile': 'FROM busybox\n'}))[0] == 0
+
+
+def test_builds_wait_for_each_other(builder):
+    slow, slow_reader = builder.start(tar({'Dockerfile': 'FROM busybox\nRUN echo first; sleep 2\nCMD x\n'}), no_cache=True)
+    for line in slow.stdout:
+        if line.strip() == b'first':
+            break
+    code, result, output = builder.build(tar({'Dockerfile': 'FROM busybox\nCMD y\n'}))
+    assert code == 0 and output.startswith('waiting for another build')
+    assert slow.wait(timeout=60) == 0
+    with os.fdopen(slow_reader) as first:
+        assert json.loads(first.read())['status'] == 'ready'
