@@ -1,0 +1,36 @@
+#pragma once
+/* api/follow.h - lists, and following them: GET …?cursor=<opaque>&wait=<s> (CONTRACTS "Reading").
+ * Layer: api. Without a cursor the answer is everything, `full`. With one it is what changed since, and the ids of what
+ * went; when there is nothing it waits. So it holds for every list: a reader that pages (limit, after) gets `next`. */
+#include "api/call.h"
+
+/* 30 s: the contract. */
+#define FOLLOW_WAIT_S_MAX 30
+/* Items of one answer; more of them come with `next` (chosen). */
+#define FOLLOW_LIMIT_MAX 10000
+
+/* What an answer is collected into. */
+struct feed {
+    uint64_t since; /* objects that changed behind this position are news */
+    bool is_full;   /* everything is asked for */
+    struct id after;
+    size_t limit;
+    struct buf items, removed;
+    size_t items_n, removed_n;
+    struct id last;
+    bool has_more;
+};
+
+/* Called with the model as it is; walks in id order and adds. It may be called several times for one call. */
+typedef void (*collect_fn)(struct call *c, struct feed *f);
+
+/* Whether the object belongs into the answer; then feed_add it. */
+bool feed_wants(struct feed *f, struct id id, uint64_t changed_seq);
+void feed_add(struct feed *f, const struct field_table *table, struct id id, const void *document);
+/* It is not in the list any more (deleted, or it does not match the filter); nothing in a full answer. */
+void feed_remove(struct feed *f, struct id id);
+/* What the model remembers as removed. scope: of an instance its node; ID_NONE: any. */
+void feed_remove_gone(struct call *c, struct feed *f, enum object_kind kind, struct id scope);
+
+/* Answer the list, now or when there is news: query parameters cursor, wait, limit, after. */
+void follow(struct call *c, collect_fn collect);

@@ -1,0 +1,112 @@
+/* Images: what deployments run, what builders report. */
+#include "api/follow.h"
+#include "api/handlers.h"
+#include "api/parts.h"
+#include "base/own.h"
+#include "platform/decide.h"
+
+static void collect(struct call *c, struct feed *f)
+{
+    const struct id *project_id = c->data;
+    MODEL_EACH(image, i, &call_model(c)->images)
+    {
+        bool matches = id_is_none(*project_id) || (i->project != NULL && id_eq(i->project->id, *project_id));
+        if (!matches || !feed_wants(f, i->id, i->changed_seq))
+            continue;
+        AUTO(arena) struct arena a = {0};
+        struct image_resource resource;
+        view_image(i, &a, &resource);
+        feed_add(f, &IMAGE_RESOURCE_WIRE, i->id, &resource);
+    }
+    feed_remove_gone(c, f, OBJECT_IMAGE, ID_NONE);
+}
+
+void images_list(struct call *c)
+{
+    struct id *project_id = arena_alloc(&c->arena, sizeof(*project_id));
+    c->data = project_id;
+    if (call_query_id(c, "project_id", project_id))
+        follow(c, collect);
+}
+
+/* NULL: answered. */
+static const struct image *image_of(struct call *c)
+{
+    struct id id;
+    if (!call_id(c, "id", "image", &id))
+        return NULL;
+    const struct image *i = model_image(call_model(c), id);
+    if (i == NULL)
+        call_reply_missing(c, "image");
+    return i;
+}
+
+void image_get(struct call *c)
+{
+    const struct image *i = image_of(c);
+    if (i == NULL)
+        return;
+    struct image_resource resource;
+    view_image(i, &c->arena, &resource);
+    call_reply(c, &resource);
+}
+
+static enum err status_decide(const struct decide *d, void *args, struct event_list *out, struct errinfo *err)
+{
+    return decide_image_observed(d, args, out, err);
+}
+
+static void status_done(struct call *c, void *args, size_t events_n)
+{
+    (void)args;
+    (void)events_n;
+    call_reply_text(c, 200, STR("{}"));
+}
+
+void image_put_status(struct call *c)
+{
+    const struct image *i = image_of(c);
+    struct image_state body;
+    struct id builder = ID_NONE;
+    if (i == NULL)
+        return;
+    bool is_builder = c->caller.role == CALLER_BUILDER;
+    if (is_builder && (!id_parse(str_from(c->caller.id), &builder) || !id_eq(builder, i->builder_instance_id))) {
+        call_reply_problem(c, 403, err_name(ERR_DENIED), "builder '%s' does not build this image", c->caller.id);
+        return;
+    }
+    if (!call_read(c, &IMAGE_STATE_WIRE, &body))
+        return;
+    struct image_observed *o = arena_alloc(&c->arena, sizeof(*o));
+    *o = (struct image_observed){.image_id = i->id,
+                                 .builder_instance_id = builder,
+                                 .status = body.status,
+                                 .digest = body.digest,
+                                 .cause = body.cause,
+                                 .size_bytes = body.size_bytes,
+                                 .config = body.config};
+    call_submit(c, status_decide, o, status_done);
+}
+
+void image_download(struct call *c)
+{
+    const struct image *i = image_of(c);
+    struct errinfo err = {0};
+    int fd = -1;
+    uint64_t size_bytes = 0;
+    if (i == NULL)
+        return;
+    if (i->status != IMAGE_READY) {
+        call_reply_problem(c, 409, err_name(ERR_CONFLICT), "the image is %s: it can be downloaded once it is ready",
+                           image_status_name(i->status));
+        return;
+    }
+    if (blob_open(c->api->o.blobs, i->digest, &fd, &size_bytes, &err) != OK) {
+        call_reply_error(c, &err);
+        return;
+    }
+    char etag[DIGEST_TEXT_SIZE + 2];
+    (void)snprintf(etag, sizeof(etag), "\"%s\"", i->digest);
+    c->is_answered = true;
+    http_respond_fd(c->r, fd, "application/octet-stream", etag);
+}

@@ -1,0 +1,152 @@
+/* The one table of routes. Documentation, authentication, limits and routing all come from a row. */
+#include "api/handlers.h"
+#include "api/parts.h"
+
+#define ANYBODY CALLER_ANYBODY
+#define OPERATOR CALLER_OPERATOR
+#define NODE CALLER_NODE
+#define EDGE CALLER_EDGE
+#define BUILDER CALLER_BUILDER
+#define CONTROL CALLER_CONTROL
+#define LIST (ROUTE_LIST | ROUTE_FEED)
+#define PAGING "cursor wait limit after"
+/* A heartbeat of a node with hundreds of instances; a batch of log lines (chosen). */
+#define REPORT_SIZE_MAX (1024u * 1024u)
+#define CONTEXT_SIZE_MAX (512u * 1024u * 1024u)
+
+/* GET of a list that can be followed. */
+#define FEED(face_, pattern_, fn, who, table, query_, doc_)                                                            \
+    {                                                                                                                  \
+        face_,                                                                                                         \
+        {                                                                                                              \
+            .method = "GET", .pattern = pattern_, .handle = fn, .callers = who, .flags = LIST, .answer = &(table),     \
+            .status = 200, .query = query_, .doc = doc_                                                                \
+        }                                                                                                              \
+    }
+#define GET(face_, pattern_, fn, who, table, query_, doc_)                                                             \
+    {                                                                                                                  \
+        face_,                                                                                                         \
+        {                                                                                                              \
+            .method = "GET", .pattern = pattern_, .handle = fn, .callers = who, .answer = table, .status = 200,        \
+            .query = query_, .doc = doc_                                                                               \
+        }                                                                                                              \
+    }
+/* A write with a JSON body, or with none (NULL). */
+#define WRITE(face_, method_, pattern_, fn, who, body, table, status_, doc_)                                           \
+    {                                                                                                                  \
+        face_,                                                                                                         \
+        {                                                                                                              \
+            .method = method_, .pattern = pattern_, .handle = fn, .callers = who, .request = body, .answer = table,    \
+            .status = status_, .doc = doc_                                                                             \
+        }                                                                                                              \
+    }
+#define LATER(face_, method_, pattern_, doc_)                                                                          \
+    {                                                                                                                  \
+        face_,                                                                                                         \
+        {                                                                                                              \
+            .method = method_, .pattern = pattern_, .handle = not_in_this_version, .callers = ANYBODY,                 \
+            .flags = ROUTE_EARLY, .status = 501, .doc = doc_                                                           \
+        }                                                                                                              \
+    }
+
+/* clang-format off */
+const struct api_table_row API_TABLE[] = {
+    /* ---- instances ---- */
+    FEED(FACE_MANAGEMENT, "/v1/instances", instances_list, OPERATOR | NODE | CONTROL, INSTANCE_RESOURCE_WIRE,
+         "node_id deployment_id project_id status " PAGING, "instances; how a node-agent follows what it must run"),
+    WRITE(FACE_MANAGEMENT, "POST", "/v1/instances", instances_create, OPERATOR, &INSTANCE_ORDER_WIRE,
+          &INSTANCE_RESOURCE_WIRE, 201, "one more instance of a process"),
+    GET(FACE_MANAGEMENT, "/v1/instances/{id}", instance_get, OPERATOR | NODE | CONTROL, &INSTANCE_RESOURCE_WIRE, NULL,
+        "an instance with its history and last statistics"),
+    WRITE(FACE_MANAGEMENT, "DELETE", "/v1/instances/{id}", instance_delete, OPERATOR, NULL, NULL, 202,
+          "it drains, stops, and goes"),
+    {FACE_MANAGEMENT, {.method = "PUT", .pattern = "/v1/instances/{id}/state", .handle = instance_put_state,
+                       .callers = OPERATOR | NODE, .request = &INSTANCE_STATE_WIRE, .status = 200,
+                       .doc = "'desired' by an operator, 'observed' by the node that it is placed on"}},
+    GET(FACE_MANAGEMENT, "/v1/instances/{id}/secrets", instance_secrets, NODE, &SECRETS_WIRE, NULL,
+        "what only the node of the instance may have: secret environment, identity of a builder"),
+    {FACE_MANAGEMENT, {.method = "POST", .pattern = "/v1/instances/{id}/logs", .handle = instance_post_logs,
+                       .callers = NODE, .body_limit_bytes = REPORT_SIZE_MAX, .answer = &LOG_SEQ_WIRE, .status = 200,
+                       .doc = "NDJSON lines of the instance; a repeated seq is ignored"}},
+    {FACE_MANAGEMENT, {.method = "GET", .pattern = "/v1/instances/{id}/logs", .handle = instance_logs_get,
+                       .callers = OPERATOR | CONTROL, .flags = ROUTE_LINES, .answer = &LOG_LINE_WIRE, .status = 200,
+                       .query = "follow", .doc = "its lines, NDJSON or SSE"}},
+    /* ---- images ---- */
+    FEED(FACE_MANAGEMENT, "/v1/images", images_list, OPERATOR | CONTROL, IMAGE_RESOURCE_WIRE, "project_id " PAGING,
+         "images"),
+    LATER(FACE_MANAGEMENT, "POST", "/v1/images", "images are built by deployments (POST /v1/deployments)"),
+    GET(FACE_MANAGEMENT, "/v1/images/{id}", image_get, OPERATOR | NODE | BUILDER | CONTROL, &IMAGE_RESOURCE_WIRE, NULL,
+        "an image"),
+    {FACE_MANAGEMENT, {.method = "PUT", .pattern = "/v1/images/{id}/status", .handle = image_put_status,
+                       .callers = BUILDER | OPERATOR, .request = &IMAGE_STATE_WIRE, .status = 200,
+                       .doc = "by its builder: building, ready (digest), failed (cause)"}},
+    {FACE_MANAGEMENT, {.method = "GET", .pattern = "/v1/images/{id}/download", .handle = image_download,
+                       .callers = NODE | OPERATOR, .status = 200, .flags = ROUTE_BYTES,
+                       .doc = "its root file system; ranges, ETag"}},
+    {FACE_MANAGEMENT, {.method = "GET", .pattern = "/v1/images/{id}/logs", .handle = image_logs_get,
+                       .callers = OPERATOR | CONTROL, .flags = ROUTE_LINES, .answer = &LOG_LINE_WIRE, .status = 200,
+                       .query = "follow", .doc = "the lines of its build, NDJSON or SSE"}},
+    /* ---- places ---- */
+    FEED(FACE_MANAGEMENT, "/v1/regions", regions_list, OPERATOR | NODE | CONTROL, REGION_WIRE, PAGING, "regions"),
+    WRITE(FACE_MANAGEMENT, "POST", "/v1/regions", regions_create, OPERATOR, &REGION_WIRE, &REGION_WIRE, 201,
+          "a new region"),
+    FEED(FACE_MANAGEMENT, "/v1/zones", zones_list, OPERATOR | NODE | CONTROL, ZONE_WIRE, PAGING, "zones of regions"),
+    WRITE(FACE_MANAGEMENT, "POST", "/v1/zones", zones_create, OPERATOR, &ZONE_WIRE, &ZONE_WIRE, 201, "a new zone"),
+    FEED(FACE_MANAGEMENT, "/v1/nodes", nodes_list, OPERATOR | CONTROL, NODE_RESOURCE_WIRE, PAGING,
+         "nodes with their pre-flight, capacity and last sign of life"),
+    WRITE(FACE_MANAGEMENT, "POST", "/v1/nodes", nodes_join, NODE | OPERATOR, &NODE_JOIN_WIRE, &NODE_RESOURCE_WIRE, 201,
+          "a node introduces itself; again with the same data: 200"),
+    GET(FACE_MANAGEMENT, "/v1/nodes/{id}", node_get, OPERATOR | CONTROL, &NODE_RESOURCE_WIRE, NULL, "a node"),
+    {FACE_MANAGEMENT, {.method = "PUT", .pattern = "/v1/nodes/{id}/status", .handle = node_put_status, .callers = NODE,
+                       .body_limit_bytes = REPORT_SIZE_MAX, .request = &NODE_REPORT_WIRE, .status = 200,
+                       .doc = "heartbeat of the node with what runs there"}},
+    LATER(FACE_MANAGEMENT, "POST", "/v1/nodes/{id}/drain", "nodes are not drained on request yet"),
+    /* ---- what edges follow ---- */
+    FEED(FACE_MANAGEMENT, "/v1/routes", routes_list, EDGE | OPERATOR | CONTROL, ROUTE_WIRE, "confirmed " PAGING,
+         "hosts, deployments, endpoints; `confirmed` is the cursor that the edge's Envoy has acknowledged"),
+    GET(FACE_MANAGEMENT, "/v1/certificates/{id}", certificate_get, EDGE, &CERTIFICATE_WIRE, NULL,
+        "chain and key of one host"),
+    /* ---- the log ---- */
+    {FACE_MANAGEMENT, {.method = "GET", .pattern = "/v1/events", .handle = events_get, .callers = OPERATOR | CONTROL,
+                       .flags = ROUTE_LIST, .answer = &EVENT_WIRE, .status = 200, .query = "log after limit follow",
+                       .doc = "events behind `after`: a page, or a stream (SSE with Last-Event-ID, or follow=true)"}},
+    /* ---- projects ---- */
+    FEED(FACE_PUBLIC, "/v1/projects", projects_list, OPERATOR, PROJECT_RESOURCE_WIRE, PAGING, "projects"),
+    WRITE(FACE_PUBLIC, "POST", "/v1/projects", projects_create, OPERATOR, &PROJECT_CREATE_WIRE, &PROJECT_RESOURCE_WIRE,
+          201, "a new project; its slug and host are made from its name"),
+    GET(FACE_PUBLIC, "/v1/projects/{id}", project_get, OPERATOR, &PROJECT_RESOURCE_WIRE, NULL,
+        "a project, by id or slug"),
+    WRITE(FACE_PUBLIC, "DELETE", "/v1/projects/{id}", project_delete, OPERATOR, NULL, NULL, 202,
+          "its deployments go, its slug is free again"),
+    /* ---- deployments ---- */
+    FEED(FACE_PUBLIC, "/v1/deployments", deployments_list, OPERATOR, DEPLOYMENT_RESOURCE_WIRE,
+         "project_id status " PAGING, "deployments"),
+    {FACE_PUBLIC, {.method = "POST", .pattern = "/v1/deployments", .handle = deployments_create,
+                   .on_headers = deployments_on_headers, .callers = OPERATOR, .body_limit_bytes = CONTEXT_SIZE_MAX,
+                   .request = &DEPLOYMENT_CREATE_WIRE, .answer = &DEPLOYMENT_RESOURCE_WIRE, .status = 201,
+                   .query = "project_id instances drain_seconds port runtime vcpus memory_bytes disk_bytes health_path "
+                            "health_interval_seconds health_timeout_seconds health_start_timeout_seconds",
+                   .doc = "JSON, or the build context itself as application/x-tar with the members as query parameters"}},
+    GET(FACE_PUBLIC, "/v1/deployments/{id}", deployment_get, OPERATOR, &DEPLOYMENT_RESOURCE_WIRE, NULL,
+        "a deployment"),
+    {FACE_PUBLIC, {.method = "GET", .pattern = "/v1/deployments/{id}/logs", .handle = deployment_logs_get,
+                   .callers = OPERATOR, .flags = ROUTE_LINES, .answer = &LOG_LINE_WIRE, .status = 200,
+                   .query = "follow source", .doc = "lines of its build and its instances, NDJSON or SSE"}},
+    WRITE(FACE_PUBLIC, "PUT", "/v1/deployments/{id}/status", deployment_put_status, OPERATOR, &STATUS_WIRE,
+          &DEPLOYMENT_RESOURCE_WIRE, 200, "cancelled, stopped, or live: a new deployment like this one (201)"),
+    /* ---- accounts come later ---- */
+    LATER(FACE_PUBLIC, "POST", "/v1/waitlist", "there are no accounts, use an operator token"),
+    LATER(FACE_PUBLIC, "*", "/v1/auth/github", "there are no accounts, use an operator token"),
+    LATER(FACE_PUBLIC, "POST", "/v1/webhook/github", "deploy with 'slipform deploy' or POST /v1/deployments"),
+    /* ---- this process ---- */
+    {FACE_BOTH, {.method = "GET", .pattern = "/healthz", .handle = healthz, .flags = ROUTE_EARLY, .answer = &EMPTY_WIRE,
+                 .status = 200, .doc = "the process answers"}},
+    {FACE_BOTH, {.method = "GET", .pattern = "/readyz", .handle = readyz, .flags = ROUTE_EARLY, .answer = &READY_WIRE,
+                 .status = 200, .doc = "it has folded its log: position and hash of the model"}},
+    {FACE_BOTH, {.method = "GET", .pattern = "/metrics", .handle = metrics_get, .flags = ROUTE_EARLY | ROUTE_BYTES,
+                 .callers = OPERATOR | CONTROL, .status = 200, .doc = "Prometheus text"}},
+    {FACE_BOTH, {.method = "GET", .pattern = "/openapi.json", .handle = openapi_get, .flags = ROUTE_EARLY,
+                 .answer = &EMPTY_WIRE, .status = 200, .doc = "this document"}},
+};
+/* clang-format on */
+const size_t API_TABLE_N = sizeof(API_TABLE) / sizeof(API_TABLE[0]);

@@ -1,0 +1,346 @@
+#include "control/control.h"
+
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/encode.h"
+#include "base/own.h"
+#include "base/random.h"
+#include "control/parts.h"
+
+/* ---- the fold ---- */
+
+static enum err apply(void *model, const struct store_record *record, struct errinfo *err)
+{
+    AUTO(arena) struct arena a = {0};
+    struct event event;
+    enum err rc = event_decode(&record->e, &a, &event, err);
+    return rc == OK ? model_apply(model, &event, err) : rc;
+}
+
+static void on_live(void *ctx)
+{
+    struct control *c = ctx;
+    c->live_mono_us = clock_mono_us();
+    log_info(c->o.log, "live at position %llu", (unsigned long long)c->model->seq);
+    if (c->o.on_state != NULL)
+        c->o.on_state(c->o.ctx, true, NULL);
+    control_kick(c);
+}
+
+static void on_change(void *ctx, const struct app_position *at)
+{
+    struct control *c = ctx;
+    (void)at;
+    for (struct control_listener *l = c->listeners, *next = NULL; l != NULL; l = next) {
+        next = l->next; /* it may leave while it is told */
+        l->on_change(l->ctx);
+    }
+    control_kick(c);
+}
+
+static void on_stalled(void *ctx, const struct errinfo *cause)
+{
+    struct control *c = ctx;
+    log_err(c->o.log, cause, "the log cannot be folded any further: this process only reads from now on");
+    if (c->o.on_state != NULL)
+        c->o.on_state(c->o.ctx, false, cause);
+}
+
+/* app_wake_at's instant came: it is the planner's deadline. */
+static void on_wake(void *ctx)
+{
+    control_kick(ctx);
+}
+
+static struct model *model_of(void *fold)
+{
+    return ((struct control *)fold)->model;
+}
+
+static enum err apply_to_control(void *fold, const struct store_record *record, struct errinfo *err)
+{
+    return apply(model_of(fold), record, err);
+}
+
+void control_kick(struct control *c)
+{
+    if (c->is_closing || !control_is_live(c))
+        return;
+    if (c->planner != NULL)
+        planner_look(c->planner);
+    if (c->certifier != NULL)
+        certifier_look(c->certifier);
+}
+
+/* ---- opening and closing ---- */
+
+static enum err open_log(struct control *c, struct errinfo *err)
+{
+    struct store *store = NULL;
+    struct store_repair repair = {0};
+    enum err rc = store_open(c->o.event_store, NULL, &store, &repair, err);
+    if (rc != OK)
+        return err_wrap(err, rc, "open the event log '%s'", c->o.event_store);
+    if (repair.cut_bytes > 0 || repair.adopted_records > 0)
+        log_warn(c->o.log, "event log repaired: %llu bytes of an unfinished append cut off, %llu records adopted",
+                 (unsigned long long)repair.cut_bytes, (unsigned long long)repair.adopted_records);
+    rc = log_reading_open(c, &c->reading, err);
+    struct app_options options = {
+        .name = "platform", .model = c, .apply = apply_to_control, .on_wake = on_wake, .inputs = &store, .inputs_n = 1};
+    if (rc == OK)
+        rc = app_open(c->o.loop, &options, &c->app, err);
+    if (rc != OK) {
+        if (c->reading != NULL)
+            log_reading_discard(c->reading);
+        store_close(store);
+        return rc;
+    }
+    c->gateway = (struct gateway){
+        .name = "control", .ctx = c, .on_live = on_live, .on_change = on_change, .on_stalled = on_stalled};
+    app_add_gateway(c->app, &c->gateway);
+    return OK;
+}
+
+static enum err open_files(struct control *c, struct errinfo *err)
+{
+    enum err rc = OK;
+    if (c->o.logs_folder != NULL)
+        rc = instance_logs_open(c->o.logs_folder, &c->logs, err);
+    if (rc == OK && c->o.certificates_folder != NULL)
+        rc = certificates_open(c->o.certificates_folder, c->o.ca_cert_file, c->o.ca_key_file, &c->certificates, err);
+    if (rc == OK && c->o.has_certificates && (c->certificates == NULL || !certificates_can_issue(c->certificates)))
+        rc = err_set(err, ERR_INVALID,
+                     "workload 'certificates' needs a folder for them, 'ca_cert_file' and 'ca_key_file'");
+    return rc;
+}
+
+static void control_free(struct control *c)
+{
+    model_free(c->model);
+    seen_free(c->seen);
+    instance_logs_close(c->logs);
+    certificates_close(c->certificates);
+    free(c);
+}
+
+enum err control_open(const struct control_options *o, struct control **ret, struct errinfo *err)
+{
+    struct control *c = mem_alloc(sizeof(*c));
+    c->o = *o;
+    c->o.settings.installation = str_from(o->installation);
+    if (c->o.node_timeout_ms == 0)
+        c->o.node_timeout_ms = CONTROL_NODE_TIMEOUT_MS_DEFAULT;
+    c->model = model_new();
+    c->seen = seen_new();
+    random_bytes(c->ids.seed, sizeof(c->ids.seed));
+    enum err rc = open_files(c, err);
+    if (rc == OK)
+        rc = open_log(c, err);
+    if (rc != OK) {
+        control_free(c);
+        return rc;
+    }
+    if (o->has_planner)
+        c->planner = planner_new(c);
+    if (o->has_watchdog)
+        c->watchdog = watchdog_new(c);
+    if (o->has_certificates)
+        c->certifier = certifier_new(c);
+    *ret = c;
+    return OK;
+}
+
+void control_part_closed(struct control *c)
+{
+    if (--c->closing_n > 0)
+        return;
+    void (*closed)(void *) = c->closed;
+    void *ctx = c->closed_ctx;
+    control_free(c);
+    if (closed != NULL)
+        closed(ctx);
+}
+
+static void app_closed(void *ctx)
+{
+    control_part_closed(ctx);
+}
+
+void control_close(struct control *c, void (*closed)(void *ctx), void *ctx)
+{
+    c->is_closing = true;
+    c->closed = closed;
+    c->closed_ctx = ctx;
+    c->closing_n = 2u + (c->planner != NULL) + (c->watchdog != NULL) + (c->certifier != NULL);
+    if (c->planner != NULL)
+        planner_close(c->planner);
+    if (c->watchdog != NULL)
+        watchdog_close(c->watchdog);
+    if (c->certifier != NULL)
+        certifier_close(c->certifier);
+    log_reading_close(c->reading);
+    app_close(c->app, app_closed, c);
+}
+
+/* ---- reading ---- */
+
+const struct model *control_model(const struct control *c)
+{
+    return c->model;
+}
+
+const struct platform_settings *control_settings(const struct control *c)
+{
+    return &c->o.settings;
+}
+
+const char *control_installation(const struct control *c)
+{
+    return c->o.installation;
+}
+
+const char *control_replica(const struct control *c)
+{
+    return c->o.replica;
+}
+
+int control_edge_https_port(const struct control *c)
+{
+    return c->o.edge_https_port;
+}
+
+uv_loop_t *control_loop(const struct control *c)
+{
+    return c->o.loop;
+}
+
+const struct logger *control_logger(const struct control *c)
+{
+    return c->o.log;
+}
+
+struct seen *control_seen(const struct control *c)
+{
+    return c->seen;
+}
+
+struct instance_logs *control_logs(const struct control *c)
+{
+    return c->logs;
+}
+
+struct certificates *control_certificates(const struct control *c)
+{
+    return c->certificates;
+}
+
+bool control_is_live(const struct control *c)
+{
+    return app_is_live(c->app);
+}
+
+void control_state(const struct control *c, struct errinfo *ret_why)
+{
+    const struct errinfo *cause = app_stall_cause(c->app);
+    *ret_why = (struct errinfo){0};
+    if (cause != NULL)
+        err_ignore(err_set(ret_why, ERR_UNAVAILABLE, "the fold of the log has stopped: %s", cause->msg));
+    else if (!control_is_live(c))
+        err_ignore(err_set(ret_why, ERR_UNAVAILABLE, "still replaying the log (at %llu of %llu): try again in a moment",
+                           (unsigned long long)app_position(c->app).seq, (unsigned long long)app_end_seq(c->app)));
+}
+
+struct app_position control_position(const struct control *c)
+{
+    return app_position(c->app);
+}
+
+int64_t control_clock_us(const struct control *c)
+{
+    return app_clock_us(c->app);
+}
+
+struct app *control_app(const struct control *c)
+{
+    return c->app;
+}
+
+void control_model_hash(struct control *c, char ret_text[static HASH_TEXT_SIZE])
+{
+    if (!c->is_hashed || c->hash_seq != c->model->seq) {
+        uint8_t hash[HASH_SIZE];
+        model_hash(c->model, hash);
+        hex_format(hash, sizeof(hash), c->hash);
+        c->hash_seq = c->model->seq;
+        c->is_hashed = true;
+    }
+    memcpy(ret_text, c->hash, HASH_TEXT_SIZE);
+}
+
+void control_listen(struct control *c, struct control_listener *l)
+{
+    l->next = c->listeners;
+    c->listeners = l;
+}
+
+void control_unlisten(struct control *c, struct control_listener *l)
+{
+    struct control_listener **at = &c->listeners;
+    while (*at != NULL && *at != l)
+        at = &(*at)->next;
+    if (*at != NULL)
+        *at = l->next;
+}
+
+/* ---- commands ---- */
+
+struct decide control_decide(struct control *c)
+{
+    int64_t now_ms = control_clock_us(c) / 1000;
+    c->ids.wall_ms = now_ms;
+    return (struct decide){.model = c->model, .settings = &c->o.settings, .now_ms = now_ms, .ids = &c->ids};
+}
+
+void control_events_add(struct app_events *to, const struct event_list *list)
+{
+    for (size_t i = 0; i < list->n; i++)
+        app_events_add_event(to, &list->items[i]);
+}
+
+struct submitted {
+    struct control *control;
+    control_decide_fn decide;
+    void *args, *ctx;
+    control_done_fn done;
+    size_t events_n;
+};
+
+static enum err submitted_decide(void *ctx, const void *model, struct app_events *ret_events, struct errinfo *err)
+{
+    struct submitted *s = ctx;
+    AUTO(arena) struct arena a = {0};
+    struct event_list list = {.arena = &a};
+    struct decide d = control_decide(s->control);
+    (void)model; /* the control itself, whose model d names */
+    enum err rc = s->decide(&d, s->args, &list, err);
+    if (rc == OK)
+        control_events_add(ret_events, &list);
+    s->events_n = list.n;
+    return rc;
+}
+
+static void submitted_done(void *ctx, enum err rc, const struct app_position *at, const struct errinfo *err)
+{
+    struct submitted *s = ctx;
+    (void)at;
+    s->done(s->ctx, rc, s->events_n, err);
+    free(s);
+}
+
+void control_submit(struct control *c, control_decide_fn decide, void *args, control_done_fn done, void *ctx)
+{
+    struct submitted *s = mem_alloc(sizeof(*s));
+    *s = (struct submitted){.control = c, .decide = decide, .args = args, .ctx = ctx, .done = done};
+    app_emit(c->app, submitted_decide, s, submitted_done);
+}

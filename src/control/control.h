@@ -1,0 +1,96 @@
+#pragma once
+/* control/control.h - the shell of the platform process: one event log folded into one model, commands appended to it,
+ * and the workloads that look at the model and emit.
+ *
+ *   command -> control_submit -> decide (platform/) -> conditional append -> fold -> done: durable and folded
+ *   news    -> on_change      -> planner, certificates, whoever follows
+ *   planner:      plan(model, clock, what was seen) -> append -> fold -> again, until nothing is left; then at its
+ * deadline watchdog:     nodes that were not heard are suspected, see control/watchdog.h certificates: each routed host
+ * without one, or near its end: key and chain into files, then the event
+ *
+ * Any number of such processes work on one log; a process is nothing but its fold and what it heard (control/seen.h).
+ * Layer: control. Thread: loop. */
+#include <uv.h>
+
+#include "app/app.h"
+#include "base/log.h"
+#include "control/certificate.h"
+#include "control/instance_log.h"
+#include "control/seen.h"
+#include "event/hash.h"
+#include "platform/events.h"
+#include "platform/model.h"
+#include "platform/settings.h"
+
+/* 15 s: several heartbeats of a node-agent (chosen, never measured). */
+#define CONTROL_NODE_TIMEOUT_MS_DEFAULT 15000
+
+struct control_options {
+    uv_loop_t *loop;
+    const struct logger *log;               /* borrowed */
+    const char *installation, *replica;     /* borrowed for the control's life, like every text here */
+    const char *event_store;                /* "files;path=…" */
+    const char *logs_folder;                /* of instances; NULL: none are kept here */
+    const char *certificates_folder;        /* NULL: none are kept here */
+    const char *ca_cert_file, *ca_key_file; /* NULL: issues nothing */
+    struct platform_settings settings;      /* app_domain and installation are set from here */
+    int edge_https_port;                    /* for URLs; 0 or 443: not written */
+    int node_timeout_ms;                    /* 0: CONTROL_NODE_TIMEOUT_MS_DEFAULT */
+    bool has_planner, has_watchdog, has_certificates;
+    /* Replay has reached the log's end (cause NULL), or the fold was refused an event. May be NULL. */
+    void (*on_state)(void *ctx, bool is_live, const struct errinfo *cause);
+    void *ctx;
+};
+
+struct control;
+
+/* Start. *ret is returned: control_close. OK | errors of the store, the folders, the CA. */
+must_check enum err control_open(const struct control_options *o, struct control **ret, struct errinfo *err);
+/* Commands that wait are answered ERR_CANCELLED. closed(ctx) when the loop has nothing of it any more. */
+void control_close(struct control *c, void (*closed)(void *ctx), void *ctx);
+
+/* ---- What everybody reads ---- */
+const struct model *control_model(const struct control *c); /* lent until the next turn of the loop */
+const struct platform_settings *control_settings(const struct control *c);
+const char *control_installation(const struct control *c);
+const char *control_replica(const struct control *c);
+int control_edge_https_port(const struct control *c);
+uv_loop_t *control_loop(const struct control *c);
+const struct logger *control_logger(const struct control *c);
+struct seen *control_seen(const struct control *c);
+struct instance_logs *control_logs(const struct control *c);        /* NULL: none are kept here */
+struct certificates *control_certificates(const struct control *c); /* NULL: none are kept here */
+bool control_is_live(const struct control *c);
+/* Why it is not live. OK: it still replays. */
+void control_state(const struct control *c, struct errinfo *ret_why);
+struct app_position control_position(const struct control *c);
+int64_t control_clock_us(const struct control *c); /* the store's */
+struct app *control_app(const struct control *c);  /* for app_wait */
+/* Of the model; computed once a position. */
+void control_model_hash(struct control *c, char ret_text[static HASH_TEXT_SIZE]);
+
+/* ---- Being told of news: after each fold when live. ---- */
+struct control_listener {
+    void (*on_change)(void *ctx);
+    void *ctx;
+    struct control_listener *next; /* of the control */
+};
+void control_listen(struct control *c, struct control_listener *l); /* *l is borrowed until control_unlisten */
+void control_unlisten(struct control *c, struct control_listener *l);
+/* An edge confirmed something, a node was heard: the planner looks again. */
+void control_kick(struct control *c);
+
+/* ---- Commands ---- */
+struct decide;
+/* One of platform/decide.h's functions with its arguments. Called again after a conflict: what it keeps in args is set
+ * anew by each call. */
+typedef enum err (*control_decide_fn)(const struct decide *d, void *args, struct event_list *out, struct errinfo *err);
+/* rc OK: durable and folded, events_n of them (0: there was nothing to do). err is lent, never NULL. */
+typedef void (*control_done_fn)(void *ctx, enum err rc, size_t events_n, const struct errinfo *err);
+/* done is called exactly once, never from inside. args and ctx must live until then. */
+void control_submit(struct control *c, control_decide_fn decide, void *args, control_done_fn done, void *ctx);
+
+/* ---- Reading the log's records (control/log_reading.c): in uv's pool, one after the other ---- */
+typedef void (*control_records_fn)(void *ctx, enum err rc, const struct store_batch *batch, const struct errinfo *err);
+/* Records behind after_seq, at most n (1..1000). batch is lent for the call. done is called exactly once. */
+void control_read_records(struct control *c, uint64_t after_seq, size_t n, control_records_fn done, void *ctx);

@@ -1,0 +1,56 @@
+#pragma once
+/* control/parts.h - what a control is made of; only for the files of this room.
+ * Layer: control. */
+#include "control/control.h"
+#include "platform/decide.h"
+#include "platform/plan.h"
+
+struct planner;
+struct watchdog;
+struct certifier;
+struct log_reading;
+
+struct control {
+    struct control_options o;
+    struct model *model;
+    struct app *app;
+    struct gateway gateway;
+    struct id_source ids;
+    struct seen *seen;
+    struct instance_logs *logs;
+    struct certificates *certificates;
+    struct control_listener *listeners;
+    struct planner *planner;     /* NULL: not this process's */
+    struct watchdog *watchdog;   /* NULL: not this process's */
+    struct certifier *certifier; /* NULL: not this process's */
+    struct log_reading *reading;
+    int64_t live_mono_us; /* when this replica went live; 0: not yet */
+    uint64_t hash_seq;    /* position of hash */
+    char hash[HASH_TEXT_SIZE];
+    bool is_hashed, is_closing;
+    unsigned closing_n; /* parts that are not closed yet */
+    void (*closed)(void *ctx);
+    void *closed_ctx;
+};
+
+/* The arguments that all decisions share. */
+struct decide control_decide(struct control *c);
+/* Append a list to what app will append. */
+void control_events_add(struct app_events *to, const struct event_list *list);
+/* A part has closed its handles. */
+void control_part_closed(struct control *c);
+
+struct planner *planner_new(struct control *c);
+void planner_look(struct planner *p);  /* there may be something to do */
+void planner_close(struct planner *p); /* ends with control_part_closed */
+
+struct watchdog *watchdog_new(struct control *c);
+void watchdog_close(struct watchdog *w); /* ends with control_part_closed */
+
+struct certifier *certifier_new(struct control *c);
+void certifier_look(struct certifier *w);
+void certifier_close(struct certifier *w); /* ends with control_part_closed */
+
+must_check enum err log_reading_open(struct control *c, struct log_reading **ret, struct errinfo *err);
+void log_reading_discard(struct log_reading *l); /* one that never read */
+void log_reading_close(struct log_reading *l);   /* ends with control_part_closed */

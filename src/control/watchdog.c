@@ -1,0 +1,125 @@
+/* The watchdog: this replica's votes about nodes. A node that was not heard for the timeout is suspected; one that is
+ * heard again is trusted (its heartbeat's command says so at once, see decide_node_reported). The fold counts votes.
+ *
+ * It abstains - votes nothing - for one timeout after it went live (nobody had time to report), for one timeout after
+ * its own loop was late (then it was deaf, not they silent), and while it hears fewer than half of the nodes (then it
+ * is more likely that it is cut off than that they are all gone). */
+#include "control/watchdog.h"
+
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "control/parts.h"
+
+#define TICK_MS 1000
+
+struct watchdog {
+    struct control *control;
+    uv_timer_t timer;
+    struct watchdog_rules rules;
+};
+
+static bool counts(const struct node *n)
+{
+    return n->status != NODE_GONE && n->status != NODE_LOST;
+}
+
+static bool is_heard(const struct control *c, struct id node_id, int64_t now_us, int64_t timeout_us)
+{
+    const struct seen_node *s = seen_node_find(c->seen, node_id);
+    return s != NULL && now_us - s->heard_us <= timeout_us;
+}
+
+struct vote {
+    struct id node_id;
+    struct str replica;
+    bool suspect;
+    char cause[96];
+};
+
+static enum err vote_decide(const struct decide *d, void *ctx, struct event_list *out, struct errinfo *err)
+{
+    const struct vote *v = ctx;
+    return v->suspect ? decide_suspect_node(d, v->node_id, v->replica, str_from(v->cause), out, err)
+                      : decide_trust_node(d, v->node_id, v->replica, out, err);
+}
+
+static void vote_done(void *ctx, enum err rc, size_t events_n, const struct errinfo *err)
+{
+    (void)rc; /* the next tick votes again if it is still needed */
+    (void)events_n;
+    (void)err;
+    free(ctx);
+}
+
+static void vote(struct watchdog *w, const struct node *n, bool suspect)
+{
+    struct control *c = w->control;
+    struct vote *v = mem_alloc(sizeof(*v));
+    *v = (struct vote){.node_id = n->id, .replica = str_from(c->o.replica), .suspect = suspect};
+    (void)snprintf(v->cause, sizeof(v->cause), "no report for %d s", c->o.node_timeout_ms / 1000);
+    log_warn(c->o.log, "node '%s' is %s", n->name, suspect ? "suspected: it does not report" : "trusted again");
+    control_submit(c, vote_decide, v, vote_done, v);
+}
+
+bool watchdog_may_vote(struct watchdog_rules *r, int64_t now_us, int64_t live_us, size_t heard_n, size_t nodes_n)
+{
+    if (r->last_tick_us != 0 && now_us - r->last_tick_us > r->tick_us + r->late_us)
+        r->late_at_us = now_us;
+    r->last_tick_us = now_us;
+    if (live_us == 0 || now_us - live_us < r->timeout_us)
+        return false;
+    if (r->late_at_us != 0 && now_us - r->late_at_us < r->timeout_us)
+        return false;
+    return heard_n * 2 >= nodes_n;
+}
+
+static void on_tick(uv_timer_t *timer)
+{
+    struct watchdog *w = timer->data;
+    struct control *c = w->control;
+    int64_t now_us = clock_mono_us();
+    size_t nodes_n = 0, heard_n = 0;
+    MODEL_EACH(node, n, &c->model->nodes)
+    {
+        if (counts(n)) {
+            nodes_n++;
+            heard_n += is_heard(c, n->id, now_us, w->rules.timeout_us);
+        }
+    }
+    if (!watchdog_may_vote(&w->rules, now_us, c->live_mono_us, heard_n, nodes_n) || !control_is_live(c))
+        return;
+    MODEL_EACH(node, n, &c->model->nodes)
+    {
+        bool heard = is_heard(c, n->id, now_us, w->rules.timeout_us);
+        bool suspected = text_list_has(&n->suspected_by, c->o.replica);
+        if ((counts(n) && !heard && !suspected) || (heard && suspected))
+            vote(w, n, !heard);
+    }
+}
+
+struct watchdog *watchdog_new(struct control *c)
+{
+    struct watchdog *w = mem_alloc(sizeof(*w));
+    w->control = c;
+    w->rules.timeout_us = (int64_t)c->o.node_timeout_ms * 1000;
+    w->rules.tick_us = TICK_MS * 1000;
+    w->rules.late_us = w->rules.timeout_us / 3;
+    w->timer.data = w;
+    uv_timer_init(c->o.loop, &w->timer);
+    uv_timer_start(&w->timer, on_tick, TICK_MS, TICK_MS);
+    return w;
+}
+
+static void on_closed(uv_handle_t *handle)
+{
+    struct watchdog *w = handle->data;
+    struct control *c = w->control;
+    free(w);
+    control_part_closed(c);
+}
+
+void watchdog_close(struct watchdog *w)
+{
+    uv_close((uv_handle_t *)&w->timer, on_closed);
+}

@@ -1,0 +1,290 @@
+/* The control room without a log: what it keeps of instances' lines, what it heard, when it votes, what it issues. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <sys/stat.h>
+
+#include "base/own.h"
+#include "control/certificate.h"
+#include "control/instance_log.h"
+#include "control/operator_token.h"
+#include "control/seen.h"
+#include "control/watchdog.h"
+#include "crypto/ca.h"
+#include "crypto/cert.h"
+
+struct fixture {
+    char folder[64];
+    struct instance_logs *logs;
+};
+static const struct id A = {{0xa}}, B = {{0xb}};
+
+static int setup(void **state)
+{
+    struct fixture *f = mem_alloc(sizeof(*f));
+    (void)snprintf(f->folder, sizeof(f->folder), "/tmp/slipform-control.XXXXXX");
+    assert_non_null(mkdtemp(f->folder));
+    assert_int_equal(instance_logs_open(f->folder, &f->logs, NULL), OK);
+    *state = f;
+    return 0;
+}
+
+static int remove_one(const char *path, const struct stat *st, int flag, struct FTW *ftw)
+{
+    (void)st, (void)flag, (void)ftw;
+    return remove(path);
+}
+
+static int teardown(void **state)
+{
+    struct fixture *f = *state;
+    instance_logs_close(f->logs);
+    (void)nftw(f->folder, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+    free(f);
+    return 0;
+}
+
+static void add_line(struct buf *b, struct id id, int seq, const char *text)
+{
+    char name[ID_TEXT_SIZE];
+    id_format(id, name);
+    buf_addf(b,
+             "{\"time\":\"2026-11-22T12:00:00.%06dZ\",\"instance_id\":\"%s\",\"stream\":\"stdout\",\"text\":\"%s\","
+             "\"seq\":%d}\n",
+             seq % 1000000, name, text, seq);
+}
+
+static size_t count(struct log_reader *r)
+{
+    size_t n = 0;
+    struct str line;
+    for (; log_reader_peek(r, &line); log_reader_next(r))
+        n++;
+    return n;
+}
+
+static void log_repeated_batch(void **state)
+{
+    struct fixture *f = *state;
+    AUTO(buf) struct buf batch = {0};
+    int64_t seq = 0;
+    add_line(&batch, A, 1, "one");
+    add_line(&batch, A, 2, "two");
+    assert_int_equal(instance_logs_append(f->logs, A, buf_str(&batch), &seq, NULL), OK);
+    assert_int_equal(seq, 2);
+    add_line(&batch, A, 3, "three");
+    assert_int_equal(instance_logs_append(f->logs, A, buf_str(&batch), &seq, NULL), OK);
+    assert_int_equal(seq, 3);
+    struct log_reader *r = log_reader_new(f->logs, A);
+    assert_int_equal(count(r), 3);
+    batch.len = 0;
+    add_line(&batch, A, 4, "four");
+    assert_int_equal(instance_logs_append(f->logs, A, buf_str(&batch), &seq, NULL), OK);
+    assert_int_equal(count(r), 1); /* it goes on where it stood */
+    log_reader_free(r);
+}
+
+/* A program that was killed in the middle of a line, and its successor that knows only the files. */
+static void log_torn_line(void **state)
+{
+    struct fixture *f = *state;
+    AUTO(buf) struct buf batch = {0};
+    int64_t seq = 0;
+    add_line(&batch, A, 1, "one");
+    add_line(&batch, A, 2, "two");
+    assert_int_equal(instance_logs_append(f->logs, A, buf_str(&batch), &seq, NULL), OK);
+    char id[ID_TEXT_SIZE], path[160];
+    id_format(A, id);
+    (void)snprintf(path, sizeof(path), "%s/%s.ndjson", f->folder, id);
+    int fd = open(path, O_WRONLY | O_APPEND | O_CLOEXEC);
+    assert_int_equal(write(fd, "{\"time\":\"20", 11), 11);
+    close(fd);
+    instance_logs_close(f->logs);
+    assert_int_equal(instance_logs_open(f->folder, &f->logs, NULL), OK);
+    add_line(&batch, A, 3, "three");
+    assert_int_equal(instance_logs_append(f->logs, A, buf_str(&batch), &seq, NULL), OK);
+    assert_int_equal(seq, 3);
+    struct log_reader *r = log_reader_new(f->logs, A);
+    assert_int_equal(count(r), 3);
+    log_reader_free(r);
+}
+
+static void log_rotates(void **state)
+{
+    struct fixture *f = *state;
+    struct log_reader *follower = log_reader_new(f->logs, A);
+    AUTO(buf) struct buf text = {0};
+    size_t read_n = 0;
+    int64_t seq = 0;
+    for (int i = 0; i < 8000; i++)
+        buf_add_char(&text, 'x');
+    for (int i = 1; i <= 2000; i++) { /* 16 MB */
+        AUTO(buf) struct buf line = {0};
+        add_line(&line, A, i, text.ptr);
+        assert_int_equal(instance_logs_append(f->logs, A, buf_str(&line), &seq, NULL), OK);
+        if (i % 100 == 0)
+            read_n += count(follower);
+    }
+    assert_int_equal(read_n, 2000); /* who follows misses nothing */
+    log_reader_free(follower);
+    struct log_reader *r = log_reader_new(f->logs, A);
+    size_t kept_n = count(r);
+    log_reader_free(r);
+    assert_in_range(kept_n, 600, 1300); /* between one and two files of 5 MiB */
+    char id[ID_TEXT_SIZE], path[160];
+    struct stat st;
+    id_format(A, id);
+    for (int i = 0; i < 2; i++) {
+        (void)snprintf(path, sizeof(path), "%s/%s%s.ndjson", f->folder, id, i == 1 ? ".1" : "");
+        assert_int_equal(stat(path, &st), 0);
+        assert_in_range(st.st_size, 1, INSTANCE_LOG_FILE_SIZE_MAX);
+    }
+}
+
+static void log_refuses(void **state)
+{
+    struct fixture *f = *state;
+    struct errinfo err;
+    int64_t seq = 0;
+    AUTO(buf) struct buf batch = {0};
+    add_line(&batch, A, 1, "one");
+    add_line(&batch, B, 2, "not mine");
+    assert_int_equal(instance_logs_append(f->logs, A, buf_str(&batch), &seq, &err), ERR_INVALID);
+    assert_non_null(strstr(err.msg, "line 2"));
+    assert_int_equal(instance_logs_append(f->logs, A, STR("nonsense\n"), &seq, &err), ERR_INVALID);
+    assert_non_null(strstr(err.msg, "line 1"));
+    struct log_reader *r = log_reader_new(f->logs, A);
+    assert_int_equal(count(r), 0); /* all or none */
+    log_reader_free(r);
+}
+
+static void seen_ignores_old_reports(void **state)
+{
+    (void)state;
+    struct seen *s = seen_new();
+    struct arena a = {0};
+    struct node_report report = {.boot_id = STR("boot"), .report_seq = 2, .status = arena_str(&a, STR("ready"))};
+    assert_true(seen_node_report(s, A, &report, &a, 1000, 1));
+    report.report_seq = 1;
+    a = (struct arena){0};
+    assert_false(seen_node_report(s, A, &report, &a, 2000, 2));
+    assert_int_equal(seen_node_find(s, A)->heard_us, 2000); /* but it was heard */
+    assert_int_equal(seen_node_find(s, A)->report.report_seq, 2);
+    report.boot_id = STR("next boot");
+    assert_true(seen_node_report(s, A, &report, &a, 3000, 3));
+    assert_null(seen_node_find(s, B));
+    seen_free(s);
+}
+
+static void seen_edges_in_order(void **state)
+{
+    (void)state;
+    struct seen *s = seen_new();
+    assert_false(seen_edge_poll_begin(s, "b", 0, 10));
+    assert_true(seen_edge_poll_begin(s, "a", 5, 11));
+    assert_false(seen_edge_poll_begin(s, "a", 5, 12));
+    seen_edge_poll_end(s, "a", 13);
+    assert_int_equal(seen_edges_n(s), 2);
+    assert_true(str_eq_c(seen_edge_at(s, 0)->name, "a"));
+    assert_int_equal(seen_edge_at(s, 0)->polls_n, 1);
+    assert_int_equal(seen_edge_at(s, 0)->heard_us, 13);
+    assert_true(seen_edge_poll_begin(s, "a", 3, 14)); /* set up anew: it serves an older state */
+    seen_free(s);
+}
+
+static void watchdog_abstains(void **state)
+{
+    (void)state;
+    const int64_t s = 1000000;
+    struct watchdog_rules r = {.timeout_us = 15 * s, .tick_us = s, .late_us = 5 * s};
+    int64_t now = 100 * s, live = now;
+    assert_false(watchdog_may_vote(&r, now, 0, 4, 4)); /* not live */
+    for (int i = 1; i < 15; i++)
+        assert_false(watchdog_may_vote(&r, now + i * s, live, 4, 4)); /* nobody had time to report */
+    now += 15 * s;
+    assert_true(watchdog_may_vote(&r, now, live, 4, 4));
+    assert_true(watchdog_may_vote(&r, now += s, live, 2, 4));
+    assert_false(watchdog_may_vote(&r, now += s, live, 1, 4)); /* fewer than half are heard */
+    assert_true(watchdog_may_vote(&r, now += s, live, 3, 4));
+    assert_false(watchdog_may_vote(&r, now += 8 * s, live, 3, 4)); /* the loop was late */
+    for (int i = 1; i < 15; i++)
+        assert_false(watchdog_may_vote(&r, now + i * s, live, 3, 4));
+    assert_true(watchdog_may_vote(&r, now + 15 * s, live, 3, 4));
+}
+
+static void certificate_kept(void **state)
+{
+    struct fixture *f = *state;
+    char cert_file[96], key_file[96], folder[96], not_after[CLOCK_TEXT_SIZE];
+    (void)snprintf(cert_file, sizeof(cert_file), "%s/ca.pem", f->folder);
+    (void)snprintf(key_file, sizeof(key_file), "%s/ca.key", f->folder);
+    (void)snprintf(folder, sizeof(folder), "%s/certificates", f->folder);
+    struct ca *ca = NULL;
+    assert_int_equal(ca_create("test", &ca, NULL), OK);
+    assert_int_equal(ca_save(ca, cert_file, key_file, NULL), OK);
+    ca_free(ca);
+    struct certificates *c = NULL;
+    assert_int_equal(certificates_open(folder, cert_file, key_file, &c, NULL), OK);
+    AUTO(buf) struct buf chain = {0};
+    AUTO(buf) struct buf key = {0};
+    AUTO(buf) struct buf chain_read = {0};
+    AUTO(buf) struct buf key_read = {0};
+    assert_int_equal(certificates_issue(c, "hello.localhost", &chain, &key, not_after, NULL), OK);
+    assert_int_equal(certificates_read(c, A, &chain_read, &key_read, NULL), ERR_NOT_FOUND);
+    assert_int_equal(certificates_keep(c, A, buf_str(&chain), buf_str(&key), NULL), OK);
+    assert_int_equal(certificates_read(c, A, &chain_read, &key_read, NULL), OK);
+    assert_true(str_eq(buf_str(&chain), buf_str(&chain_read)));
+    assert_true(str_eq(buf_str(&key), buf_str(&key_read)));
+    char id[ID_TEXT_SIZE], path[200];
+    struct stat st;
+    id_format(A, id);
+    (void)snprintf(path, sizeof(path), "%s/%s/key.pem", folder, id);
+    assert_int_equal(stat(path, &st), 0);
+    assert_int_equal(st.st_mode & 0777, 0600);
+    AUTO(arena) struct arena a = {0};
+    struct cert_info info;
+    assert_int_equal(cert_info_read(buf_str(&chain), &a, &info, NULL), OK);
+    assert_string_equal(info.dns_names[0], "hello.localhost");
+    assert_int_equal(certificates_issue(c, "Not A Host", &chain, &key, not_after, NULL), ERR_INVALID);
+    certificates_close(c);
+}
+
+static void tokens_are_read_again(void **state)
+{
+    struct fixture *f = *state;
+    char path[96], token[TOKEN_TEXT_SIZE], hash[TOKEN_HASH_TEXT_SIZE];
+    (void)snprintf(path, sizeof(path), "%s/tokens", f->folder);
+    token_new(token);
+    token_hash(str_from(token), hash);
+    struct operator_tokens t = {.file = path};
+    assert_false(operator_tokens_match(&t, str_from(token)));
+    FILE *file = fopen(path, "we");
+    (void)fprintf(file, "# operators\n%s\n", hash);
+    (void)fclose(file);
+    assert_true(operator_tokens_match(&t, str_from(token)));
+    token[10] = token[10] == 'a' ? 'b' : 'a';
+    assert_false(operator_tokens_match(&t, str_from(token)));
+    assert_false(operator_tokens_match(&t, STR("")));
+    operator_tokens_done(&t);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(log_repeated_batch, setup, teardown),
+        cmocka_unit_test_setup_teardown(log_torn_line, setup, teardown),
+        cmocka_unit_test_setup_teardown(log_rotates, setup, teardown),
+        cmocka_unit_test_setup_teardown(log_refuses, setup, teardown),
+        cmocka_unit_test(seen_ignores_old_reports),
+        cmocka_unit_test(seen_edges_in_order),
+        cmocka_unit_test(watchdog_abstains),
+        cmocka_unit_test_setup_teardown(certificate_kept, setup, teardown),
+        cmocka_unit_test_setup_teardown(tokens_are_read_again, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
