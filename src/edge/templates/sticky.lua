@@ -24,6 +24,9 @@ function envoy_on_response(handle)
   end
   handle:headers():remove("x-slipform-sticky")
   local seconds = handle:metadata():get("seconds")
+  if tonumber(handle:headers():get(":status")) >= 500 then
+    return -- nobody should stay with an instance that fails
+  end
   if seconds == nil or not string.match(name, "^[%w_-]+$") then
     return
   end
