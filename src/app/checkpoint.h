@@ -9,7 +9,7 @@
 #include "store/store.h"
 
 /* 256 MiB: a model's bytes are read into memory (chosen, never measured; test_app: checkpoint_limits). */
-#define CHECKPOINT_SIZE_MAX (256u * 1024u * 1024u)
+#define CHECKPOINT_SIZE_MAX 268435456u
 
 struct checkpoint {
     struct id log;                 /* incarnation of the log */

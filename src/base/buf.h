@@ -17,7 +17,7 @@ void buf_add_str(struct buf *b, struct str s);
 void buf_add_c(struct buf *b, const char *s);
 void buf_add_char(struct buf *b, char c);
 void buf_addf(struct buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-void buf_vaddf(struct buf *b, const char *fmt, va_list ap);
+void buf_vaddf(struct buf *b, const char *fmt, va_list ap) __attribute__((format(printf, 2, 0)));
 /* A JSON string literal of s with its quotes; bytes that are not UTF-8 become U+FFFD. */
 void buf_add_json_string(struct buf *b, struct str s);
 /* Drop the first n bytes. */

@@ -27,7 +27,8 @@ static void mark_cut(char *msg, size_t size)
     memcpy(msg + size - 4, "...", 4);
 }
 
-static void set_text(struct errinfo *e, enum err code, int os_errno, const char *fmt, va_list ap)
+__attribute__((format(printf, 4, 0))) static void set_text(struct errinfo *e, enum err code, int os_errno,
+                                                           const char *fmt, va_list ap)
 {
     e->code = code;
     e->os_errno = os_errno;

@@ -38,7 +38,8 @@ static void log_text(const struct logger *l, enum log_level level, struct str te
     write_all(l->fd, buf_str(&line));
 }
 
-static void vlog(const struct logger *l, enum log_level level, const char *fmt, va_list ap)
+__attribute__((format(printf, 3, 0))) static void vlog(const struct logger *l, enum log_level level, const char *fmt,
+                                                       va_list ap)
 {
     if (l == NULL || level < l->level_min)
         return;

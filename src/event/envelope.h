@@ -7,8 +7,8 @@
 #include "event/time.h"
 
 /* CONTRACTS: an event is at most 256 KiB, a batch 1 MiB (test_event: envelope_limits). */
-#define ENVELOPE_SIZE_MAX (256u * 1024u)
-#define ENVELOPE_BATCH_SIZE_MAX (1024u * 1024u)
+#define ENVELOPE_SIZE_MAX 262144u
+#define ENVELOPE_BATCH_SIZE_MAX 1048576u
 
 struct envelope {
     struct event_time time;

@@ -103,7 +103,7 @@ static enum err read_head(struct store *s, struct files *f, struct errinfo *err)
 enum err files_refresh(struct store *s, struct files *f, struct errinfo *err)
 {
     struct stat st;
-    if (fstat(f->head_fd, &st) < 0 || st.st_nlink == 0) {
+    if (f->head_fd < 0 || fstat(f->head_fd, &st) < 0 || st.st_nlink == 0) {
         f->is_failed = true;
         return err_set(err, ERR_IO, "log '%s' was removed while it was open", s->name);
     }

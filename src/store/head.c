@@ -4,6 +4,9 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "base/encode.h"
+#include "base/own.h"
+#include "event/fields.h"
 #include "event/hash.h"
 
 void head_encode(const struct head *h, char ret_slot[static HEAD_SLOT_SIZE])
@@ -25,20 +28,42 @@ void head_encode(const struct head *h, char ret_slot[static HEAD_SLOT_SIZE])
     ret_slot[HEAD_SLOT_SIZE - 1] = '\n';
 }
 
+/* What head_encode wrote, to be read; the check is compared by writing it again. */
+struct head_text {
+    struct id log, boot;
+    int64_t generation, segment, length, seq;
+    struct event_time time;
+    struct str sum;
+};
+static const struct field HEAD_TEXT_FIELDS[] = {
+    FIELD_REQ(ID, head_text, log, "log", "incarnation of the log"),
+    FIELD_REQ(I64, head_text, generation, "generation", "rises with each append"),
+    FIELD_REQ(ID, head_text, boot, "boot", "of the kernel that ran"),
+    FIELD_REQ(I64, head_text, segment, "segment", "first seq of the last segment"),
+    FIELD_REQ(I64, head_text, length, "length", "durable bytes of it"),
+    FIELD_REQ(I64, head_text, seq, "seq", "last durable record"),
+    FIELD_REQ(TIME, head_text, time, "time", "of that record"),
+    FIELD_REQ(STR, head_text, sum, "sum", "of that record"),
+};
+static const struct field_table HEAD_TEXT_TABLE = FIELD_TABLE(head_text, HEAD_TEXT_FIELDS);
+
 bool head_decode(const char slot[static HEAD_SLOT_SIZE], struct head *ret)
 {
-    char text[HEAD_SLOT_SIZE + 1], log[ID_TEXT_SIZE] = "", boot[ID_TEXT_SIZE] = "", time[EVENT_TIME_TEXT_SIZE] = "";
-    memcpy(text, slot, HEAD_SLOT_SIZE);
-    text[HEAD_SLOT_SIZE] = '\0';
-    struct head h = {0};
-    int n = sscanf(text,
-                   "{\"format\":1,\"log\":\"%36[^\"]\",\"generation\":%" SCNu64
-                   ",\"boot\":\"%36[^\"]\",\"segment\":%" SCNu64 ",\"length\":%" SCNu64 ",\"seq\":%" SCNu64
-                   ",\"time\":\"%55[^\"]\",\"sum\":\"crc32c:%8" SCNx32 "\"",
-                   log, &h.generation, boot, &h.segment, &h.length, &h.seq, time, &h.sum);
-    if (n != 8 || !id_parse(str_from(log), &h.log) || !id_parse(str_from(boot), &h.boot) ||
-        !event_time_parse(str_from(time), &h.time))
+    AUTO(arena) struct arena arena = {0};
+    struct head_text t;
+    uint8_t sum[4];
+    if (fields_parse(&HEAD_TEXT_TABLE, (struct str){slot, HEAD_SLOT_SIZE}, &arena, &t, NULL) != OK ||
+        !str_starts(t.sum, STR("crc32c:")) || !hex_parse(str_slice(t.sum, 7, t.sum.len), sum, sizeof(sum)) ||
+        t.generation < 0 || t.segment < 0 || t.length < 0 || t.seq < 0)
         return false;
+    struct head h = {.log = t.log,
+                     .boot = t.boot,
+                     .generation = (uint64_t)t.generation,
+                     .segment = (uint64_t)t.segment,
+                     .length = (uint64_t)t.length,
+                     .seq = (uint64_t)t.seq,
+                     .time = t.time,
+                     .sum = (uint32_t)sum[0] << 24 | (uint32_t)sum[1] << 16 | (uint32_t)sum[2] << 8 | sum[3]};
     char again[HEAD_SLOT_SIZE];
     head_encode(&h, again);
     if (memcmp(again, slot, HEAD_SLOT_SIZE) != 0)

@@ -6,7 +6,7 @@
 
 /* 512: one sector, so that a disk writes a slot whole or not at all; its JSON needs 420 (test_store: head_slots). */
 #define HEAD_SLOT_SIZE 512u
-#define HEAD_SIZE (2u * HEAD_SLOT_SIZE)
+#define HEAD_SIZE 1024u /* two slots */
 
 struct head {
     struct id log, boot;

@@ -11,7 +11,7 @@
 #include "event/hash.h"
 
 /* 64 KiB: what is read at once; more made a replay no faster (chosen; bench). */
-#define CHUNK_SIZE (64u * 1024u)
+#define CHUNK_SIZE 65536u
 
 void segment_name(uint64_t first_seq, char ret_name[static SEGMENT_NAME_SIZE])
 {
@@ -158,8 +158,8 @@ static enum err take_line(struct scan *s, struct str *ret_line, struct store_dam
     *ret_line = (struct str){NULL, 0};
     for (size_t seen = 0;;) {
         size_t from = (size_t)(s->at.offset - s->chunk_offset), have = s->chunk.len - from;
-        const char *line = have == 0 ? NULL : s->chunk.ptr + from;
-        const char *newline = have > seen ? memchr(line + seen, '\n', have - seen) : NULL;
+        const char *line = s->chunk.ptr == NULL ? NULL : s->chunk.ptr + from;
+        const char *newline = line == NULL ? NULL : memchr(line + seen, '\n', have - seen);
         if (newline != NULL) {
             *ret_line = (struct str){line, (size_t)(newline - line)};
             return OK;

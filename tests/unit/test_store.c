@@ -523,25 +523,25 @@ static void head_slots(void **state)
     (void)state;
     struct head h = {.log = number_id(1, 2),
                      .boot = number_id(3, 4),
-                     .segment = UINT64_MAX,
-                     .length = UINT64_MAX,
-                     .generation = UINT64_MAX,
-                     .seq = UINT64_MAX,
+                     .segment = INT64_MAX,
+                     .length = INT64_MAX,
+                     .generation = INT64_MAX,
+                     .seq = INT64_MAX,
                      .time = {9150000000000000001, INT64_MAX},
                      .sum = UINT32_MAX};
     char slots[HEAD_SIZE];
     head_encode(&h, slots + HEAD_SLOT_SIZE);
     struct head back;
-    assert_true(head_decode(slots + HEAD_SLOT_SIZE, &back) && back.seq == UINT64_MAX && back.sum == h.sum);
+    assert_true(head_decode(slots + HEAD_SLOT_SIZE, &back) && back.seq == INT64_MAX && back.sum == h.sum);
     assert_true(event_time_cmp(back.time, h.time) == 0 && id_eq(back.boot, h.boot));
     h.generation--;
     h.seq--;
     head_encode(&h, slots);
-    assert_true(head_choose(slots, &back) == 2 && back.seq == UINT64_MAX);
+    assert_true(head_choose(slots, &back) == 2 && back.seq == INT64_MAX);
     for (size_t i = 0; i < HEAD_SIZE; i++) { /* a flipped byte costs its slot, not the other */
         slots[i] ^= 1;
         assert_int_equal(head_choose(slots, &back), 1);
-        assert_true(back.seq == (i < HEAD_SLOT_SIZE ? UINT64_MAX : UINT64_MAX - 1));
+        assert_true(back.seq == (i < HEAD_SLOT_SIZE ? INT64_MAX : INT64_MAX - 1));
         slots[i] ^= 1;
     }
     memset(slots, 0, sizeof(slots));
