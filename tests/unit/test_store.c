@@ -39,11 +39,20 @@ static int remove_one(const char *path, const struct stat *st, int type, struct 
     return remove(path);
 }
 
-static void setup(struct fixture *x, const char *kind)
+static void setup_in(struct fixture *x, const char *parent, const char *kind)
 {
-    (void)snprintf(x->dir, sizeof(x->dir), "/tmp/slipform-test-store-XXXXXX");
+    (void)snprintf(x->dir, sizeof(x->dir), "%s/slipform-test-store-XXXXXX", parent);
     assert_non_null(mkdtemp(x->dir));
     (void)snprintf(x->spec, sizeof(x->spec), "%s;path=%s/log", kind, x->dir);
+}
+static void setup(struct fixture *x, const char *kind)
+{
+    setup_in(x, "/tmp", kind);
+}
+/* For hundreds of logs in a row, where no disk has to be waited for. */
+static void setup_in_memory(struct fixture *x)
+{
+    setup_in(x, access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp", "files");
 }
 static void teardown(struct fixture *x)
 {
@@ -571,7 +580,7 @@ static struct store_repair open_with_tail(const struct fixture *x, struct str ta
 static void make_tail(uint64_t batch, struct buf *ret_tail)
 {
     struct fixture x;
-    setup(&x, "files");
+    setup_in_memory(&x);
     struct store *s = NULL;
     assert_ok(
         store_open(x.spec, &(struct store_options){.mode = STORE_CREATE, .log = number_id(9, 9)}, &s, NULL, &why));
@@ -620,7 +629,7 @@ static void torn_tail_at_every_byte(void **state)
         for (size_t cut = 1; cut <= tail.len; cut++) {
             for (int other_boot = 0; other_boot < 2; other_boot++) {
                 struct fixture x;
-                setup(&x, "files");
+                setup_in_memory(&x);
                 make_three(&x);
                 bool is_whole = cut == tail.len && other_boot;
                 struct store_repair r =
@@ -637,7 +646,7 @@ static void too_much_behind_is_damage(void **state)
 {
     (void)state;
     struct fixture x;
-    setup(&x, "files");
+    setup_in_memory(&x);
     make_three(&x);
     set_old_boot(&x);
     char path[160];
@@ -660,7 +669,7 @@ static void flipped_byte_at_every_offset(void **state)
 {
     (void)state;
     struct fixture x;
-    setup(&x, "files");
+    setup_in_memory(&x);
     struct store *s = open_store(&x);
     struct store_event e[2] = {number_event(0, 2), number_event(0, 3)};
     (void)add(s, 1);
@@ -710,7 +719,7 @@ static void changed_lines(void **state)
 {
     (void)state;
     struct fixture x;
-    setup(&x, "files");
+    setup_in_memory(&x);
     struct store *s = open_store(&x);
     for (uint64_t i = 1; i <= 4; i++)
         (void)add(s, i);
@@ -757,7 +766,7 @@ static void damaged_head(void **state)
 {
     (void)state;
     struct fixture x;
-    setup(&x, "files");
+    setup_in_memory(&x);
     struct store *s = open_store(&x);
     for (uint64_t i = 1; i <= 3; i++)
         (void)add(s, i);
@@ -793,7 +802,7 @@ static void several_segments(void **state)
 {
     (void)state;
     struct fixture x;
-    setup(&x, "files");
+    setup_in_memory(&x);
     struct store *s = open_store(&x);
     for (uint64_t i = 1; i <= 700; i++)
         (void)add(s, i);
