@@ -18,7 +18,8 @@ static void read_work(uv_work_t *req)
     if (a->work_rc != OK)
         return;
     a->must_reopen = false;
-    a->work_rc = store_read(a->store, a->at.seq, APP_READ_RECORDS, APP_READ_BYTES, &a->batch, &a->work_err);
+    a->work_rc = store_read(a->store, a->at.seq, a->opt.on_step != NULL ? 1 : APP_READ_RECORDS, APP_READ_BYTES,
+                            &a->batch, &a->work_err);
 }
 
 static void arm_wake(struct app *a);
@@ -64,7 +65,7 @@ static void on_read(uv_work_t *req, int status)
         is_changed = true;
     }
     store_batch_done(&a->batch);
-    if (rc == OK && a->at.seq < a->end_seq)
+    if (rc == OK && (a->at.seq < a->end_seq || (is_changed && a->opt.on_step != NULL)))
         a->has_news = true;
     else if (rc == OK && a->state == APP_REPLAYING)
         go_live(a);
@@ -72,6 +73,11 @@ static void on_read(uv_work_t *req, int status)
     wait_settle(a);
     if (is_changed)
         app_tell_change(a);
+    if (is_changed && a->opt.on_step != NULL && a->state != APP_STALLED && a->state != APP_CLOSING) {
+        a->is_paused = true;
+        struct app_position at = app_position(a);
+        a->opt.on_step(a->opt.model, &at);
+    }
     app_tick(a);
 }
 
@@ -263,6 +269,8 @@ void app_tick(struct app *a)
             emit_fail_all(a, &why);
             if (a->state == APP_STALLED)
                 return;
+        } else if (a->is_paused) {
+            return;
         } else if (a->has_news) {
             a->has_news = false;
             app_work_start(a, WORK_READ, read_work, on_read);
@@ -353,6 +361,12 @@ bool app_is_live(const struct app *a)
 const struct errinfo *app_stall_cause(const struct app *a)
 {
     return a->stall.code == OK ? NULL : &a->stall;
+}
+
+void app_step_done(struct app *a)
+{
+    a->is_paused = false;
+    app_soon(a);
 }
 
 const struct errinfo *app_trouble(const struct app *a)

@@ -55,6 +55,10 @@ struct app_options {
      * it). ERR_CORRUPT or ERR_INVALID: it cannot follow this state; ERR_NOT_FOUND: its kind is not known. Any error
      * stalls. */
     enum err (*apply)(void *model, const struct store_record *record, struct errinfo *err);
+    /* Not NULL: events are folded one by one, without a replay: after each, on_step(model, its position) is called and
+     * the process pauses until app_step_done. For prod-bootstrap, which carries out the effects of an event before the
+     * next. */
+    void (*on_step)(void *model, const struct app_position *at);
     /* Called at the instant of app_wake_at, when live. May be NULL. */
     void (*on_wake)(void *model);
     struct store **inputs; /* opened; handed over when app_open returns OK. Emits go to inputs[0] */
@@ -81,6 +85,8 @@ const struct errinfo *app_trouble(const struct app *a);
 struct app_position app_position(const struct app *a);
 /* End of the log as last seen: what is left of a replay. */
 uint64_t app_end_seq(const struct app *a);
+/* The event of the last on_step is dealt with: go on. Also from inside on_step. */
+void app_step_done(struct app *a);
 /* The store's clock. */
 int64_t app_clock_us(struct app *a);
 

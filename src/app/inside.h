@@ -51,7 +51,8 @@ struct app {
     bool is_troubled;
     struct store_pos at; /* the model's */
     uint64_t end_seq;
-    bool has_news; /* perhaps: look before anything else */
+    bool has_news;  /* perhaps: look before anything else */
+    bool is_paused; /* on_step was called, app_step_done not yet */
 
     enum app_work work;
     uv_work_t work_req;

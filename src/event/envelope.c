@@ -39,6 +39,20 @@ static bool take(struct scan *s, char c)
     return true;
 }
 
+/* Stands on what follows a backslash; leaves on its last byte. */
+static bool skip_escape(struct scan *s)
+{
+    uint8_t ignored[2];
+    if (s->at >= s->text.len || s->text.ptr[s->at] == '\0' || strchr("\"\\/bfnrtu", s->text.ptr[s->at]) == NULL)
+        return false;
+    if (s->text.ptr[s->at] != 'u')
+        return true;
+    if (s->text.len - s->at < 5 || !hex_parse(str_slice(s->text, s->at + 1, s->at + 5), ignored, sizeof(ignored)))
+        return false;
+    s->at += 4;
+    return true;
+}
+
 static bool take_string(struct scan *s, struct str *ret_raw)
 {
     if (!take(s, '"'))
@@ -50,7 +64,7 @@ static bool take_string(struct scan *s, struct str *ret_raw)
             return false;
         if (c == '\\') {
             s->at++;
-            if (s->at >= s->text.len || strchr("\"\\/bfnrtu", s->text.ptr[s->at]) == NULL)
+            if (!skip_escape(s))
                 return false;
         } else if (c == '"') {
             *ret_raw = str_slice(s->text, from, s->at);

@@ -39,7 +39,9 @@ struct counter {
     int lives, changes, stalls, wakes; /* what its gateway was told */
     int64_t total_when_live;
     struct gateway gateway;
+    bool step;
 };
+static void on_step(void *model, const struct app_position *at);
 
 static enum err counter_apply(void *model, const struct store_record *r, struct errinfo *err)
 {
@@ -148,6 +150,7 @@ static void counter_start(struct fixture *x, struct counter *c, struct store *s,
                                              .model = c,
                                              .apply = counter_apply,
                                              .on_wake = on_wake,
+                                             .on_step = c->step ? on_step : NULL,
                                              .inputs = &s,
                                              .inputs_n = 1,
                                              .from = from},
@@ -482,6 +485,44 @@ static void append_that_fails(void **state)
     counter_close(x, &b);
 }
 
+static void on_step(void *model, const struct app_position *at)
+{
+    struct counter *c = model;
+    assert_true(at->seq == (uint64_t)c->events_n && c->lives == 0);
+    c->wakes++;
+}
+
+/* As prod-bootstrap reads a hardcoded log: one event, its effects, a checkpoint, the next event; then the end. */
+static void step_by_step(void **state)
+{
+    struct fixture *x = *state;
+    char path[128], spec[160];
+    (void)snprintf(path, sizeof(path), "%s/bootstrap.jsonl", x->dir);
+    (void)snprintf(spec, sizeof(spec), "jsonl;path=%s", path);
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    for (int i = 1; i <= 3; i++)
+        (void)fprintf(f, "{\"time\":\"2026-01-01T00:00:00Z#%d\",\"type\":\"slipform:Added\",\"payload\":{\"by\":%d}}\n",
+                      i, i);
+    (void)fclose(f);
+    struct store *s = NULL;
+    assert_ok(store_open(spec, &(struct store_options){.mode = STORE_READ}, &s, NULL, &why));
+    struct counter c = {.step = true};
+    counter_start(x, &c, s, (struct store_pos){0});
+    for (int i = 1; i <= 3; i++) {
+        RUN_UNTIL(x, c.wakes == i);
+        for (int turn = 0; turn < 5; turn++)
+            (void)uv_run(&x->loop, UV_RUN_NOWAIT);
+        assert_true(c.wakes == i && c.events_n == i && c.lives == 0); /* it waits for the effects */
+        app_step_done(c.app);
+    }
+    RUN_UNTIL(x, c.lives > 0);
+    assert_int_equal(c.total, 6);
+    struct add add = emit(x, &c, 1);
+    assert_int_equal(add.rc, ERR_DENIED);
+    counter_close(x, &c);
+}
+
 static void gateways_come_and_go(void **state)
 {
     struct fixture *x = *state;
@@ -653,6 +694,7 @@ int main(void)
         TEST(closing_answers_all),
         TEST(waking),
         TEST(append_that_fails),
+        TEST(step_by_step),
         TEST(gateways_come_and_go),
         cmocka_unit_test(cursors),
         TEST(restart_from_checkpoint),

@@ -115,9 +115,14 @@ static void foreign_lines(void **state)
         "{\"time\":\"2026-11-22T12:00:00Z#0\",\"type\":\"A\",\"payload\":{},\"payload\":{}}",
         "{\"time\":\"2026-11-22T12:00:00Z#0\",\"type\":\"A\",\"payload\":{}} x",
         "{\"time\":\"2026-11-22T12:00:00Z#0\",\"type\":\"A\",\"payload\":{\"a\":tru}}",
+        "{\"time\":\"2026-11-22T12:00:00Z#0\",\"type\":\"A\",\"payload\":{\"a\":\"\\x\"}}",
+        "{\"time\":\"2026-11-22T12:00:00Z#0\",\"type\":\"A\",\"payload\":{\"a\":\"\\u12g4\"}}",
+        "{\"time\":\"2026-11-22T12:00:00Z#0\",\"type\":\"A\",\"payload\":{\"a\":\"\\u123",
         "{\"time\":\"2026-11-22T12:00:00Z#0\",\"type\":\"A\",\"payload\":{},\"id\":7}"};
     for (size_t i = 0; i < sizeof(BAD) / sizeof(BAD[0]); i++)
         assert_int_equal(envelope_decode(str_from(BAD[i]), 0, &e, &err), ERR_INVALID);
+    struct str escaped_nul = STR("{\"time\":\"2026-11-22T12:00:00Z#0\",\"type\":\"A\",\"payload\":{\"a\":\"\\\0\"}}");
+    assert_int_equal(envelope_decode(escaped_nul, 0, &e, &err), ERR_INVALID);
 }
 
 static void envelope_limits(void **state)
