@@ -52,6 +52,14 @@ static enum err stat_read(pid_t pid, struct stat_line *ret, struct errinfo *err)
     return OK;
 }
 
+enum err child_start_ticks(pid_t pid, uint64_t *ret_ticks, struct errinfo *err)
+{
+    struct stat_line line = {0};
+    enum err rc = stat_read(pid, &line, err);
+    *ret_ticks = line.start_ticks;
+    return rc;
+}
+
 enum err child_ref_of_pid(pid_t pid, struct child_ref *ret_ref, struct errinfo *err)
 {
     struct stat_line line;

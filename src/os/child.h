@@ -53,8 +53,14 @@ struct child_spec {
     int netns_fd;         /* network namespace to enter; 0: ours */
     int unshare_flags;    /* CLONE_NEWNS, CLONE_NEWIPC, CLONE_NEWUTS, CLONE_NEWNET (after netns_fd); 0: none */
     uint64_t nofile_max;  /* soft limit of descriptors, capped by the hard one; 0: ours */
+    uint64_t fsize_max;   /* largest file that it may write; 0: ours */
     const struct cgroup_host *cgroups; /* with cgroup: starts inside it */
     const char *cgroup;                /* name of an existing cgroup; NULL: ours */
+    /* Called in us, once we know who the child is and before its program runs: what this writes to disk is there before
+     * the program does anything. An error ends the child and is the answer of child_spawn. Should we die in between,
+     * the program never runs: so a process that no file names cannot exist. NULL: none. */
+    enum err (*before_run)(struct child_ref ref, void *arg, struct errinfo *err);
+    void *before_run_arg;
 };
 #define CHILD_FDS_MAX 16 /* chosen, never measured */
 

@@ -55,6 +55,7 @@ struct plan {
     int cgroup_fds[CGROUP_CONTROLLERS_N];
     size_t cgroup_fds_n;
     int failure_fd;
+    int gate_fd; /* the child waits for a byte from it before it runs the program */
 };
 
 static const char *const NO_ENV[] = {NULL};
@@ -88,6 +89,8 @@ static void pass_fds(struct plan *p)
     if (failure_fd < 0)
         fail(p, STEP_FDS);
     p->failure_fd = failure_fd;
+    if (p->gate_fd >= 0 && (p->gate_fd = fcntl(p->gate_fd, F_DUPFD_CLOEXEC, p->number_max + 1)) < 0)
+        fail(p, STEP_FDS);
     if (syscall(SYS_close_range, 3u, ~0u, CLOSE_RANGE_CLOEXEC) < 0)
         fail(p, STEP_FDS);
     for (size_t i = 0; i < p->fds_n; i++)
@@ -150,16 +153,30 @@ static void set_user(const struct plan *p)
         fail(p, STEP_USER);
 }
 
-static void set_limits(const struct plan *p)
+static void set_limit(const struct plan *p, __rlimit_resource_t resource, uint64_t value)
 {
     struct rlimit limit;
-    if (p->spec->nofile_max == 0)
+    if (value == 0)
         return;
-    if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+    if (getrlimit(resource, &limit) < 0)
         fail(p, STEP_LIMIT);
-    limit.rlim_cur = p->spec->nofile_max < limit.rlim_max ? p->spec->nofile_max : limit.rlim_max;
-    if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
+    limit.rlim_cur = value < limit.rlim_max ? value : limit.rlim_max;
+    if (setrlimit(resource, &limit) < 0)
         fail(p, STEP_LIMIT);
+}
+
+/* End of file instead of a byte: our parent has died or does not want us any more. */
+static void pass_gate(const struct plan *p)
+{
+    char byte;
+    ssize_t n;
+    if (p->gate_fd < 0)
+        return;
+    do
+        n = read(p->gate_fd, &byte, 1);
+    while (n < 0 && errno == EINTR);
+    if (n != 1)
+        _exit(127);
 }
 
 /* execve takes char *const[] and changes nothing in it. */
@@ -186,10 +203,12 @@ static _Noreturn void become(struct plan *p)
     if (s->unshare_flags != 0 && unshare(s->unshare_flags) < 0)
         fail(p, STEP_UNSHARE);
     pass_fds(p);
-    set_limits(p);
+    set_limit(p, RLIMIT_NOFILE, s->nofile_max);
+    set_limit(p, RLIMIT_FSIZE, s->fsize_max);
     set_user(p);
     if (chdir(s->cwd == NULL ? "/" : s->cwd) < 0)
         fail(p, STEP_CWD);
+    pass_gate(p);
     (void)umask(022);
     (void)execve(p->program, as_exec_strings(s->argv), as_exec_strings(s->env == NULL ? NO_ENV : s->env));
     fail(p, STEP_EXEC);
@@ -232,33 +251,62 @@ static enum err report(const struct plan *p, pid_t pid, int failure_fd, struct e
     return err_set_os(err, code, f.os_errno, "start '%s': %s", p->program, STEPS[f.step]);
 }
 
-static enum err start_planned(struct plan *p, pid_t *ret_pid, int *ret_pidfd, struct errinfo *err)
+/* Tell the owner of the spec who it is, then let it run. */
+static enum err open_gate(const struct plan *p, pid_t pid, int gate_fd, struct errinfo *err)
 {
-    int pipe_fds[2];
-    if (pipe2(pipe_fds, O_CLOEXEC) < 0)
-        return err_set_os(err, ERR_IO, errno, "make a pipe");
-    auto_close int failure_fd = pipe_fds[0];
-    p->failure_fd = pipe_fds[1];
-    pid_t pid = fork();
-    if (pid == 0)
-        become(p);
-    int os_errno = errno;
-    (void)close(p->failure_fd);
-    if (pid < 0)
-        return err_set_os(err, ERR_IO, os_errno, "fork for '%s'", p->program);
-    enum err rc = report(p, pid, failure_fd, err);
-    if (rc != OK)
-        return rc;
-    int pidfd = (int)syscall(SYS_pidfd_open, pid, 0u); /* it is our child and not reaped: the pid is still its own */
-    if (pidfd < 0) {
-        os_errno = errno;
+    const struct child_spec *s = p->spec;
+    if (s->before_run == NULL)
+        return OK;
+    struct child_ref ref = {.pid = pid};
+    enum err rc = child_start_ticks(pid, &ref.start_ticks, err);
+    if (rc == OK)
+        rc = s->before_run(ref, s->before_run_arg, err);
+    if (rc == OK && write(gate_fd, "", 1) != 1) /* the read end is open here too: no SIGPIPE */
+        rc = err_set_os(err, ERR_IO, errno, "start '%s'", p->program);
+    return rc;
+}
+
+static enum err started(struct plan *p, pid_t pid, int failure_fd, int gate_fd, int *ret_pidfd, struct errinfo *err)
+{
+    enum err rc = open_gate(p, pid, gate_fd, err);
+    if (rc != OK) {
         (void)kill(pid, SIGKILL);
         (void)waitpid(pid, NULL, 0);
-        return err_set_os(err, ERR_IO, os_errno, "watch '%s'", p->program);
+        return rc;
     }
+    if ((rc = report(p, pid, failure_fd, err)) != OK)
+        return rc;
+    *ret_pidfd = (int)syscall(SYS_pidfd_open, pid, 0u); /* our child, not reaped: the pid is still its own */
+    if (*ret_pidfd >= 0)
+        return OK;
+    int os_errno = errno;
+    (void)kill(pid, SIGKILL);
+    (void)waitpid(pid, NULL, 0);
+    return err_set_os(err, ERR_IO, os_errno, "watch '%s'", p->program);
+}
+
+static enum err start_planned(struct plan *p, pid_t *ret_pid, int *ret_pidfd, struct errinfo *err)
+{
+    int failure[2], gate[2] = {-1, -1};
+    if (pipe2(failure, O_CLOEXEC) < 0)
+        return err_set_os(err, ERR_IO, errno, "make a pipe");
+    auto_close int failure_fd = failure[0], child_failure_fd = failure[1];
+    if (p->spec->before_run != NULL && pipe2(gate, O_CLOEXEC) < 0)
+        return err_set_os(err, ERR_IO, errno, "make a pipe");
+    auto_close int child_gate_fd = gate[0], gate_fd = gate[1];
+    p->failure_fd = child_failure_fd;
+    p->gate_fd = child_gate_fd;
+    pid_t pid = fork();
+    if (pid == 0) {
+        if (gate_fd >= 0)
+            (void)close(gate_fd); /* or it would wait for itself */
+        become(p);
+    }
+    if (pid < 0)
+        return err_set_os(err, ERR_IO, errno, "fork for '%s'", p->program);
+    (void)close(TAKE_FD(child_failure_fd));
     *ret_pid = pid;
-    *ret_pidfd = pidfd;
-    return OK;
+    return started(p, pid, failure_fd, gate_fd, ret_pidfd, err);
 }
 
 enum err child_start(const struct child_spec *spec, pid_t *ret_pid, int *ret_pidfd, struct errinfo *err)
