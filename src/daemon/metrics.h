@@ -36,6 +36,6 @@ void histogram_observe(struct histogram *h, double value);
 void metrics_on_render(struct metrics *m, void (*fn)(struct metrics *m, void *ctx), void *ctx);
 /* Families in order of name. */
 void metrics_render(struct metrics *m, struct buf *out);
-/* process_resident_memory_bytes, process_open_fds, process_max_fds, process_cpu_seconds_total,
- * process_start_time_seconds, read from /proc at each rendering. */
+/* process_resident_memory_bytes, process_open_fds, process_max_fds, process_cpu_seconds_total (a gauge here: it is no
+ * whole number), process_start_time_seconds, read from /proc at each rendering. */
 void metrics_add_process(struct metrics *m);

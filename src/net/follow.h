@@ -34,8 +34,5 @@ struct follow *follow_start(const struct follow_options *o);
 void follow_kick(struct follow *f);
 /* Last cursor whose document was taken; "" at first. Lent until the next document. */
 const char *follow_cursor(const struct follow *f);
-/* Send this value as query parameter `confirmed` with the next rounds (an edge confirms what its Envoy acknowledged);
- * NULL: none. Copied. */
-void follow_set_confirmed(struct follow *f, const char *cursor);
 /* No callback after this; frees itself once the loop has closed its handles. */
 void follow_stop(struct follow *f);
