@@ -14,7 +14,7 @@
 #include "base/random.h"
 
 /* 1 MiB: a copy is bound by the disk and SHA-256 long before (chosen, never measured). */
-#define BLOB_CHUNK_SIZE (1024u * 1024u)
+#define BLOB_CHUNK_SIZE ((size_t)1024 * 1024)
 /* An upload that has not written for an hour is dead (chosen); a living one holds a lock as well. */
 #define BLOB_STALE_SECONDS 3600
 #define BLOB_HEX_LEN ((size_t)64)
@@ -345,7 +345,7 @@ static enum err list_folder(struct blob_store *s, const char *name, blob_each *e
     enum err rc = OK;
     for (int i = 0; i < n; i++) {
         char digest[DIGEST_TEXT_SIZE];
-        uint64_t size_bytes;
+        uint64_t size_bytes = 0;
         (void)snprintf(digest, sizeof(digest), "sha256:%.64s", entries[i]->d_name);
         if (rc == OK && strlen(entries[i]->d_name) == BLOB_HEX_LEN && blob_stat(s, digest, &size_bytes, NULL) == OK)
             rc = each(digest, size_bytes, ctx, err);

@@ -20,7 +20,7 @@
 #include "build/job.h"
 #include "os/file.h"
 
-#define REQUEST_SIZE_MAX (64u * 1024u)
+#define REQUEST_SIZE_MAX ((size_t)64 * 1024)
 #define LOCK_POLL_MS 200
 
 static const struct field BUILD_REQUEST_FIELDS[] = {
@@ -48,7 +48,7 @@ static enum err read_request(int fd, struct arena *arena, struct build_request *
     while ((n = read(fd, chunk, sizeof(chunk))) > 0 && text.len <= REQUEST_SIZE_MAX)
         buf_add(&text, chunk, (size_t)n);
     if (n < 0 || text.len > REQUEST_SIZE_MAX)
-        return err_set(err, ERR_INVALID, "the build request can't be read or is over %u bytes", REQUEST_SIZE_MAX);
+        return err_set(err, ERR_INVALID, "the build request can't be read or is over %zu bytes", REQUEST_SIZE_MAX);
     enum err rc = fields_parse(&BUILD_REQUEST_TABLE, buf_str(&text), arena, ret, err);
     if (rc != OK)
         return rc;

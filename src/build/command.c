@@ -119,7 +119,7 @@ static enum err follow(const struct command *c, int pidfd, int fds[2], struct li
     }
     if (l->partial.len > 0)
         line_out(l, buf_str(&l->partial));
-    return too_much ? err_set(err, ERR_LIMIT, "'%s' wrote more than %u bytes", c->argv[0], COMMAND_OUTPUT_SIZE_MAX)
+    return too_much ? err_set(err, ERR_LIMIT, "'%s' wrote more than %zu bytes", c->argv[0], COMMAND_OUTPUT_SIZE_MAX)
                     : OK;
 }
 

@@ -20,7 +20,7 @@ struct command {
     /* When set: stdout goes here, whole (at most 1 MiB), and only stderr comes by lines. */
     struct buf *output;
 };
-#define COMMAND_OUTPUT_SIZE_MAX (1024u * 1024u)
+#define COMMAND_OUTPUT_SIZE_MAX ((size_t)1024 * 1024)
 
 /* OK exit status 0 | ERR_IO "<program> ended with exit status N: <last line>" | ERR_UNAVAILABLE the deadline passed
  * | ERR_NOT_FOUND no such program | ERR_LIMIT more output than allowed. */

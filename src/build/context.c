@@ -19,7 +19,7 @@
 
 #define PATH_LEN_MAX 4096u  /* PATH_MAX of Linux */
 #define PATH_PARTS_MAX 128u /* chosen; deeper trees are made to hurt */
-#define CHUNK_SIZE (64u * 1024u)
+#define CHUNK_SIZE ((size_t)64 * 1024)
 
 struct unpack {
     struct archive *archive;
@@ -70,7 +70,9 @@ static enum err clean_path(const char *raw, struct buf *ret_path, struct errinfo
 /* The folder that holds `path`, made with the ones above it when missing. */
 static enum err open_parent(const struct unpack *u, const char *path, int *ret_fd, struct errinfo *err)
 {
-    auto_close int at = dup(u->folder_fd);
+    auto_close int at = fcntl(u->folder_fd, F_DUPFD_CLOEXEC, 0);
+    if (at < 0)
+        return err_set_os(err, ERR_IO, errno, "open the folder of '%.200s'", path);
     struct str rest = str_from(path), part;
     for (;;) {
         if (!str_next(&rest, '/', &part) || rest.ptr == NULL || rest.len == 0)
@@ -219,9 +221,10 @@ static enum err unpack_entries(struct unpack *u, struct errinfo *err)
 /* Folders get their time last: what is made in them changes it. `fd` is taken. */
 static void set_folder_times(int fd)
 {
-    DIR *dir = fdopendir(fd);
+    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
     if (dir == NULL) {
-        (void)close(fd);
+        if (fd >= 0)
+            (void)close(fd);
         return;
     }
     for (struct dirent *e; (e = readdir(dir)) != NULL;) {
@@ -251,7 +254,7 @@ enum err context_unpack(int fd, const char *folder, const struct context_limits 
     enum err rc = unpack_entries(&u, err);
     if (rc != OK)
         return rc;
-    set_folder_times(dup(folder_fd));
+    set_folder_times(fcntl(folder_fd, F_DUPFD_CLOEXEC, 0));
     *ret_facts = u.facts;
     return OK;
 }

@@ -20,7 +20,7 @@
  * microVMs have its beginning. */
 #define EGRESS_NET "100.127.255."
 #define EGRESS_SLOTS_N 64u
-#define RESOLV_CONF_SIZE_MAX (64u * 1024u)
+#define RESOLV_CONF_SIZE_MAX ((size_t)64 * 1024)
 /* Each of these commands takes milliseconds (chosen). */
 #define COMMAND_TIMEOUT_US 20000000
 
@@ -54,11 +54,11 @@ static enum err write_small(const char *path, const char *text, struct errinfo *
     return OK;
 }
 
-size_t egress_parse_resolvers(struct str text, char ret_resolvers[EGRESS_RESOLVERS_MAX][16])
+size_t egress_parse_resolvers(struct str resolv_conf, char ret_resolvers[EGRESS_RESOLVERS_MAX][16])
 {
     size_t n = 0;
     struct str line, word;
-    while (n < EGRESS_RESOLVERS_MAX && str_next(&text, '\n', &line)) {
+    while (n < EGRESS_RESOLVERS_MAX && str_next(&resolv_conf, '\n', &line)) {
         if (!str_starts(line, STR("nameserver")))
             continue;
         word = str_trim(str_slice(line, strlen("nameserver"), line.len));

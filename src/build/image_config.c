@@ -4,7 +4,7 @@
 
 /* 1,000 words or variables (chosen): the whole has to fit into an event. */
 #define LIST_MAX 1000
-#define TEXTS_SIZE_MAX (64u * 1024u)
+#define TEXTS_SIZE_MAX ((size_t)64 * 1024)
 
 static enum err copy_list(const json_t *config, const char *key, struct arena *arena, struct strs *ret,
                           size_t *texts_size, struct errinfo *err)
@@ -54,7 +54,7 @@ enum err image_config_parse(struct str text, struct arena *arena, struct image_c
     c.user = copy_text(config, "User", arena, &texts_size);
     c.stop_signal = copy_text(config, "StopSignal", arena, &texts_size);
     if (texts_size > TEXTS_SIZE_MAX)
-        return err_set(err, ERR_LIMIT, "the image's configuration (ENV, CMD, …) is over %u bytes", TEXTS_SIZE_MAX);
+        return err_set(err, ERR_LIMIT, "the image's configuration (ENV, CMD, …) is over %zu bytes", TEXTS_SIZE_MAX);
     if (c.entrypoint.n + c.cmd.n == 0)
         return err_set(err, ERR_INVALID, "the image says nothing to start: end the Dockerfile with CMD or ENTRYPOINT");
     *ret = c;

@@ -9,7 +9,7 @@
 #include "build/command.h"
 #include "os/file.h"
 
-#define ENVIRONMENT_FILE_SIZE_MAX (64u * 1024u)
+#define ENVIRONMENT_FILE_SIZE_MAX ((size_t)64 * 1024)
 #define BASE_IMAGES_SHOWN_MAX 40
 
 static enum err write_file(const struct job *j, const char *name, const char *text, struct errinfo *err)

@@ -27,7 +27,7 @@ static bool parse_step(struct str line, struct str *ret_number, struct str *ret_
 
 static bool holds(struct str text, const char *part)
 {
-    return text.len > 0 && memmem(text.ptr, text.len, part, strlen(part)) != NULL;
+    return text.ptr != NULL && text.len > 0 && memmem(text.ptr, text.len, part, strlen(part)) != NULL;
 }
 
 static void tail_add(struct trace *t, struct str line)

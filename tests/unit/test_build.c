@@ -31,8 +31,8 @@ struct entry {
 };
 
 struct fixture {
-    char folder[64], inside[80];
     int tar;
+    char folder[64], inside[80];
 };
 
 static int setup(void **state)
