@@ -14,6 +14,7 @@ build: ## compile into build/
 up: ## install what is missing, build, raise dev-0 and deploy examples/hello
 	@tools/setup build run
 	@tools/compile build
+	@tools/initramfs
 	@tools/up
 
 down: ## stop dev-0; its state stays
@@ -22,6 +23,7 @@ down: ## stop dev-0; its state stays
 test: ## every test; ends with `N passed, N failed`
 	@tools/setup build run test
 	@tools/compile build
+	@tools/initramfs
 	@tools/test
 
 check: ## formatting, walls between rooms, clang-tidy
@@ -32,6 +34,7 @@ check: ## formatting, walls between rooms, clang-tidy
 bench: ## figures into build/bench.json
 	@tools/setup build run test
 	@tools/compile build
+	@tools/initramfs
 	@bench/run
 
 uninstall: ## stop dev-0 and remove its state, keep the cache of the set-up

@@ -101,24 +101,30 @@ static enum err copy_program(const char *from, const char *to, struct errinfo *e
     return OK;
 }
 
-enum err files_programs(const struct home *h, const char *exe_folder, bool *ret_changed, struct errinfo *err)
+static enum err install_file(const char *from, const char *to, bool *ret_changed, struct errinfo *err)
+{
+    if (is_same(from, to))
+        return OK;
+    *ret_changed = true;
+    return copy_program(from, to, err);
+}
+
+enum err files_programs(const struct home *h, const struct up_options *o, bool *ret_changed, struct errinfo *err)
 {
     /* One program may be installed under several names: what it does is chosen by its workloads. */
-    static const char *const PROGRAMS[][2] = {{"slipform", "slipform"},     {"node-agent", "node-agent"},
-                                              {"platform", "platform"},     {"platform", "management-api"},
-                                              {"platform", "public-api"},   {"image-builder", "image-builder"},
-                                              {"edge-proxy", "edge-proxy"}, {"node-proxy", "node-proxy"}};
+    static const char *const PROGRAMS[][2] = {
+        {"slipform", "slipform"},       {"node-agent", "node-agent"}, {"platform", "platform"},
+        {"platform", "management-api"}, {"platform", "public-api"},   {"image-builder", "image-builder"},
+        {"edge-proxy", "edge-proxy"},   {"node-proxy", "node-proxy"}, {"initramfs.cpio", "initramfs.cpio"}};
     enum err rc = OK;
     for (size_t i = 0; rc == OK && i < sizeof(PROGRAMS) / sizeof(PROGRAMS[0]); i++) {
         char from[PATH_SIZE], to[PATH_SIZE];
-        (void)snprintf(from, sizeof(from), "%.400s/%s", exe_folder, PROGRAMS[i][0]);
-        home_path(h, to, "programs/%s", PROGRAMS[i][1]);
-        if (is_same(from, to))
-            continue;
-        rc = copy_program(from, to, err);
-        *ret_changed = true;
+        (void)snprintf(from, sizeof(from), "%.400s/%s", o->exe_folder, PROGRAMS[i][0]);
+        rc = install_file(from, home_path(h, to, "programs/%s", PROGRAMS[i][1]), ret_changed, err);
     }
-    return rc;
+    char kernel[PATH_SIZE], to[PATH_SIZE];
+    (void)snprintf(kernel, sizeof(kernel), "%.400s/kernel/vmlinuz", o->cache_folder);
+    return rc == OK ? install_file(kernel, home_path(h, to, "programs/vmlinuz"), ret_changed, err) : rc;
 }
 
 enum err files_own_log(const struct home *h, int uid, int gid, struct errinfo *err)

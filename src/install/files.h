@@ -6,8 +6,8 @@
 #define INSTALL_USER "slipform"
 must_check enum err files_user(int *ret_uid, int *ret_gid, struct errinfo *err);
 must_check enum err files_folders(const struct home *h, int uid, int gid, struct errinfo *err);
-/* Copy programs whose bytes differ, each replaced at once. *ret_changed: at least one was. */
-must_check enum err files_programs(const struct home *h, const char *exe_folder, bool *ret_changed,
+/* Copy programs, kernel and initramfs whose bytes differ, each replaced at once. *ret_changed: at least one was. */
+must_check enum err files_programs(const struct home *h, const struct up_options *o, bool *ret_changed,
                                    struct errinfo *err);
 /* Give the event log's files to the user (the installer wrote the first events as root). */
 must_check enum err files_own_log(const struct home *h, int uid, int gid, struct errinfo *err);

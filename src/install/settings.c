@@ -1,12 +1,170 @@
 #include "install/settings.h"
 
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
 #include "base/own.h"
 #include "os/file.h"
 
+/* A settings file under construction: one flat YAML mapping. Texts are written as JSON strings, which are YAML. */
+static void put(struct buf *b, const char *name, const char *value)
+{
+    buf_addf(b, "%s: ", name);
+    buf_add_json_string(b, str_from(value));
+    buf_add_char(b, '\n');
+}
+
+static void put_int(struct buf *b, const char *name, int64_t value)
+{
+    buf_addf(b, "%s: %lld\n", name, (long long)value);
+}
+
+static void put_path(struct buf *b, const char *name, const struct home *h, const char *below)
+{
+    char path[PATH_SIZE];
+    put(b, name, home_path(h, path, "%s", below));
+}
+
+/* Replace the file when its text differs. */
+static enum err write_file(const char *path, struct buf *text, bool *ret_changed, struct errinfo *err)
+{
+    AUTO(buf) struct buf was = {0};
+    if (file_read(path, 65536, &was, NULL) == OK && str_eq(buf_str(&was), buf_str(text)))
+        return OK;
+    *ret_changed = true;
+    return file_replace(path, buf_str(text), 0644, err);
+}
+
+static void platform_settings(const struct home *h, bool is_public, struct buf *b)
+{
+    char path[PATH_SIZE], spec[PATH_SIZE + 32], address[64];
+    int64_t port = is_public ? h->inst.public_api_port : h->inst.management_api_port;
+    buf_addf(b, "listen: [\"127.0.0.1:%lld\"", (long long)port);
+    if (!is_public)
+        buf_addf(b, ", \"[%s]:%lld\"", home_fabric_address(h, NULL, address), (long long)port);
+    buf_add_c(b, "]\n");
+    (void)snprintf(spec, sizeof(spec), "files;path=%s", home_path(h, path, "log/platform"));
+    put(b, "event_store", spec);
+    put_path(b, "blob_folder", h, "blobs");
+    put_path(b, "logs_folder", h, "logs");
+    put_path(b, "token_hash_file", h, "ca/operator-token.sha256");
+    if (!is_public) {
+        put_path(b, "certificates_folder", h, "certificates");
+        put_path(b, "ca_cert_file", h, "ca/ca.crt");
+        put_path(b, "ca_key_file", h, "ca/ca.key");
+    }
+    buf_addf(b, "app_domain: %.*s\n", STR_ARG(h->inst.app_domain));
+    put_int(b, "edge_https_port", h->inst.edge_https_port);
+}
+
+static void edge_settings(const struct home *h, const struct up_options *o, const struct installation_node *n,
+                          struct buf *b)
+{
+    char text[PATH_SIZE], url[96];
+    buf_addf(b, "node: %.*s\n", STR_ARG(n->name));
+    put_path(b, "run_dir", h, "run/edge");
+    buf_addf(b, "management_urls: [\"%s\"]\n", home_management_url(h, url));
+    buf_addf(b, "edge_https: \"[::]:%lld\"\nedge_http: \"[::]:%lld\"\n", (long long)h->inst.edge_https_port,
+             (long long)h->inst.edge_http_port);
+    put_int(b, "https_public_port", h->inst.edge_https_port);
+    (void)snprintf(text, sizeof(text), "%.480s/envoy/envoy", o->cache_folder);
+    put(b, "envoy_binary", text);
+}
+
+static void node_proxy_settings(const struct home *h, const struct up_options *o, const struct installation_node *n,
+                                struct buf *b)
+{
+    char text[PATH_SIZE], below[64];
+    buf_addf(b, "node: %.*s\n", STR_ARG(n->name));
+    (void)snprintf(below, sizeof(below), "run/%.*s", STR_ARG(n->name));
+    put_path(b, "run_dir", h, below);
+    put_int(b, "proxy_port", h->inst.node_proxy_port);
+    (void)snprintf(text, sizeof(text), "%.480s/envoy/envoy", o->cache_folder);
+    put(b, "envoy_binary", text);
+    put_int(b, "envoy_concurrency", 1); /* the workers share this machine */
+}
+
+static void builder_settings(const struct home *h, const struct up_options *o, struct buf *b)
+{
+    char url[96];
+    put(b, "management_url", home_management_url(h, url));
+    put_path(b, "blob_folder", h, "blobs");
+    put(b, "cache_folder", o->cache_folder);
+}
+
+/* What a host of this machine offers to instances: a share of what the machine has. */
+static void capacity(const struct home *h, struct buf *b)
+{
+    long cpus = sysconf(_SC_NPROCESSORS_ONLN), pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
+    int64_t hosts = (int64_t)h->inst.nodes.n, memory = (int64_t)pages * page;
+    put_int(b, "vcpus", cpus < 1 ? 1 : cpus); /* each: they take turns */
+    put_int(b, "memory_bytes", memory / hosts / (1024 * 1024) * (1024 * 1024));
+}
+
+static void agent_settings(const struct home *h, const struct up_options *o, const struct installation_node *n,
+                           struct buf *b)
+{
+    char path[PATH_SIZE], address[64], url[96], id[ID_TEXT_SIZE], text[64];
+    buf_addf(b, "installation: %.*s\nnode_name: %.*s\nzone: %.*s\nregion: %.*s\nlabels: [%.*s]\nos_tag: \"%.*s\"\n",
+             STR_ARG(h->inst.name), STR_ARG(n->name), STR_ARG(n->zone), STR_ARG(h->inst.region), STR_ARG(n->label),
+             STR_ARG(h->inst.os_tag));
+    id_format(n->node_id, id);
+    put(b, "node_id", id);
+    put(b, "home", home_path(h, path, "nodes/%.*s", STR_ARG(n->name)));
+    put_path(b, "ca_file", h, "ca/ca.crt");
+    put(b, "cert_file", home_path(h, path, "nodes/%.*s/identity/cert.pem", STR_ARG(n->name)));
+    put(b, "key_file", home_path(h, path, "nodes/%.*s/identity/key.pem", STR_ARG(n->name)));
+    put(b, "agent_url", home_agent_url(h, n, url));
+    buf_addf(b, "listen: [\"[%s]:%lld\"]\n", home_fabric_address(h, n, address), (long long)h->inst.node_agent_port);
+    buf_addf(b, "management_api: [\"https://[%s]:%lld\"]\n", home_fabric_address(h, NULL, address),
+             (long long)h->inst.management_api_port);
+    put_path(b, "program_folder", h, "programs");
+    put_path(b, "kernel_file", h, "programs/vmlinuz");
+    put_path(b, "initramfs_file", h, "programs/initramfs.cpio");
+    capacity(h, b);
+    if (strcmp(o->runtime, "auto") != 0)
+        buf_addf(b, "runtimes: [%s, host]\n", o->runtime);
+    if (!str_eq_c(n->label, "worker"))
+        return;
+    (void)snprintf(text, sizeof(text), "%.*s:%llx::/64", STR_ARG(h->inst.prefix), (unsigned long long)n->number);
+    put(b, "prefix", text);
+    put(b, "fabric_interface", "slpfab");
+    put_int(b, "proxy_port", h->inst.node_proxy_port);
+}
+
+static enum err write_node(const struct home *h, const struct up_options *o, const struct installation_node *n,
+                           bool *ret_changed, struct errinfo *err)
+{
+    static const char *const CONTROL[] = {"management-api", "public-api", "edge-proxy", "image-builder"};
+    char path[PATH_SIZE];
+    AUTO(buf) struct buf b = {0};
+    agent_settings(h, o, n, &b);
+    enum err rc = write_file(home_path(h, path, "nodes/%.*s/node-agent.yaml", STR_ARG(n->name)), &b, ret_changed, err);
+    if (rc == OK && str_eq_c(n->label, "worker")) {
+        buf_clear(&b);
+        node_proxy_settings(h, o, n, &b);
+        return write_file(home_path(h, path, "nodes/%.*s/settings/node-proxy.yaml", STR_ARG(n->name)), &b, ret_changed,
+                          err);
+    }
+    for (size_t i = 0; rc == OK && i < sizeof(CONTROL) / sizeof(CONTROL[0]); i++) {
+        buf_clear(&b);
+        if (i < 2)
+            platform_settings(h, i == 1, &b);
+        else if (i == 2)
+            edge_settings(h, o, n, &b);
+        else
+            builder_settings(h, o, &b);
+        rc = write_file(home_path(h, path, "nodes/%.*s/settings/%s.yaml", STR_ARG(n->name), CONTROL[i]), &b,
+                        ret_changed, err);
+    }
+    return rc;
+}
+
 enum err settings_write_all(const struct home *h, const struct up_options *o, bool *ret_changed, struct errinfo *err)
 {
-    (void)h;
-    (void)o;
-    (void)ret_changed;
-    return err_set(err, ERR_UNAVAILABLE, "settings");
+    enum err rc = OK;
+    for (size_t i = 0; rc == OK && i < h->inst.nodes.n; i++)
+        rc = write_node(h, o, home_node(h, i), ret_changed, err);
+    return rc;
 }

@@ -93,16 +93,13 @@ static enum err check_ports(const struct up *u, struct errinfo *err)
 
 static enum err write_files(struct up *u, struct errinfo *err)
 {
-    say(u, "user, folders and programs");
     enum err rc = files_user(&u->uid, &u->gid, err);
     if (rc == OK)
         rc = files_folders(u->h, u->uid, u->gid, err);
     if (rc == OK)
-        rc = files_programs(u->h, u->o->exe_folder, &u->programs_changed, err);
-    if (rc != OK)
-        return rc;
-    say(u, "certificates and settings");
-    rc = identity_write_all(u->h, u->instances, u->instances_n, u->uid, u->gid, err);
+        rc = files_programs(u->h, u->o, &u->programs_changed, err);
+    if (rc == OK)
+        rc = identity_write_all(u->h, u->instances, u->instances_n, u->uid, u->gid, err);
     return rc == OK ? settings_write_all(u->h, u->o, &u->settings_changed, err) : rc;
 }
 
@@ -195,7 +192,12 @@ static enum err raise_it(struct up *u, struct errinfo *err)
         if (rc != OK)
             return rc;
     }
+    say(u, "user, folders, programs, certificates, settings");
     enum err rc = write_files(u, err);
+    /* New programs: agents are started anew and leave what runs; prod-bootstrap then has changed instances restarted.
+     */
+    if (rc == OK && (u->programs_changed || u->settings_changed))
+        rc = supervise_stop(u->h, err);
     if (rc == OK) {
         say(u, "network: bridge, a namespace per worker, NAT");
         rc = host_network_up(u->h, err);
@@ -228,11 +230,12 @@ enum err install_up(struct home *h, const struct up_options *o, bool *ret_did_no
     if (rc != OK)
         return rc;
     struct up u = {.h = h, .o = o};
-    *ret_did_nothing = false;
     rc = load_inventory(&u, err);
-    if (rc == OK && is_healthy(&u))
-        *ret_did_nothing = true;
-    else if (rc == OK)
+    bool was_healthy = rc == OK && is_healthy(&u);
+    if (was_healthy)
+        rc = write_files(&u, err);
+    *ret_did_nothing = rc == OK && was_healthy && !u.programs_changed && !u.settings_changed;
+    if (rc == OK && !*ret_did_nothing)
         rc = raise_it(&u, err);
     arena_done(&u.arena);
     return rc;
