@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 
 #include "base/json.h"
+#include "net/follow.h"
 #include "net/http_range.h"
 #include "net/http_route.h"
 
@@ -840,6 +841,145 @@ static void stream_head_comes_first(void **state)
     app_done(&app);
 }
 
+/* ---- follow ---- */
+
+struct collection {
+    struct net *net;
+    unsigned asked_n, documents_n, errors_n, errors_in_a_row, refuse_n;
+    char last_cursor[64], last_wait[8];
+    struct http_request *parked;
+    bool has_parked, is_enough;
+    unsigned fail_with, fail_n; /* status of the next fail_n answers */
+};
+
+static void h_collection(struct http_request *r, void *ctx)
+{
+    struct collection *c = ctx;
+    const char *cursor = http_request_query(r, "cursor"), *wait = http_request_query(r, "wait");
+    c->asked_n++;
+    (void)snprintf(c->last_cursor, sizeof(c->last_cursor), "%s", cursor == NULL ? "" : cursor);
+    (void)snprintf(c->last_wait, sizeof(c->last_wait), "%s", wait);
+    assert_string_equal(http_request_query(r, "node"), "n1");
+    if (c->fail_n > 0) {
+        c->fail_n--;
+        http_respond_problem(r, (int)c->fail_with, ERR_UNAVAILABLE, "behind");
+        return;
+    }
+    if (c->last_cursor[0] != '\0') {
+        c->parked = r;
+        c->has_parked = true;
+        return;
+    }
+    http_respond_bytes(r, 200, "application/json",
+                       STR("{\"items\":[1,2],\"removed\":[],\"cursor\":\"a 1&\",\"full\":true}"));
+}
+
+static const struct http_route COLLECTION_ROUTES[] = {{.method = "GET", .pattern = "/things", .handler = h_collection}};
+
+static enum err on_document(const json_t *document, void *ctx, struct errinfo *err)
+{
+    struct collection *c = ctx;
+    if (c->refuse_n > 0) {
+        c->refuse_n--;
+        return err_set(err, ERR_CONFLICT, "not now");
+    }
+    c->documents_n++;
+    c->errors_in_a_row = 0;
+    c->is_enough = !json_is_true(json_object_get(document, "full"));
+    return OK;
+}
+
+static void on_follow_error(const struct errinfo *err, unsigned failures_n, void *ctx)
+{
+    struct collection *c = ctx;
+    assert_true(err->code != OK && err->msg[0] != '\0');
+    c->errors_n++;
+    c->errors_in_a_row++;
+    assert_int_equal(failures_n, c->errors_in_a_row);
+}
+
+static void followed_collection(void **state)
+{
+    struct net *n = *state;
+    struct collection c = {.net = n, .refuse_n = 1, .fail_n = 2, .fail_with = 503};
+    AUTO(arena) struct arena arena = {0};
+    struct http_server_options o = {.routes = COLLECTION_ROUTES, .routes_n = 1, .ctx = &c};
+    net_open(n, &o);
+    const char *const urls[] = {"http://127.0.0.1:1/things?node=n1", arena_printf(&arena, "%s/things?node=n1", n->url)};
+    struct follow *f = follow_start(&(struct follow_options){.loop = &n->loop,
+                                                             .client = n->client,
+                                                             .urls = urls,
+                                                             .urls_n = 2,
+                                                             .wait_s = 20,
+                                                             .backoff_max_ms = 2,
+                                                             .seed = 7,
+                                                             .on_document = on_document,
+                                                             .on_error = on_follow_error,
+                                                             .ctx = &c});
+    net_run_until(n, net_is_true, &c.has_parked); /* a dead replica, 503 twice, a document refused, then taken */
+    assert_int_equal(c.documents_n, 1);
+    assert_int_equal(c.asked_n, 5);
+    assert_true(c.errors_n >= 4);
+    assert_string_equal(c.last_cursor, "a 1&");
+    assert_string_equal(c.last_wait, "20");
+    assert_string_equal(follow_cursor(f), "a 1&");
+    c.has_parked = false;
+    http_respond_bytes(TAKE(c.parked), 200, "application/json", STR("{\"items\":[3],\"cursor\":\"b\",\"full\":false}"));
+    net_run_until(n, net_is_true, &c.is_enough);
+    net_run_until(n, net_is_true, &c.has_parked);
+    assert_string_equal(c.last_cursor, "b");
+    c.has_parked = false;
+    http_respond_problem(TAKE(c.parked), 410, ERR_NOT_FOUND, "that log was rewritten"); /* begin again */
+    net_run_until(n, net_is_true, &c.has_parked);
+    assert_int_equal(c.documents_n, 3);
+    assert_string_equal(c.last_cursor, "a 1&");
+    follow_stop(f);
+    http_respond_empty(TAKE(c.parked), 200);
+    net_close_server(n, 1000);
+}
+
+/* ---- a peer that stops in the middle ---- */
+
+static void on_rounds(uv_check_t *check)
+{
+    (*(unsigned *)check->data)++;
+}
+
+static void on_second(uv_timer_t *timer)
+{
+    *(bool *)timer->data = true;
+}
+
+static void half_a_handshake_costs_nothing(void **state)
+{
+    struct net *n = *state;
+    struct app app = {0};
+    AUTO(arena) struct arena arena = {0};
+    AUTO(net_answer) struct net_answer a = {0};
+    app_open(&app, n, HTTP_CLIENT_CERT_REQUIRED);
+    static const char record[] = {0x16, 3, 1, 2, 0, 1, 0}; /* begins a ClientHello of 512 bytes */
+    auto_close int fd = raw_connect(n);
+    assert_int_equal(write(fd, record, sizeof(record)), (ssize_t)sizeof(record));
+    unsigned rounds_n = 0;
+    bool is_over = false;
+    uv_check_t check;
+    uv_timer_t second;
+    (void)uv_check_init(&n->loop, &check);
+    (void)uv_timer_init(&n->loop, &second);
+    check.data = &rounds_n;
+    second.data = &is_over;
+    (void)uv_check_start(&check, on_rounds);
+    (void)uv_timer_start(&second, on_second, 500, 0); /* the time that is measured, not waited for */
+    net_run_until(n, net_is_true, &is_over);
+    assert_in_range(rounds_n, 1, 100);
+    uv_close((uv_handle_t *)&check, NULL);
+    uv_close((uv_handle_t *)&second, NULL);
+    struct http_call_options o = net_call(n, &arena, "/hello");
+    net_fetch(n, &o, &a);
+    assert_int_equal(a.result.status, 200);
+    app_done(&app);
+}
+
 static void range_parsing(void **state)
 {
     (void)state;
@@ -898,6 +1038,8 @@ int main(int argc, char **argv)
         PLAIN(client_errors),
         PLAIN(listen_errors),
         PLAIN(stream_head_comes_first),
+        PLAIN(followed_collection),
+        TLS(half_a_handshake_costs_nothing),
         cmocka_unit_test(range_parsing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
