@@ -255,7 +255,7 @@ class World:
     def up(self):
         self.pki = Pki(self.folder / 'pki')
         self.pki.issue('edge', f'URI:slipform://{INSTALLATION}/edge/op1', 'DNS:op1.edge.' + INSTALLATION)
-        self.pki.issue('api', f'URI:slipform://{INSTALLATION}/management-api/op1', 'DNS:localhost', 'IP:::1')
+        self.pki.issue('api', f'URI:slipform://{INSTALLATION}/control/op1', 'DNS:localhost', 'IP:::1')
         for node in ('w1', 'w2'):
             self.pki.issue(node, f'URI:slipform://{INSTALLATION}/node-proxy/{node}', f'DNS:{node}.node.{INSTALLATION}')
         for name in ('sw', 'edge', 'w1', 'w2'):
@@ -316,10 +316,10 @@ class World:
 
     def start_edge(self):
         return self.start_program('edge-proxy', 'edge', 'edge', management_urls=self.api.url, edge_https='[fd10::e1]:8443',
-                                  edge_http='[fd10::e1]:8080', node_name='op1')
+                                  edge_http='[fd10::e1]:8080', node='op1')
 
     def start_node(self, node):
-        return self.start_program('node-proxy', node, node, node_name=node)
+        return self.start_program('node-proxy', node, node, node=node)
 
     def metrics(self, space):
         text = self.sh(space, 'curl', '-sS', '-m', '3', 'http://127.0.0.1:9464/metrics')
