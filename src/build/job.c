@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <linux/openat2.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -16,6 +17,8 @@
 #include "build/image_config.h"
 #include "os/file.h"
 
+/* 4 GiB: a compiler image and what is made with it (chosen, never measured). */
+#define JOB_DISK_FREE_MIN (4ull * 1024 * 1024 * 1024)
 #define ARGS_MAX 48
 /* Any 128 bits, the same in every image: what differs is the content. */
 #define IMAGE_UUID "c7b5a1f0-5c1d-4e63-9f0e-736c6970666f"
@@ -109,6 +112,20 @@ static void remove_leftovers(const struct job *j)
     ARGS(&a, "rm", "--all");
     AUTO(buf) struct buf ignored = {0};
     err_ignore(run(j, &a, &ignored, NULL)); /* none there is fine, and what can't be removed costs disk only */
+}
+
+/* Cached layers make the next build quick, a full disk makes it impossible: they go when the disk is nearly full. */
+static void make_room(const struct job *j)
+{
+    struct statvfs fs;
+    if (statvfs(j->folder, &fs) != 0 || (uint64_t)fs.f_bavail * fs.f_frsize >= JOB_DISK_FREE_MIN)
+        return;
+    say("less than %llu MiB of disk are free: cached layers are removed",
+        (unsigned long long)(JOB_DISK_FREE_MIN / 1024 / 1024));
+    struct args a = buildah(j);
+    ARGS(&a, "rmi", "--all", "--force");
+    AUTO(buf) struct buf ignored = {0};
+    err_ignore(run(j, &a, &ignored, NULL)); /* when it can't, the build will say that the disk is full */
 }
 
 static void describe_failure(struct job *j, enum err rc, const struct errinfo *err)
@@ -265,6 +282,7 @@ static enum err build(struct job *j, struct blob_store *blobs, struct errinfo *e
     if (rc != OK)
         return rc;
     remove_leftovers(j);
+    make_room(j);
     rc = run_dockerfile(j, err);
     AUTO(buf) struct buf iid = {0};
     auto_free char *iid_file = mem_printf("%s/iid", j->folder);

@@ -242,3 +242,85 @@ def test_builds_wait_for_each_other(builder):
     assert slow.wait(timeout=60) == 0
     with os.fdopen(slow_reader) as first:
         assert json.loads(first.read())['status'] == 'ready'
+
+
+class Management:
+    """The one route of the management API that a builder uses; remembers what was reported."""
+
+    def __enter__(self):
+        import http.server
+        import threading
+        reports = self.reports = []
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_PUT(self):
+                body = json.loads(self.rfile.read(int(self.headers['Content-Length'])))
+                reports.append((self.path, body))
+                self.send_response(200)
+                self.send_header('Content-Length', '2')
+                self.end_headers()
+                self.wfile.write(b'{}')
+
+            def log_message(self, *_):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.url = f'http://127.0.0.1:{self.server.server_port}'
+        return self
+
+    def __exit__(self, *_):
+        self.server.shutdown()
+        self.server.server_close()
+
+
+IMAGE_ID = '0192f0c1-0000-7000-8000-00000000000a'
+
+
+def image_builder(builder, management, context):
+    """The program as a node-agent starts it: settings by file and environment."""
+    settings = builder.work.parent / 'image-builder.yaml'
+    settings.write_text(f'management_url: {management.url}\nblob_folder: {builder.blobs}\nwork_folder: {builder.work}\n'
+                        f'registry_folder: {CACHE}/registry\n')
+    env = {'SLIPFORM_INSTALLATION': INSTALLATION, 'SLIPFORM_IMAGE_ID': IMAGE_ID, 'SLIPFORM_METRICS_LISTEN': 'none',
+           'SLIPFORM_CONTEXT_DIGEST': builder.put(context)}
+    return subprocess.Popen([ROOT / 'build/image-builder', '--config', settings], env=env, stdout=subprocess.PIPE,
+                            stderr=subprocess.PIPE)
+
+
+def test_image_builder_reports_an_image_twice_the_same(builder):
+    with Management() as management:
+        for _ in range(2):
+            program = image_builder(builder, management, tar(hello_context()))
+            output, errors = program.communicate(timeout=600)
+            assert program.returncode == 0, errors
+            assert b'STEP' in output
+    assert {path for path, _ in management.reports} == {f'/v1/images/{IMAGE_ID}/status'}
+    assert [body['status'] for _, body in management.reports] == ['building', 'ready', 'building', 'ready']
+    first, second = management.reports[1][1], management.reports[3][1]
+    assert first == second and builder.get(first['digest']).stat().st_size == first['size_bytes']
+
+
+def test_image_builder_reports_a_failure(builder):
+    with Management() as management:
+        program = image_builder(builder, management, tar({'Dockerfile': 'FROM busybox\nRUN exit 9\n'}))
+        program.communicate(timeout=600)
+    assert program.returncode == 1
+    assert [body['status'] for _, body in management.reports] == ['building', 'failed']
+    assert 'exit status 9' in management.reports[1][1]['cause']
+
+
+def test_image_builder_reports_that_it_was_stopped(builder):
+    with Management() as management:
+        program = image_builder(builder, management, tar({'Dockerfile': 'FROM busybox\nRUN echo running; sleep 1000\nCMD x\n'}))
+        for line in program.stdout:
+            if line == b'running\n':
+                break
+        program.terminate()
+        program.communicate(timeout=30)
+    assert management.reports[-1][1] == {'status': 'failed', 'cause': 'the build was stopped before its end: deploy again'}
+
+
+def test_image_builder_says_what_is_missing():
+    program = subprocess.run([ROOT / 'build/image-builder'], env={}, capture_output=True, text=True)
+    assert program.returncode != 0 and 'management_url' in program.stderr
