@@ -1,0 +1,265 @@
+/* platform: the control plane. Installed also as management-api and public-api: one program, other workloads. */
+#include <stddef.h>
+
+#include "api/api.h"
+#include "control/control.h"
+#include "daemon/daemon.h"
+
+/* Requests that are being answered when the program stops (chosen; long polls are answered at once). */
+#define GRACE_MS 2000u
+
+struct platform_program_settings {
+    struct setting_list workloads, listen, tuning;
+    const char *event_store, *blob_folder, *logs_folder, *certificates_folder, *ca_cert_file, *ca_key_file;
+    const char *token_hash_file, *app_domain, *replica;
+    int64_t edge_https_port, node_timeout_seconds;
+};
+
+#define ROW(type_, member, fallback_, required_, doc_)                                                                 \
+    {.name = #member,                                                                                                  \
+     .type = SETTING_##type_,                                                                                          \
+     .offset = offsetof(struct platform_program_settings, member),                                                     \
+     .fallback = fallback_,                                                                                            \
+     .required = required_,                                                                                            \
+     .doc = doc_}
+#define ROW_INT(member, fallback_, min_, max_, doc_)                                                                   \
+    {.name = #member,                                                                                                  \
+     .type = SETTING_INT,                                                                                              \
+     .offset = offsetof(struct platform_program_settings, member),                                                     \
+     .fallback = fallback_,                                                                                            \
+     .min = min_,                                                                                                      \
+     .max = max_,                                                                                                      \
+     .doc = doc_}
+static const struct setting SETTINGS[] = {
+    ROW(LIST, workloads, NULL, true, "of management-api, public-api, planner, watchdog, certificates"),
+    ROW(LIST, listen, NULL, true, "addresses of the API (TLS), e.g. 127.0.0.1:7100"),
+    ROW(TEXT, event_store, NULL, true, "the log of the platform, e.g. files;path=/var/lib/slipform/log"),
+    ROW(PATH, blob_folder, NULL, true, "contexts and images"),
+    ROW(PATH, logs_folder, NULL, false, "lines of instances; none: they are neither kept nor shown here"),
+    ROW(PATH, certificates_folder, NULL, false, "keys of routed hosts; for workload certificates"),
+    ROW(PATH, ca_cert_file, NULL, false, "the installation's CA; absent: ca_file"),
+    ROW(PATH, ca_key_file, NULL, false, "its key; for workload certificates and identities of builders"),
+    ROW(PATH, token_hash_file, NULL, false, "SHA-256 of operators' tokens, one hex line each"),
+    ROW(TEXT, app_domain, "localhost", false, "applications answer at <slug>.<app_domain>"),
+    ROW(TEXT, replica, NULL, false, "name of this replica in votes; absent: the instance's id"),
+    ROW_INT(edge_https_port, "443", 1, 65535, "where edges answer, for URLs"),
+    ROW_INT(node_timeout_seconds, "15", 1, 3600, "a node that was not heard for this long is suspected"),
+    ROW(LIST, tuning, NULL, false, "figures of the planner, name=value, e.g. drain_seconds=300"),
+};
+
+struct platform_program {
+    struct daemon *d;
+    struct control *control;
+    struct api *api;
+    struct http_server *server;
+};
+
+static const char *const WORKLOADS[] = {"management-api", "public-api", "planner", "watchdog", "certificates"};
+
+static bool has_workload(const struct platform_program_settings *s, const char *name)
+{
+    for (size_t i = 0; i < s->workloads.n; i++)
+        if (strcmp(s->workloads.items[i], name) == 0 || strcmp(s->workloads.items[i], "*") == 0)
+            return true;
+    return false;
+}
+
+static enum err check_workload(const char *name, struct errinfo *err)
+{
+    for (size_t i = 0; i < sizeof(WORKLOADS) / sizeof(WORKLOADS[0]); i++)
+        if (strcmp(WORKLOADS[i], name) == 0)
+            return OK;
+    if (strcmp(name, "*") == 0)
+        return OK;
+    return err_set(err, ERR_INVALID,
+                   "there is no workload '%s': use management-api, public-api, planner, watchdog, certificates or *",
+                   name);
+}
+
+/* One "name=value" of `tuning`. */
+static enum err tune(struct platform_settings *settings, const char *text, struct errinfo *err)
+{
+    struct str rest = str_from(text), name, value;
+    int64_t figure = 0;
+    if (!str_next(&rest, '=', &name) || !str_next(&rest, '=', &value) || !str_parse_i64(value, &figure) || figure < 0)
+        return err_set(err, ERR_INVALID, "tuning '%s' must be name=value with a whole number", text);
+    for (size_t i = 0; i < PLATFORM_SETTINGS_N; i++)
+        if (str_eq_c(name, PLATFORM_SETTINGS[i].name)) {
+            memcpy((char *)settings + PLATFORM_SETTINGS[i].offset, &figure, sizeof(figure));
+            return OK;
+        }
+    return err_set(err, ERR_INVALID, "there is no figure '%.*s' to tune", STR_ARG(name));
+}
+
+static enum err figures(const struct platform_program_settings *s, struct platform_settings *ret, struct errinfo *err)
+{
+    platform_settings_init(ret);
+    ret->app_domain = str_from(s->app_domain);
+    for (size_t i = 0; i < s->tuning.n; i++) {
+        enum err rc = tune(ret, s->tuning.items[i], err);
+        if (rc != OK)
+            return rc;
+    }
+    return OK;
+}
+
+static enum err check(const struct daemon *d, struct errinfo *err)
+{
+    const struct platform_program_settings *s = d->settings;
+    struct platform_settings ignored;
+    if (d->common.installation[0] == '\0')
+        return err_set(err, ERR_INVALID, "setting 'installation' is missing");
+    for (size_t i = 0; i < s->workloads.n; i++) {
+        enum err rc = check_workload(s->workloads.items[i], err);
+        if (rc != OK)
+            return rc;
+    }
+    return figures(s, &ignored, err);
+}
+
+static void on_state(void *ctx, bool is_live, const struct errinfo *cause)
+{
+    daemon_set_ready(ctx, is_live, cause != NULL ? cause->msg : NULL);
+}
+
+static void fill_readyz(struct daemon *d, json_t *doc)
+{
+    const struct platform_program *p = d->state;
+    char hash[HASH_TEXT_SIZE], position[APP_CURSOR_TEXT_SIZE];
+    struct app_position at = control_position(p->control);
+    control_model_hash(p->control, hash);
+    app_cursor_format(&at, position);
+    json_object_set_new(doc, "position", json_string(position));
+    json_object_set_new(doc, "seq", json_integer((json_int_t)at.seq));
+    json_object_set_new(doc, "model_hash", json_string(hash));
+}
+
+static void render_metrics(void *ctx, struct buf *out)
+{
+    metrics_render(((struct daemon *)ctx)->metrics, out);
+}
+
+static void on_exchange(void *ctx, const struct http_exchange *x)
+{
+    daemon_count_exchange(ctx, x);
+}
+
+static void set_gauges(struct metrics *m, void *ctx)
+{
+    const struct platform_program *p = ctx;
+    const struct model *model = control_model(p->control);
+    gauge_set(metrics_gauge(m, "slipform_log_position", "events folded", NULL, 0), (double)model->seq);
+    gauge_set(metrics_gauge(m, "slipform_instances", "instances in the model", NULL, 0), (double)model->instances.n);
+    gauge_set(metrics_gauge(m, "slipform_model_bytes", "memory of the model", NULL, 0),
+              (double)model_size_bytes(model));
+    gauge_set(metrics_gauge(m, "slipform_live", "1 when the log is folded and followed", NULL, 0),
+              control_is_live(p->control) ? 1 : 0);
+}
+
+static enum err open_control(struct platform_program *p, struct errinfo *err)
+{
+    struct daemon *d = p->d;
+    const struct platform_program_settings *s = d->settings;
+    struct control_options o = {
+        .loop = d->loop,
+        .log = &d->log,
+        .installation = d->common.installation,
+        .replica = s->replica != NULL ? s->replica : d->common.instance_id,
+        .event_store = s->event_store,
+        .logs_folder = s->logs_folder,
+        .certificates_folder = s->certificates_folder,
+        .ca_cert_file = s->ca_cert_file != NULL ? s->ca_cert_file : d->common.ca_file,
+        .ca_key_file = s->ca_key_file,
+        .edge_https_port = (int)s->edge_https_port,
+        .node_timeout_ms = (int)s->node_timeout_seconds * 1000,
+        .has_planner = has_workload(s, "planner"),
+        .has_watchdog = has_workload(s, "watchdog"),
+        .has_certificates = has_workload(s, "certificates"),
+        .on_state = on_state,
+        .ctx = d,
+    };
+    enum err rc = figures(s, &o.settings, err);
+    return rc == OK ? control_open(&o, &p->control, err) : rc;
+}
+
+static enum err open_server(struct platform_program *p, struct errinfo *err)
+{
+    struct daemon *d = p->d;
+    const struct platform_program_settings *s = d->settings;
+    struct http_server_options o = {0};
+    daemon_server_options(d, &o);
+    api_server_options(p->api, &o);
+    o.client_cert = HTTP_CLIENT_CERT_OPTIONAL; /* people come with a token */
+    o.listen = s->listen.items;
+    o.listen_n = s->listen.n;
+    enum err rc = http_server_open(&o, &p->server, err);
+    for (size_t i = 0; rc == OK && i < http_server_addresses_n(p->server); i++)
+        log_info(&d->log, "listening on https://%s", http_server_address(p->server, i));
+    return rc;
+}
+
+static enum err start(struct daemon *d, struct errinfo *err)
+{
+    const struct platform_program_settings *s = d->settings;
+    struct platform_program *p = arena_alloc(&d->arena, sizeof(*p));
+    p->d = d;
+    d->state = p;
+    struct blob_store *blobs = NULL;
+    enum err rc = blob_store_open_folder(s->blob_folder, &blobs, err);
+    if (rc == OK)
+        rc = open_control(p, err);
+    if (rc != OK)
+        return rc;
+    p->api = api_new(&(struct api_options){.control = p->control,
+                                           .blobs = blobs,
+                                           .token_file = s->token_hash_file,
+                                           .management = has_workload(s, "management-api"),
+                                           .is_public = has_workload(s, "public-api"),
+                                           .render_metrics = render_metrics,
+                                           .render_ctx = d,
+                                           .on_exchange = on_exchange,
+                                           .exchange_ctx = d});
+    daemon_on_readyz(d, fill_readyz);
+    metrics_on_render(d->metrics, set_gauges, p);
+    return open_server(p, err);
+}
+
+static void control_closed(void *ctx)
+{
+    daemon_stopped(ctx);
+}
+
+static void api_closed(void *ctx)
+{
+    const struct platform_program *p = ctx;
+    control_close(p->control, control_closed, p->d);
+}
+
+static void server_closed(void *ctx)
+{
+    struct platform_program *p = ctx;
+    api_close(p->api, api_closed, p);
+}
+
+static void stop(struct daemon *d)
+{
+    struct platform_program *p = d->state;
+    api_stop(p->api);
+    http_server_close(p->server, GRACE_MS, server_closed, p);
+}
+
+int main(int argc, char **argv)
+{
+    static const struct program PROGRAM = {
+        .name = "platform",
+        .doc = "The control plane of an installation: folds its event log, answers its APIs, plans what follows.\n"
+               "Installed also as management-api and public-api: the workloads differ.",
+        .settings = SETTINGS,
+        .settings_n = sizeof(SETTINGS) / sizeof(SETTINGS[0]),
+        .settings_size = sizeof(struct platform_program_settings),
+        .check = check,
+        .start = start,
+        .stop = stop,
+    };
+    return daemon_main(argc, argv, &PROGRAM);
+}

@@ -1,0 +1,472 @@
+"""The contract of the middle of the house: what the management and the public API promise, over the real programs."""
+import hashlib
+import json
+import subprocess
+import threading
+import time
+import uuid
+
+import pytest
+
+from platform_world import INSTALLATION, PROGRAM, Client, World, until
+
+pytestmark = pytest.mark.skipif(not PROGRAM.exists(), reason=f'{PROGRAM} is not built')
+
+
+@pytest.fixture(scope='module')
+def world():
+    world = World()
+    try:
+        world.start()
+        world.populate()
+        yield world
+    finally:
+        world.discard()
+
+
+def project_of(world, name):
+    found = [p for p in world.user.items('/v1/projects') if p['name'] == name]
+    return found[0] if found else world.user.ok('POST', '/v1/projects', {'name': name}, 201).json
+
+
+def live(world, name, **query):
+    """A live deployment of a project: (project, deployment)."""
+    project = project_of(world, name)
+    made = world.deploy(project['project_id'], **query).json
+    world.build(made['deployment_id'])
+    d = world.until(lambda: (r := world.deployment(made['deployment_id']))['status'] in ('live', 'failed') and r, f'{name} is live')
+    assert d['status'] == 'live', d
+    return project, d
+
+
+def instances_of(world, deployment_id):
+    return world.operator.items(f'/v1/instances?deployment_id={deployment_id}')
+
+
+def problem(answer, status, code):
+    """It is a problem (RFC 9457) with this status and code; its detail."""
+    assert answer.status == status, answer
+    assert answer.headers['Content-Type'] == 'application/problem+json'
+    body = answer.json
+    assert body['code'] == code and body['status'] == status and body['detail'], body
+    return body['detail']
+
+
+# ---- the main story ----
+
+def test_story_of_a_deployment(world):
+    project = world.user.ok('POST', '/v1/projects', {'name': 'My Shop'}, 201)
+    assert project.headers['Location'] == f'/v1/projects/{project.json["project_id"]}'
+    assert project.json['slug'] == 'my-shop' and project.json['url'] == 'https://my-shop.localhost:8443'
+    project_id = project.json['project_id']
+
+    answer = world.deploy(project_id, drain_seconds=1, port=3000, health_path='/health')
+    first = answer.json
+    assert answer.headers['Location'] == f'/v1/deployments/{first["deployment_id"]}'
+    assert first['status'] == 'queued' and first['project'] == 'my-shop' and first['instances_wanted'] == 3
+    context = world.context()
+    assert (world.folder / 'blobs/sha256' / (d := hashlib.sha256(context).hexdigest())[:2] / d).read_bytes() == context
+
+    # a write on one replica is seen on the other: the position says from when on
+    seen = world.operator.ok('GET', '/v1/events?limit=1000', headers={'Slipform-Position': answer.headers['Slipform-Position']}).json
+    assert [e for e in seen['items'] if e['type'] == 'CreateDeployment' and e['payload']['deploymentId'] == first['deployment_id']]
+
+    node, builder, env = world.builder(first['deployment_id'])
+    assert env['SLIPFORM_CONTEXT_DIGEST'] == f'sha256:{hashlib.sha256(context).hexdigest()}'
+    assert world.deployment(first['deployment_id'])['status'] == 'building'
+    image_id, digest = world.build(first['deployment_id'])
+    assert world.operator.ok('GET', f'/v1/images/{image_id}').json['config'] == {'cmd': ['/hello'], 'env': ['A=b']}
+
+    d = world.until(lambda: (r := world.deployment(first['deployment_id']))['status'] == 'live' and r, 'the first deployment is live')
+    assert d['instances_healthy'] == 3 and d['url'] == 'https://my-shop.localhost:8443'
+    instances = instances_of(world, first['deployment_id'])
+    assert {i['node'] for i in instances} == {'worker-1', 'worker-2', 'worker-3'}
+    for i in instances:
+        spec = i['spec']
+        assert spec['image_digest'] == digest and spec['image_config']['cmd'] == ['/hello'] and spec['port'] == 3000
+        assert spec['health']['path'] == '/health' and spec['owner'] == INSTALLATION and spec['address'] == i['ipv6']
+        assert spec['project'] == 'my-shop' and spec['region'] == 'here' and spec['zone'] == i['zone'] and spec['runtime'] == 'qemu'
+        assert i['status'] == 'running' and i['health'] == 'NOMINAL' and i['statistics']['memory_bytes'] > 0
+        assert [h['status'] for h in i['history']][-2:] == ['starting', 'running'] and i['because']['rule'] == 'start'
+
+    world.until(lambda: project_id in world.edge.routes, 'the edge has the route')
+    route = world.edge.routes[project_id]
+    assert route['deployment_id'] == first['deployment_id'] and route['hosts'][0]['host'] == 'my-shop.localhost'
+    assert {e['address'] for e in route['endpoints']} == {i['ipv6'] for i in instances}
+    assert {e['node_dns'] for e in route['endpoints']} == {f'worker-{n}.node.{INSTALLATION}' for n in (1, 2, 3)}
+
+    certificate = world.edge.client.ok('GET', f'/v1/certificates/{route["hosts"][0]["certificate_id"]}')
+    assert certificate.headers['Cache-Control'] == 'no-store'
+    chain = world.folder / 'chain.pem'
+    chain.write_text(certificate.json['chain_pem'])
+    assert 'PRIVATE KEY' in certificate.json['key_pem']
+    subprocess.run(['openssl', 'verify', '-CAfile', world.ca.cert, '-verify_hostname', 'my-shop.localhost', chain], check=True, capture_output=True)
+    key_file = world.folder / 'certificates' / certificate.json['certificate_id'] / 'key.pem'
+    assert key_file.stat().st_mode & 0o777 == 0o600
+
+    # a new version: the old one drains only when the edge has confirmed, then goes
+    world.edge.confirms = False
+    second = world.deploy(project_id, 'FROM scratch\n# 2\n', drain_seconds=1).json
+    world.build(second['deployment_id'], b'another root file system')
+    world.until(lambda: world.deployment(second['deployment_id'])['status'] == 'live', 'the second deployment is live')
+    assert world.edge.step() and world.edge.routes[project_id]['deployment_id'] == second['deployment_id']
+    end = time.monotonic() + 3.5  # longer than the drain
+    while time.monotonic() < end:
+        world.step()
+        assert world.deployment(first['deployment_id'])['status'] == 'draining'
+        assert len(instances_of(world, first['deployment_id'])) == 3
+    assert {i['desired'] for i in instances_of(world, first['deployment_id'])} == {'draining'}
+    world.edge.confirms = True
+    world.until(lambda: world.deployment(first['deployment_id'])['status'] == 'stopped', 'the first deployment has stopped')
+    assert instances_of(world, first['deployment_id']) == []
+    assert all(first['deployment_id'] not in str(n.instances) for n in world.nodes), 'the nodes have been told'
+
+    # roll back: a new deployment of the first one's image, without a build
+    answer = world.user.ok('PUT', f'/v1/deployments/{first["deployment_id"]}/status', {'status': 'live'}, 201)
+    assert answer.json['image_id'] == image_id and answer.headers['Location'].endswith(answer.json['deployment_id'])
+    world.until(lambda: world.deployment(answer.json['deployment_id'])['status'] == 'live', 'the first version is live again')
+
+    world.user.ok('DELETE', f'/v1/projects/{project_id}', status=202)
+    world.until(lambda: project_id not in world.edge.routes, 'the route is gone')
+    world.until(lambda: not [i for i in world.operator.items('/v1/instances') if i.get('project') == 'my-shop'], 'its instances are gone')
+    problem(world.user.get(f'/v1/projects/{project_id}'), 404, 'not-found')
+
+
+def test_build_that_fails_says_why(world):
+    project = project_of(world, 'broken')
+    made = world.deploy(project['project_id']).json
+    node, builder, env = world.builder(made['deployment_id'])
+    line = {'time': '2026-11-22T12:00:00.000001Z', 'instance_id': made.get('builder_instance_id') or env['SLIPFORM_IMAGE_ID'],
+            'stream': 'build', 'text': 'no such file: Dockerfile', 'seq': 1}
+    builder_id = world.deployment(made['deployment_id'])['builder_instance_id']
+    line['instance_id'] = builder_id
+    assert node.client.ok('POST', f'/v1/instances/{builder_id}/logs', json.dumps(line) + '\n').json == {'seq': 1}
+    builder.ok('PUT', f'/v1/images/{env["SLIPFORM_IMAGE_ID"]}/status', {'status': 'failed', 'cause': "line 3: RUN 'false' ended with 1"})
+    d = world.until(lambda: (r := world.deployment(made['deployment_id']))['status'] == 'failed' and r, 'the deployment has failed')
+    assert "RUN 'false' ended with 1" in d['cause']
+    logs = world.user.get(f'/v1/deployments/{made["deployment_id"]}/logs?source=build').body.decode()
+    assert [json.loads(x)['text'] for x in logs.splitlines()] == ['no such file: Dockerfile']
+
+
+def test_cancel_and_stop(world):
+    project = project_of(world, 'cancelled')
+    made = world.deploy(project['project_id']).json
+    status = f'/v1/deployments/{made["deployment_id"]}/status'
+    assert world.user.ok('PUT', status, {'status': 'cancelled'}, 200).json['status'] == 'cancelled'
+    problem(world.user.ask('PUT', status, {'status': 'cancelled'}), 409, 'conflict')
+    assert 'live' in problem(world.user.ask('PUT', status, {'status': 'flying'}), 400, 'invalid')
+    _, d = live(world, 'stopped', drain_seconds=0)
+    world.user.ok('PUT', f'/v1/deployments/{d["deployment_id"]}/status', {'status': 'stopped'}, 200)
+    world.until(lambda: world.deployment(d['deployment_id'])['status'] == 'stopped', 'it has stopped')
+
+
+def test_a_failed_instance_is_replaced(world):
+    _, d = live(world, 'replaced')
+    victim = instances_of(world, d['deployment_id'])[0]
+    node = next(n for n in world.nodes if n.name == victim['node'])
+    node.trouble[victim['instance_id']] = ('failed', 'EXIT')
+    def replaced():
+        now = instances_of(world, d['deployment_id'])
+        return victim['instance_id'] not in {i['instance_id'] for i in now} and sum(i['health'] == 'NOMINAL' for i in now) == 3
+    world.until(replaced, 'another instance serves in its place')
+
+
+def test_instances_by_hand(world):
+    project, d = live(world, 'by-hand')
+    node = world.nodes[1]
+    answer = world.operator.ok('POST', '/v1/instances', {'process_id': d['deployment_id'], 'node_id': node.id}, 201)
+    made = answer.json
+    assert answer.headers['Location'] == f'/v1/instances/{made["instance_id"]}' and made['node'] == node.name
+    state = f'/v1/instances/{made["instance_id"]}/state'
+    world.until(lambda: world.operator.ok('GET', f'/v1/instances/{made["instance_id"]}').json['status'] == 'running', 'it runs')
+    assert world.operator.ok('PUT', state, {'desired': 'stopped'}).json['desired'] == 'stopped'
+    world.until(lambda: world.operator.ok('GET', f'/v1/instances/{made["instance_id"]}').json['status'] == 'stopped', 'it is stopped')
+    world.operator.ok('DELETE', f'/v1/instances/{made["instance_id"]}', status=202)
+    world.until(lambda: world.operator.get(f'/v1/instances/{made["instance_id"]}').status == 404, 'it is gone')
+
+
+# ---- following ----
+
+def test_long_poll_wakes_on_news(world):
+    world.edge.step()
+    project_id = project_of(world, 'poll')['project_id']
+    answers = []
+    def poll():
+        # what an edge asks: nothing comes until the switch
+        answers.append(world.edge.client.ok('GET', f'/v1/routes?cursor={world.edge.cursor}&confirmed={world.edge.cursor}&wait=30').json)
+    thread = threading.Thread(target=poll)
+    thread.start()
+    edge, world.edge = world.edge, None  # it would answer for the one that waits
+    try:
+        live(world, 'poll')
+    finally:
+        world.edge = edge
+    thread.join(10)
+    assert [r['route_id'] for r in answers[0]['items']] == [project_id] and not answers[0]['full']
+
+
+def test_long_poll_ends_without_news(world):
+    cursor = world.operator.ok('GET', '/v1/images').json['cursor']
+    began = time.monotonic()
+    answer = world.operator.ok('GET', f'/v1/images?cursor={cursor}&wait=1').json
+    assert 0.9 < time.monotonic() - began < 3
+    assert answer['items'] == [] and answer['removed'] == [] and not answer['full']
+
+
+def test_status_filter_removes_what_no_longer_matches(world):
+    _, d = live(world, 'filtered')
+    path = f'/v1/instances?deployment_id={d["deployment_id"]}&status=running'
+    first = world.operator.ok('GET', path).json
+    assert len(first['items']) == 3
+    victim = first['items'][0]
+    node = next(n for n in world.nodes if n.name == victim['node'])
+    node.report(victim['instance_id'], 'starting')
+    news = world.operator.ok('GET', f'{path}&cursor={first["cursor"]}').json
+    assert news['removed'] == [victim['instance_id']] and news['items'] == []
+
+
+def test_pages(world):
+    for i in range(3):
+        project_of(world, f'page {i}')
+    names, after = [], ''
+    while True:
+        answer = world.user.ok('GET', f'/v1/projects?limit=2{after}').json
+        assert len(answer['items']) <= 2
+        names += [p['name'] for p in answer['items']]
+        if 'next' not in answer:
+            break
+        after = f'&after={answer["next"]}'
+    assert names == [p['name'] for p in world.user.items('/v1/projects')] and len(names) >= 3
+
+
+def test_a_replica_that_is_behind_says_so(world):
+    log, _, seq = world.operator.ok('GET', '/v1/images').json['cursor'].rpartition('.') or (None, None, None)
+    cursor = world.operator.ok('GET', '/v1/images').json['cursor']
+    digits = len(cursor) - len(cursor.rstrip('0123456789'))
+    future = cursor[:-digits] + str(int(cursor[-digits:]) + 1000)
+    began = time.monotonic()
+    answer = world.operator.get(f'/v1/images?cursor={future}')
+    assert problem(answer, 503, 'behind') and time.monotonic() - began > 1.5 and answer.headers['Retry-After']
+    problem(world.operator.get('/v1/images', headers={'Slipform-Position': future}), 503, 'behind')
+    problem(world.operator.get('/v1/images?cursor=nonsense'), 400, 'invalid')
+
+
+def test_events_stream(world):
+    page = world.operator.ok('GET', '/v1/events?after=2&limit=3').json
+    assert [e['seq'] for e in page['items']] == [3, 4, 5] and page['next'] == '5'
+    assert set(page['items'][0]) == {'log', 'seq', 'time', 'type', 'id', 'payload'}
+    end = world.operator.ok('GET', '/v1/events?limit=1').json['end']
+    connection, response = world.operator.open('GET', '/v1/events', headers={'Accept': 'text/event-stream', 'Last-Event-ID': str(end - 1)})
+    assert response.status == 200 and response.headers['Content-Type'] == 'text/event-stream'
+    assert response.readline() == f'id: {end}\n'.encode()
+    assert json.loads(response.readline().removeprefix(b'data: '))['seq'] == end
+    assert response.readline() == b'\n'
+    world.operator.ok('POST', '/v1/regions', {'name': f'sse-{uuid.uuid4().hex[:8]}'}, 201)
+    assert response.readline() == f'id: {end + 1}\n'.encode()
+    assert json.loads(response.readline().removeprefix(b'data: '))['type'] == 'CreateRegion'
+    connection.close()
+    problem(world.operator.get('/v1/events?log=other'), 404, 'not-found')
+    problem(world.operator.get(f'/v1/events?after={end + 1000}'), 400, 'invalid')
+
+
+def test_logs_follow(world):
+    _, d = live(world, 'talks')
+    instances = instances_of(world, d['deployment_id'])
+    def say(instance, seq, text):
+        node = next(n for n in world.nodes if n.name == instance['node'])
+        line = {'time': f'2026-11-22T12:00:00.{seq:06}Z', 'instance_id': instance['instance_id'], 'stream': 'stdout', 'text': text, 'seq': seq}
+        return node.client.ok('POST', f'/v1/instances/{instance["instance_id"]}/logs', json.dumps(line) + '\n').json['seq']
+    assert say(instances[0], 2, 'second') == 2 and say(instances[1], 1, 'first') == 1
+    assert say(instances[0], 1, 'repeated') == 2, 'a repeated one is ignored'
+    connection, response = world.user.open('GET', f'/v1/deployments/{d["deployment_id"]}/logs?follow=true&source=run')
+    assert [json.loads(response.readline())['text'] for _ in range(2)] == ['first', 'second']
+    say(instances[2], 3, 'third')
+    assert json.loads(response.readline())['text'] == 'third'
+    connection.close()
+
+
+# ---- images ----
+
+def test_image_download(world):
+    _, d = live(world, 'image')
+    path = f'/v1/images/{d["image_id"]}/download'
+    node = world.nodes[1].client
+    whole = node.ok('GET', path)
+    digest = world.operator.ok('GET', f'/v1/images/{d["image_id"]}').json['digest']
+    assert f'sha256:{hashlib.sha256(whole.body).hexdigest()}' == digest and whole.headers['ETag'] == f'"{digest}"'
+    part = node.get(path, headers={'Range': 'bytes=2-5'})
+    assert part.status == 206 and part.body == whole.body[2:6] and part.headers['Content-Range'] == f'bytes 2-5/{len(whole.body)}'
+    assert node.get(path, headers={'If-None-Match': whole.headers['ETag']}).status == 304
+    problem(node.get(f'/v1/images/{uuid.uuid4()}/download'), 404, 'not-found')
+
+
+# ---- who may what ----
+
+def test_wrong_identities(world):
+    _, d = live(world, 'guarded')
+    instance = instances_of(world, d['deployment_id'])[0]
+    other = next(n for n in world.nodes if n.name not in (instance['node'], 'operator-1'))
+    own = next(n for n in world.nodes if n.name == instance['node'])
+    port = world.management.port
+    path = f'/v1/instances/{instance["instance_id"]}'
+
+    nobody = Client(world, port)
+    answer = nobody.get('/v1/instances')
+    problem(answer, 401, 'unauthenticated')
+    assert answer.headers['WWW-Authenticate'].startswith('Bearer')
+    assert nobody.get('/healthz').status == 200 and nobody.get('/metrics').status == 401
+    problem(Client(world, port, token='slip_' + 'B' * 43).get('/v1/instances'), 401, 'unauthenticated')
+    problem(Client(world, port, world.ca.issue('node', 'worker-1', 'other-0')).get('/v1/instances'), 401, 'unauthenticated')
+
+    problem(other.client.ask('PUT', f'{path}/state', {'observed': 'failed', 'boot_id': 'x', 'report_seq': 1}), 403, 'denied')
+    problem(other.client.get(f'{path}/secrets'), 403, 'denied')
+    problem(other.client.ask('POST', f'{path}/logs', '{}\n'), 403, 'denied')
+    problem(other.client.get(f'/v1/instances?node_id={own.id}'), 403, 'denied')
+    problem(other.client.ask('PUT', f'/v1/nodes/{own.id}/status', {'boot_id': 'x', 'report_seq': 1, 'status': 'ready'}), 403, 'denied')
+    problem(other.client.ask('POST', '/v1/nodes', own.join_body), 403, 'denied')
+    problem(own.client.ask('PUT', f'{path}/state', {'desired': 'stopped'}), 403, 'denied')
+    problem(own.client.get('/v1/events'), 403, 'denied')
+    problem(world.operator.get(f'{path}/secrets'), 403, 'denied')
+    problem(world.operator.ask('PUT', f'{path}/state', {'observed': 'failed'}), 403, 'denied')
+    problem(world.edge.client.get('/v1/nodes'), 403, 'denied')
+    problem(world.operator.get(f'/v1/certificates/{uuid.uuid4()}'), 403, 'denied')
+    problem(world.edge.client.get(f'/v1/certificates/{uuid.uuid4()}'), 404, 'not-found')
+    stranger = Client(world, port, world.ca.issue('builder', str(uuid.uuid4())))
+    problem(stranger.ask('PUT', f'/v1/images/{d["image_id"]}/status', {'status': 'failed'}), 403, 'denied')
+    problem(Client(world, world.public.port, own.cert).get('/v1/projects'), 403, 'denied')
+
+
+def test_a_token_can_be_taken_back(world):
+    tokens = world.folder / 'tokens'
+    before = tokens.read_text()
+    extra = 'slip_' + 'C' * 43
+    user = Client(world, world.public.port, token=extra)
+    assert user.get('/v1/projects').status == 401
+    tokens.write_text(before + hashlib.sha256(extra.encode()).hexdigest() + '\n')
+    assert user.get('/v1/projects').status == 200
+    tokens.write_text(before)
+    assert user.get('/v1/projects').status == 401
+
+
+# ---- wrong inputs ----
+
+def test_errors_say_what_to_do(world):
+    user, operator = world.user, world.operator
+    assert 'name' in problem(user.ask('POST', '/v1/projects', {}), 400, 'invalid')
+    problem(user.ask('POST', '/v1/projects', '{"name":', headers={'Content-Type': 'application/json'}), 400, 'invalid')
+    problem(user.ask('POST', '/v1/projects', {'name': '***'}), 400, 'invalid')
+    project = project_of(world, 'taken')
+    problem(user.ask('POST', '/v1/projects', {'name': 'taken'}), 409, 'conflict')
+    problem(user.ask('POST', '/v1/projects', {'name': 'x' * 70000}), 413, 'limit')
+    problem(user.get(f'/v1/deployments/{uuid.uuid4()}'), 404, 'not-found')
+    problem(user.get('/v1/deployments/not-an-id'), 404, 'not-found')
+    problem(user.get('/v1/nothing'), 404, 'not-found')
+    assert user.ask('PATCH', '/v1/projects').status == 405
+    assert 'colour' in problem(user.get('/v1/projects?colour=red'), 400, 'invalid')
+    problem(user.get('/v1/projects?wait=31'), 400, 'invalid')
+    problem(operator.get('/v1/instances?status=flying'), 400, 'invalid')
+    tar = {'Content-Type': 'application/x-tar'}
+    problem(user.ask('POST', '/v1/deployments', b'x', headers=tar), 400, 'invalid')
+    problem(user.ask('POST', f'/v1/deployments?project_id={uuid.uuid4()}', b'x', headers=tar), 404, 'not-found')
+    problem(user.ask('POST', f'/v1/deployments?project_id={project["project_id"]}&instances=many', b'x', headers=tar), 400, 'invalid')
+    assert 'tar' in problem(user.ask('POST', '/v1/deployments', {'project_id': project['project_id'], 'context_digest': 'sha256:' + 'a' * 64}), 400, 'invalid')
+    problem(user.ask('POST', '/v1/deployments', {'project_id': project['project_id'], 'pad': 'x' * 70000}), 413, 'limit')
+    for method, path in (('POST', '/v1/waitlist'), ('GET', '/v1/auth/github'), ('POST', '/v1/webhook/github')):
+        problem(user.ask(method, path, {}), 501, 'not-in-this-version')
+    problem(operator.ask('POST', '/v1/zones', {'region': 'nowhere', 'name': 'a'}), 404, 'not-found')
+
+
+def test_idempotency_key(world):
+    headers = {'Idempotency-Key': uuid.uuid4().hex}
+    first = world.user.ok('POST', '/v1/projects', {'name': 'once'}, 201, headers=headers)
+    again = world.user.ok('POST', '/v1/projects', {'name': 'once'}, 201, headers=headers)
+    assert again.json == first.json and again.headers['Location'] == first.headers['Location']
+    assert again.headers['Slipform-Position'] == first.headers['Slipform-Position']
+    problem(world.user.ask('POST', '/v1/projects', {'name': 'twice'}, headers=headers), 422, 'conflict')
+
+
+def test_openapi_is_what_is_served(world):
+    for client, path, absent in ((world.operator, '/v1/instances', '/v1/projects'), (world.user, '/v1/projects', '/v1/instances')):
+        doc = client.ok('GET', '/openapi.json').json
+        assert doc['openapi'] == '3.1.0' and path in doc['paths'] and absent not in doc['paths']
+        names = set(doc['components']['schemas'])
+        assert all(r.split('/')[-1] in names for r in _references(doc))
+        for pattern, methods in doc['paths'].items():
+            for method in methods:
+                answer = client.ask(method.upper(), pattern.replace('{id}', str(uuid.uuid4())), headers={'Accept': 'application/json'})
+                assert answer.status not in (405, 500), (method, pattern, answer)
+
+
+def _references(node):
+    if isinstance(node, dict):
+        if '$ref' in node:
+            yield node['$ref']
+        node = list(node.values())
+    if isinstance(node, list):
+        for item in node:
+            yield from _references(item)
+
+
+# ---- liveness ----
+
+def test_a_silent_node_is_lost_and_comes_back(world):
+    _, d = live(world, 'resilient')
+    silent = world.nodes[3]
+    silent.hears_nothing = True
+    try:
+        world.until(lambda: _node(world, silent)['status'] == 'lost', 'the silent node is lost', seconds=30)
+        def moved():
+            now = instances_of(world, d['deployment_id'])
+            return sum(i['health'] == 'NOMINAL' and i['node'] != silent.name for i in now) == 3
+        world.until(moved, 'its instances are replaced elsewhere')
+    finally:
+        silent.hears_nothing = False
+    world.until(lambda: _node(world, silent)['status'] == 'ready', 'it is trusted again')
+
+
+def _node(world, node):
+    return world.operator.ok('GET', f'/v1/nodes/{node.id}').json
+
+
+# ---- crashes ----
+
+def model_hashes(world):
+    """Both programs' (position, hash), once they stand at one position."""
+    def same():
+        a, b = (Client(world, p.port).ok('GET', '/readyz').json for p in (world.management, world.public))
+        return a['position'] == b['position'] and (a, b)
+    return until(same, 'both replicas stand at one position')
+
+
+def test_kill_either_program_and_go_on(world):
+    project = project_of(world, 'phoenix')
+    made = world.deploy(project['project_id'], drain_seconds=0).json
+    world.management.kill()
+    assert world.deployment(made['deployment_id'])['deployment_id'] == made['deployment_id'], 'the other one answers'
+    world.management.start()
+    world.build(made['deployment_id'])
+    world.public.kill()
+    world.public.start()
+    world.until(lambda: world.deployment(made['deployment_id'])['status'] == 'live', 'it is live in spite of all')
+    ids = {i['instance_id'] for i in instances_of(world, made['deployment_id'])}
+    world.management.kill()
+    world.public.kill()
+    world.management.start()
+    world.public.start()
+    assert {i['instance_id'] for i in instances_of(world, made['deployment_id'])} == ids
+    a, b = model_hashes(world)
+    assert a['model_hash'] == b['model_hash']
+    world.step()
+    assert project['project_id'] in world.edge.routes
+
+
+def test_stop_is_clean(world):
+    """Last: SIGTERM answers who waits, and ends with 0."""
+    cursor = world.operator.ok('GET', '/v1/images').json['cursor']
+    answers = []
+    thread = threading.Thread(target=lambda: answers.append(world.operator.get(f'/v1/images?cursor={cursor}&wait=30')))
+    thread.start()
+    time.sleep(0.3)  # the poll is under way
+    assert world.management.stop() == 0 and world.public.stop() == 0
+    thread.join(5)
+    assert answers and answers[0].status in (200, 503)
