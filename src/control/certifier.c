@@ -12,11 +12,14 @@
 #define RENEWAL_LOOK_MS (3600u * 1000u)
 /* After a failure (chosen). */
 #define RETRY_MS 5000u
+/* A renewal has to bring that much: near the end of the CA itself it brings nothing. */
+#define RENEWAL_GAIN_NS (86400 * (int64_t)1000000000)
 
 struct certifier {
     struct control *control;
     uv_timer_t timer;
     bool is_issuing, is_closing, is_timer_closed;
+    int64_t retry_from_us, renew_from_us; /* monotonic: not before */
     char *host; /* of the one that is being issued; owned */
     struct buf chain, key;
     char not_after[CLOCK_TEXT_SIZE];
@@ -31,32 +34,33 @@ static void certifier_free_when_idle(struct certifier *w)
     control_part_closed(c);
 }
 
-static bool ends_soon(const struct certificate *cert, int64_t now_us)
+static int64_t end_ns(const char *not_after)
 {
-    int64_t end_ns = 0;
-    return clock_parse_ns(str_from(cert->not_after), &end_ns) &&
-           end_ns / 1000000000 - now_us / 1000000 < CERTIFICATE_RENEW_BEFORE_S;
+    int64_t ns = 0;
+    return clock_parse_ns(str_from(not_after), &ns) ? ns : 0;
 }
 
-/* A host whose newest certificate ends soon. Deleted projects' hosts are left alone. */
+/* A host whose certificate ends soon; the model keeps one a host. Those of deleted projects are left alone. */
 static const char *host_to_renew(const struct control *c)
 {
-    int64_t now_us = clock_wall_us(); /* certificates live by wall clocks */
+    int64_t now_s = clock_wall_us() / 1000000; /* certificates live by wall clocks */
     MODEL_EACH(certificate, cert, &c->model->certificates)
     {
-        if (!ends_soon(cert, now_us) || model_certificate_by_host(c->model, str_from(cert->host)) != cert)
-            continue;
         struct str host = str_from(cert->host), slug = str_slice(host, 0, str_find(host, '.'));
-        if (model_project_by_slug(c->model, slug) != NULL)
+        if (end_ns(cert->not_after) / 1000000000 - now_s < CERTIFICATE_RENEW_BEFORE_S &&
+            model_project_by_slug(c->model, slug) != NULL)
             return cert->host;
     }
     return NULL;
 }
 
-static enum err issue_decide(const struct decide *d, void *ctx, struct event_list *out, struct errinfo *err)
+static enum err issue_decide(const struct decide *d, void *args, struct event_list *out, struct errinfo *err)
 {
-    struct certifier *w = ctx;
+    struct certifier *w = args;
     struct id id = ID_NONE;
+    const struct certificate *old = model_certificate_by_host(d->model, str_from(w->host));
+    if (old != NULL && end_ns(w->not_after) - end_ns(old->not_after) < RENEWAL_GAIN_NS)
+        return OK; /* somebody was first, or the CA ends soon */
     enum err rc = decide_issue_certificate(d, str_from(w->host), str_from(w->not_after), out, &id, err);
     if (rc == OK && out->n > 0)
         rc = certificates_keep(w->control->certificates, id, buf_str(&w->chain), buf_str(&w->key), err);
@@ -68,13 +72,18 @@ static void retry(uv_timer_t *timer)
     certifier_look(timer->data);
 }
 
-static void issued(struct certifier *w, enum err rc, const struct errinfo *err)
+static void issued(struct certifier *w, enum err rc, size_t events_n, const struct errinfo *err)
 {
     struct control *c = w->control;
-    if (rc == OK)
+    int64_t now_us = clock_mono_us();
+    if (rc == OK && events_n > 0) {
         log_info(c->o.log, "certificate for '%s' issued, good until %s", w->host, w->not_after);
-    else if (!w->is_closing)
+    } else if (rc == OK) {
+        w->renew_from_us = now_us + RENEWAL_LOOK_MS * (int64_t)1000;
+    } else if (!w->is_closing) {
         log_err(c->o.log, err, "certificate for '%s'", w->host);
+        w->retry_from_us = now_us + RETRY_MS * 1000;
+    }
     buf_done(&w->chain);
     secret_done(&w->key);
     free(TAKE(w->host));
@@ -90,19 +99,32 @@ static void issued(struct certifier *w, enum err rc, const struct errinfo *err)
 
 static void issue_done(void *ctx, enum err rc, size_t events_n, const struct errinfo *err)
 {
-    (void)events_n;
-    issued(ctx, rc, err);
+    issued(ctx, rc, events_n, err);
+}
+
+/* The next host that needs one; in the arena or lent by the model. */
+static struct str next_host(struct certifier *w, struct arena *a)
+{
+    const struct control *c = w->control;
+    struct str host;
+    int64_t now_us = clock_mono_us();
+    if (model_host_without_certificate(c->model, c->o.settings.app_domain, a, &host))
+        return host;
+    if (now_us < w->renew_from_us)
+        return STR("");
+    host = str_from(host_to_renew(c));
+    if (host.len == 0)
+        w->renew_from_us = now_us + RENEWAL_LOOK_MS * (int64_t)1000;
+    return host;
 }
 
 void certifier_look(struct certifier *w)
 {
     struct control *c = w->control;
-    if (w->is_issuing || w->is_closing || !control_is_live(c))
+    if (w->is_issuing || w->is_closing || !control_is_live(c) || clock_mono_us() < w->retry_from_us)
         return;
     AUTO(arena) struct arena a = {0};
-    struct str host;
-    if (!model_host_without_certificate(c->model, c->o.settings.app_domain, &a, &host))
-        host = str_from(host_to_renew(c));
+    struct str host = next_host(w, &a);
     if (host.len == 0)
         return;
     struct errinfo err = {0};
@@ -112,7 +134,7 @@ void certifier_look(struct certifier *w)
     if (rc == OK)
         control_submit(c, issue_decide, w, issue_done, w);
     else
-        issued(w, rc, &err);
+        issued(w, rc, 0, &err);
 }
 
 struct certifier *certifier_new(struct control *c)
