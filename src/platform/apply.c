@@ -135,8 +135,9 @@ static enum err apply_create_event_log(struct model *m, const struct create_even
     return OK;
 }
 
-static enum err apply_issue_certificate(struct model *m, const struct issue_certificate *e, struct errinfo *err)
+static enum err apply_issue_certificate(struct model *m, const struct event *ev, struct errinfo *err)
 {
+    const struct issue_certificate *e = &ev->issue_certificate;
     if (id_index_find(&m->certificates, e->certificate_id) != NULL)
         return refuse_twice(err, "certificate", e->certificate_id);
     const struct certificate *old = model_certificate_by_host(m, e->host);
@@ -150,7 +151,7 @@ static enum err apply_issue_certificate(struct model *m, const struct issue_cert
     }
     struct certificate *c = mem_alloc(sizeof(*c));
     *c = (struct certificate){e->certificate_id, model_next_seq(m), texts_ref(&m->texts, e->host),
-                              texts_ref(&m->texts, e->not_after)};
+                              texts_ref(&m->texts, e->not_after), ev->time.instant_ns};
     id_index_add(&m->certificates, c);
     MODEL_EACH(project, p, &m->projects)
     if (text_list_has(&p->hosts, c->host))
@@ -172,7 +173,7 @@ static enum err apply_kind(struct model *m, const struct event *ev, struct errin
                       &d, err);
     case EVENT_CREATE_STREAM: return apply_create_stream(m, &ev->create_stream, err);
     case EVENT_CREATE_EVENT_LOG: return apply_create_event_log(m, &ev->create_event_log, err);
-    case EVENT_ISSUE_CERTIFICATE: return apply_issue_certificate(m, &ev->issue_certificate, err);
+    case EVENT_ISSUE_CERTIFICATE: return apply_issue_certificate(m, ev, err);
     case EVENT_JOIN_NODE:
     case EVENT_NODE_STATUS_CHANGE:
     case EVENT_SUSPECT_NODE:

@@ -149,6 +149,8 @@ static enum err apply_node_status_change(struct model *m, const struct event *ev
     if (n->status != status)
         n->since_ns = ev->time.instant_ns;
     bool was_lost = n->status == NODE_LOST;
+    if (!was_lost || status != NODE_LOST)
+        n->is_heard_again = false;
     n->status = status;
     texts_set(&m->texts, &n->cause, e->cause);
     touch_node(m, n);
@@ -178,6 +180,7 @@ static enum err apply_trust_node(struct model *m, const struct trust_node *e, st
         return refuse_missing(err, "node", e->node_id);
     const char *replica = texts_ref(&m->texts, e->replica);
     text_list_remove(&m->texts, &n->suspected_by, replica);
+    n->is_heard_again = n->status == NODE_LOST;
     texts_unref(&m->texts, replica);
     touch_node(m, n);
     return OK;

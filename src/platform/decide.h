@@ -132,6 +132,7 @@ must_check enum err decide_stop_deployment(const struct decide *d, struct id dep
 /* A new deployment with the image and the settings of an earlier one ("promote" is the same). */
 must_check enum err decide_repeat_deployment(const struct decide *d, struct id deployment_id, struct str requested_by,
                                              struct event_list *out, struct id *ret_id, struct errinfo *err);
-/* Its key is kept elsewhere before this is appended. not_after: RFC 3339. */
+/* Its key is kept elsewhere before this is appended. not_after: RFC 3339. ERR_CONFLICT: another replica has issued one
+ * within the last minute; *ret_id is that one. */
 must_check enum err decide_issue_certificate(const struct decide *d, struct str host, struct str not_after,
                                              struct event_list *out, struct id *ret_id, struct errinfo *err);

@@ -85,8 +85,9 @@ enum err decide_instance_observed(const struct decide *d, const struct instance_
         return OK; /* its last event said so; a heartbeat repeats what is true once the hour has moved on */
     if (n == limit - 1 && !is_over) {
         struct str cause =
-            say(out, "%lld status changes within an hour, the last to %s: further ones are left out for now; %.*s",
-                (long long)limit, instance_status_name(status), STR_ARG(c->cause));
+            say(out, "%lld status changes within an hour, the last to %s: further ones are left out for now; %s",
+                (long long)limit, instance_status_name(status),
+                cut(out, arena_str(out->arena, c->cause).ptr, DECIDE_CAUSE_MAX / 2));
         observed_event(d, c, status, STR("ERROR"), cause, out);
         return OK;
     }

@@ -212,6 +212,12 @@ static void items_observed(const struct decide *d, const struct node_reported *c
     }
 }
 
+static void trust_event(const struct decide *d, const struct node *n, struct str replica, struct event_list *out)
+{
+    event_list_add(out, EVENT_TRUST_NODE, d->ids)->trust_node =
+        (struct trust_node){n->id, arena_str(out->arena, replica)};
+}
+
 enum err decide_node_reported(const struct decide *d, const struct node_reported *c, struct event_list *out,
                               struct errinfo *err)
 {
@@ -224,11 +230,15 @@ enum err decide_node_reported(const struct decide *d, const struct node_reported
         return not_found(err, "node", c->node_id);
     if (node_boot_is_past(n, c->boot_id))
         return err_set(err, ERR_CONFLICT, "node '%s' has booted since: this report is dropped", n->name);
+    size_t before = out->n;
     rc = decide_trust_node(d, n->id, c->replica, out, err);
     if (rc != OK)
         return rc;
-    if (n->status == NODE_LOST) /* the planner takes it back once enough replicas trust it */
+    if (n->status == NODE_LOST) { /* the planner takes it back once enough replicas trust it */
+        if (out->n == before && !n->is_heard_again)
+            trust_event(d, n, c->replica, out);
         return OK;
+    }
     bool is_new_boot = !str_eq_c(c->boot_id, n->boot_id);
     if (!is_new_boot && c->report_seq <= n->report_seq)
         return OK;
@@ -270,8 +280,7 @@ enum err decide_trust_node(const struct decide *d, struct id node_id, struct str
     for (uint32_t i = 0; i < n->suspected_by.n; i++) {
         if (!str_eq_c(replica, n->suspected_by.items[i]))
             continue;
-        event_list_add(out, EVENT_TRUST_NODE, d->ids)->trust_node =
-            (struct trust_node){node_id, arena_str(out->arena, replica)};
+        trust_event(d, n, replica, out);
         return OK;
     }
     return OK;

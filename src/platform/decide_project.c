@@ -138,6 +138,9 @@ enum err decide_image_observed(const struct decide *d, const struct image_observ
     return OK;
 }
 
+/* Within a minute another replica had the same idea (chosen). */
+enum { CERTIFICATE_JUST_MS = 60000 };
+
 enum err decide_issue_certificate(const struct decide *d, struct str host, struct str not_after, struct event_list *out,
                                   struct id *ret_id, struct errinfo *err)
 {
@@ -148,6 +151,11 @@ enum err decide_issue_certificate(const struct decide *d, struct str host, struc
         rc = check_text("not_after", not_after, 64, false, err);
     if (rc != OK)
         return rc;
+    const struct certificate *last = model_certificate_by_host(d->model, host);
+    if (last != NULL && d->now_ms - last->issued_ns / 1000000 < CERTIFICATE_JUST_MS) {
+        *ret_id = last->id;
+        return err_set(err, ERR_CONFLICT, "'%s' has had a new certificate just now", last->host);
+    }
     *ret_id = id_next(d->ids);
     event_list_add(out, EVENT_ISSUE_CERTIFICATE, d->ids)->issue_certificate =
         (struct issue_certificate){*ret_id, arena_str(out->arena, host), arena_str(out->arena, not_after)};

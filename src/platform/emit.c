@@ -1,7 +1,32 @@
 #include "platform/emit.h"
+#include "base/json.h"
 #include "base/own.h"
 
 #include <stdarg.h>
+
+struct str because(struct event_list *l, const char *fmt, ...)
+{
+    AUTO(buf) struct buf text = {0};
+    va_list ap;
+    va_start(ap, fmt);
+    buf_vaddf(&text, fmt, ap);
+    va_end(ap);
+    auto_json json_t *doc = NULL;
+    enum err rc = json_parse(buf_str(&text), &doc, NULL);
+    assert(rc == OK); /* ours: written a few lines away */
+    auto_free char *canonical = json_format(doc);
+    return arena_str(l->arena, str_from(canonical));
+}
+
+const char *cut(struct event_list *l, const char *text, size_t max)
+{
+    size_t n = strlen(text);
+    if (n <= max)
+        return text;
+    for (n = max; n > 0 && ((unsigned char)text[n] & 0xc0) == 0x80;)
+        n--; /* UTF-8: not in the middle of a character */
+    return arena_str(l->arena, (struct str){text, n}).ptr;
+}
 
 struct str say(struct event_list *l, const char *fmt, ...)
 {

@@ -6,8 +6,13 @@
 #include "platform/model.h"
 #include "platform/place.h"
 
-/* printf into the arena of the list, as str. For `because` the text is JSON. */
+/* printf into the arena of the list, as str. */
 struct str say(struct event_list *l, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* The same for JSON, in its canonical form (keys sorted, compact): an event that is folded when it is made and one that
+ * is read back from the log are the same to the byte, and so are the models. */
+struct str because(struct event_list *l, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* At most max bytes of a text, cut between two characters. */
+const char *cut(struct event_list *l, const char *text, size_t max);
 /* A JSON string literal with its quotes, in the arena. */
 const char *quoted(struct event_list *l, const char *text);
 const char *id_text(struct event_list *l, struct id id);

@@ -50,6 +50,7 @@ struct node {
     const struct zone *zone;
     struct text_list labels, runtimes; /* runtimes: proved by its pre-flight, best first */
     struct text_list suspected_by;     /* replicas whose vote stands */
+    bool is_heard_again;               /* lost, but a replica has heard it since */
     struct text_list past_boots;       /* oldest first: their reports are ignored */
     const char *boot_id;
     const char *prefix;  /* its /64 as text, "" when it places no microVMs */
@@ -157,6 +158,7 @@ struct certificate {
     struct id id;
     uint64_t changed_seq;
     const char *host, *not_after;
+    int64_t issued_ns;
 };
 
 /* Types, gateways, streams and event logs of event-sourced applications: named, checked for existence, listed. */

@@ -89,6 +89,7 @@ static void add_node(struct hash *h, const struct node *n)
     add_texts(h, &n->runtimes);
     add_texts(h, &n->suspected_by);
     add_texts(h, &n->past_boots);
+    add_u64(h, n->is_heard_again);
     add_u64(h, n->host_next);
     add_u64(h, n->status);
     add_u64(h, n->reported);
@@ -226,6 +227,7 @@ static void add_definitions(struct hash *h, const struct model *m)
         add_u64(h, c->changed_seq);
         add_text(h, c->host);
         add_text(h, c->not_after);
+        add_i64(h, c->issued_ns);
     }
 }
 

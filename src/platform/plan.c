@@ -34,11 +34,11 @@ static void plan_removal(struct planner *p, const struct instance *i)
     if (i->status != INSTANCE_DRAINING)
         emit_delete_instance(
             p->out, p->ids, i,
-            say(p->out, "{\"rule\":\"it is %s\"}", instance_status_name((enum instance_status)i->status)));
+            because(p->out, "{\"rule\":\"it is %s\"}", instance_status_name((enum instance_status)i->status)));
     else if (planner_is_due(p, i->since_ns, p->settings->stop_timeout_seconds))
         emit_delete_instance(p->out, p->ids, i,
-                             say(p->out, "{\"rule\":\"its node did not report its end\",\"timeoutSeconds\":%lld}",
-                                 (long long)p->settings->stop_timeout_seconds));
+                             because(p->out, "{\"rule\":\"its node did not report its end\",\"timeoutSeconds\":%lld}",
+                                     (long long)p->settings->stop_timeout_seconds));
 }
 
 /* A switch ends the round: what its other deployments do follows from the model after it. */

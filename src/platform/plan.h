@@ -4,7 +4,7 @@
  * The story of a deployment, in the order in which plan() tells it:
  *   queued    a builder is placed on a `control` node (once per image)                     -> building
  *   building  the image is there and nodes have room: process and instances are created    -> starting
- *   starting  every wanted instance is healthy: the route switches to it                   -> live
+ *   starting  every wanted instance is healthy and has stayed so: the route switches to it                   -> live
  *   live      failed and lost instances are replaced; when the next one is switched to     -> draining
  *   draining  every live edge confirmed the switch, the drain time is over: instances go   -> stopped
  *   failed    the build failed, an instance crash-loops, or it was not healthy in time; the one before goes on serving

@@ -39,7 +39,7 @@ void plan_build(struct planner *p, const struct process *d)
     struct id process_id = builder_process(p);
     struct event *e =
         emit_create_instance(p->out, p->ids, process_id, p->settings->installation, &at,
-                             say(p->out, "{\"rule\":\"build\",\"deploymentId\":\"%s\"}", id_text(p->out, d->id)));
+                             because(p->out, "{\"rule\":\"build\",\"deploymentId\":\"%s\"}", id_text(p->out, d->id)));
     e->create_instance.restart = STR("never");
     struct id builder_id = e->create_instance.instance_id;
     event_list_add(p->out, EVENT_CREATE_IMAGE, p->ids)->create_image = (struct create_image){
@@ -47,14 +47,11 @@ void plan_build(struct planner *p, const struct process *d)
         .project_id = d->project->id,
         .context_digest = str_from(d->context_digest),
         .builder_instance_id = builder_id,
-        .because = say(p->out, "{\"rule\":\"build\",\"deploymentId\":\"%s\"}", id_text(p->out, d->id))};
+        .because = because(p->out, "{\"rule\":\"build\",\"deploymentId\":\"%s\"}", id_text(p->out, d->id))};
     emit_deployment_status(p->out, p->ids, d, DEPLOYMENT_BUILDING, STR(""),
-                           say(p->out, "{\"rule\":\"build\",\"node\":%s,\"builderInstanceId\":\"%s\"}",
-                               quoted(p->out, at.node->name), id_text(p->out, builder_id)));
+                           because(p->out, "{\"rule\":\"build\",\"node\":%s,\"builderInstanceId\":\"%s\"}",
+                                   quoted(p->out, at.node->name), id_text(p->out, builder_id)));
 }
-
-/* Longest cause that is passed on: it goes through the contract's 4 KiB with words around it. */
-enum { CAUSE_PASSED_ON_MAX = 3500 };
 
 static void image_fails(struct planner *p, const struct image *i, struct str cause)
 {
@@ -75,9 +72,10 @@ static void plan_unfinished(struct planner *p, const struct image *i, const stru
                     say(p->out, "node '%s', which built it, is lost: deploy again",
                         builder->node == NULL ? "" : builder->node->name));
     else if (has_ended)
-        image_fails(p, i,
-                    say(p->out, "its builder ended without an image: %.*s; read the build's log",
-                        (int)CAUSE_PASSED_ON_MAX, builder->cause[0] == '\0' ? "no cause was given" : builder->cause));
+        image_fails(
+            p, i,
+            say(p->out, "its builder ended without an image: %s; read the build's log",
+                builder->cause[0] == '\0' ? "no cause was given" : cut(p->out, builder->cause, CAUSE_PASSED_ON_MAX)));
     else if (planner_is_due(p, i->created_ns, p->settings->build_timeout_seconds))
         image_fails(p, i,
                     say(p->out, "the build took longer than %lld s: make it smaller or deploy again",

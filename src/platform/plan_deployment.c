@@ -39,12 +39,12 @@ static struct str placement_because(struct planner *p, const char *rule, const s
         if (p->places.items[i].node == at->node)
             place = &p->places.items[i];
     assert(place != NULL);
-    return say(p->out,
-               "{\"rule\":%s,\"node\":%s,\"zone\":%s,\"needs\":{\"vcpus\":%lld,\"memoryBytes\":%lld},"
-               "\"freeAfterwards\":{\"vcpus\":%lld,\"memoryBytes\":%lld},\"hereOfThisDeployment\":%u}",
-               quoted(p->out, rule), quoted(p->out, at->node->name), quoted(p->out, at->node->zone->name),
-               (long long)d->resources.vcpus, (long long)d->resources.memory_bytes, (long long)place->vcpus_free,
-               (long long)place->memory_free, place->here_n);
+    return because(p->out,
+                   "{\"rule\":%s,\"node\":%s,\"zone\":%s,\"needs\":{\"vcpus\":%lld,\"memoryBytes\":%lld},"
+                   "\"freeAfterwards\":{\"vcpus\":%lld,\"memoryBytes\":%lld},\"hereOfThisDeployment\":%u}",
+                   quoted(p->out, rule), quoted(p->out, at->node->name), quoted(p->out, at->node->zone->name),
+                   (long long)d->resources.vcpus, (long long)d->resources.memory_bytes, (long long)place->vcpus_free,
+                   (long long)place->memory_free, place->here_n);
 }
 
 static void emit_process(struct planner *p, const struct process *d, const struct image *image)
@@ -93,7 +93,8 @@ static void plan_unplaced(struct planner *p, const struct process *d)
     else if (image->status == IMAGE_READY)
         start(p, d, image);
     else if (image->status == IMAGE_FAILED)
-        fail(p, d, say(p->out, "the build failed: %.3500s", image->cause), STR("{\"rule\":\"its image failed\"}"));
+        fail(p, d, say(p->out, "the build failed: %s", cut(p->out, image->cause, CAUSE_PASSED_ON_MAX)),
+             STR("{\"rule\":\"its image failed\"}"));
     else if (d->status == DEPLOYMENT_QUEUED)
         plan_wait(p, d, STR("waits for its image, which is being built"));
 }
@@ -133,8 +134,9 @@ static bool replace_one(struct planner *p, const struct process *d, const struct
     emit_create_instance(p->out, p->ids, d->id, p->settings->installation, &at, placement_because(p, rule, d, &at));
     if (old != NULL)
         emit_delete_instance(p->out, p->ids, old,
-                             say(p->out, "{\"rule\":\"replaced\",\"status\":\"%s\",\"cause\":%s}",
-                                 instance_status_name((enum instance_status)old->status), quoted(p->out, old->cause)));
+                             because(p->out, "{\"rule\":\"replaced\",\"status\":\"%s\",\"cause\":%s}",
+                                     instance_status_name((enum instance_status)old->status),
+                                     quoted(p->out, old->cause)));
     return true;
 }
 
@@ -174,10 +176,10 @@ static const struct instance *worst(const struct process *d)
 
 static struct str instance_story(struct planner *p, const struct instance *i)
 {
-    return say(p->out, "instance %s on node '%s' is %s%s%s%s%.3000s", id_text(p->out, i->id),
+    return say(p->out, "instance %s on node '%s' is %s%s%s%s%s", id_text(p->out, i->id),
                i->node == NULL ? "" : i->node->name, instance_status_name((enum instance_status)i->status),
                i->health == HEALTH_UNKNOWN ? "" : " and ", health_name((enum health)i->health),
-               i->cause[0] == '\0' ? "" : ": ", i->cause);
+               i->cause[0] == '\0' ? "" : ": ", cut(p->out, i->cause, CAUSE_PASSED_ON_MAX));
 }
 
 static void fail_late(struct planner *p, const struct process *d, uint32_t healthy, int64_t timeout)
@@ -190,7 +192,7 @@ static void fail_late(struct planner *p, const struct process *d, uint32_t healt
              "PORT)? "
              "%.*s",
              healthy, (long long)d->instances_wanted, (long long)timeout, (long long)d->port, STR_ARG(story)),
-         say(p->out, "{\"rule\":\"start timeout\",\"seconds\":%lld,\"healthy\":%u}", (long long)timeout, healthy));
+         because(p->out, "{\"rule\":\"start timeout\",\"seconds\":%lld,\"healthy\":%u}", (long long)timeout, healthy));
 }
 
 /* "" when every host has a certificate, else the first that has none. */
@@ -205,15 +207,24 @@ static void route_to(struct planner *p, const struct process *d, uint32_t health
     const struct process *old = d->project->live;
     struct str *host = arena_alloc(p->out->arena, sizeof(*host));
     *host = str_from(project_host(d->project, p->settings->app_domain, p->out->arena));
-    struct str because = say(p->out, "{\"rule\":\"all are healthy\",\"healthy\":%u,\"wanted\":%lld}", healthy,
+    struct str why = because(p->out, "{\"rule\":\"all are healthy\",\"healthy\":%u,\"wanted\":%lld}", healthy,
                              (long long)d->instances_wanted);
     event_list_add(p->out, EVENT_ROUTE_DEPLOYMENT, p->ids)->route_deployment = (struct route_deployment){
-        .deployment_id = d->id, .project_id = d->project->id, .hosts = {host, 1}, .because = because};
-    emit_deployment_status(p->out, p->ids, d, DEPLOYMENT_LIVE, STR(""), because);
+        .deployment_id = d->id, .project_id = d->project->id, .hosts = {host, 1}, .because = why};
+    emit_deployment_status(p->out, p->ids, d, DEPLOYMENT_LIVE, STR(""), why);
     if (old != NULL && old != d)
         emit_deployment_status(p->out, p->ids, old, DEPLOYMENT_DRAINING,
                                say(p->out, "deployment %s took its place", id_text(p->out, d->id)),
                                STR("{\"rule\":\"replaced\"}"));
+}
+
+/* When one of its instances last changed. */
+static int64_t last_news_ns(const struct process *d)
+{
+    int64_t at_ns = 0;
+    MODEL_EACH(instance, i, &d->instances)
+    at_ns = i->history[i->history_n - 1].at_ns > at_ns ? i->history[i->history_n - 1].at_ns : at_ns;
+    return at_ns;
 }
 
 static void plan_starting(struct planner *p, const struct process *d)
@@ -228,6 +239,8 @@ static void plan_starting(struct planner *p, const struct process *d)
     if (bad != NULL && bad->status == INSTANCE_FAILED && bad->wanted == DESIRED_RUNNING) {
         fail(p, d, instance_story(p, bad), STR("{\"rule\":\"an instance failed\"}"));
     } else if (healthy >= d->instances_wanted) {
+        if (!planner_is_due(p, last_news_ns(d), p->settings->settle_seconds))
+            return;
         const char *host = project_host(d->project, p->settings->app_domain, p->out->arena);
         if (host_without_certificate(p, host)[0] != '\0')
             plan_wait(p, d, say(p->out, "waits for a certificate for '%s'", host));
@@ -281,7 +294,7 @@ static struct str edges_because(struct planner *p, uint64_t route_seq)
                  (long long)(p->now_ms - e->seen_ms));
     }
     buf_add_c(&b, "]}");
-    return arena_str(p->out->arena, buf_str(&b));
+    return because(p->out, "%s", b.ptr);
 }
 
 static void plan_unconfirmed(struct planner *p, const struct process *d)
@@ -313,7 +326,7 @@ static void plan_draining(struct planner *p, const struct process *d)
         plan_unconfirmed(p, d);
     else if (planner_is_due(p, d->drain_from_ns, d->drain_wait_seconds))
         remove_instances(p, d, STR("its deployment has drained"),
-                         say(p->out, "{\"rule\":\"drained\",\"seconds\":%lld}", (long long)d->drain_wait_seconds));
+                         because(p->out, "{\"rule\":\"drained\",\"seconds\":%lld}", (long long)d->drain_wait_seconds));
 }
 
 /* ---- all ---- */

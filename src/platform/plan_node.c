@@ -3,7 +3,7 @@
 
 static struct str votes_text(struct planner *p, const struct node *n)
 {
-    return say(p->out, "{\"suspectedBy\":%u,\"replicas\":%lld}", n->suspected_by.n, (long long)p->seen->replicas_n);
+    return because(p->out, "{\"suspectedBy\":%u,\"replicas\":%lld}", n->suspected_by.n, (long long)p->seen->replicas_n);
 }
 
 static void emit_node_status(struct planner *p, const struct node *n, enum node_status status, struct str cause)
@@ -34,7 +34,8 @@ void plan_node(struct planner *p, const struct node *n)
             p, n, NODE_LOST,
             say(p->out, "%u of %lld replicas hear nothing of it", n->suspected_by.n, (long long)p->seen->replicas_n));
         lose_instances(p, n);
-    } else if (n->status == NODE_LOST && !is_suspected) {
+    } else if (n->status == NODE_LOST && !is_suspected && n->is_heard_again) {
+        /* Not merely because there are more replicas now, who have not had the time to suspect it. */
         emit_node_status(p, n, n->reported, STR(""));
     }
 }

@@ -4,6 +4,9 @@
 #include "platform/emit.h"
 #include "platform/plan.h"
 
+/* Longest cause that is passed on to another object: words come around it, and 4 KiB is the contract's limit. */
+enum { CAUSE_PASSED_ON_MAX = 3000 };
+
 struct planner {
     const struct model *model;
     const struct platform_settings *settings;

@@ -18,6 +18,8 @@ const struct platform_setting_row PLATFORM_SETTINGS[] = {
         "chosen: a microVM under TCG answers after 3 s (measured), six at once after 5 s; the rest is for fetching an "
         "image "
         "and a slow start; Heroku allows 60 s, Cloud Run 240 s"),
+    ROW(settle_seconds, "s", 2,
+        "chosen: a program that answers once and dies must not take over (the simulator found one that did)"),
     ROW(build_timeout_seconds, "s", 1800, "chosen: a cold build of a large application"),
     ROW(builder_linger_seconds, "s", 30, "chosen: its agent delivers the end of the build log meanwhile"),
     ROW(stop_timeout_seconds, "s", 60, "chosen: 10 s of grace after SIGTERM, and a node that reports late"),

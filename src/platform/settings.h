@@ -20,6 +20,7 @@ struct platform_settings {
     int64_t vcpus_overcommit_percent; /* of what a node offers */
     int64_t memory_overcommit_percent;
     int64_t start_timeout_seconds;  /* placed but not healthy */
+    int64_t settle_seconds;         /* all healthy that long: then the route switches */
     int64_t build_timeout_seconds;  /* a builder that neither reports nor ends */
     int64_t builder_linger_seconds; /* an ended builder stays listed */
     int64_t stop_timeout_seconds;   /* told to stop, nothing heard: deleted anyway */

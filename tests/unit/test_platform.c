@@ -144,7 +144,7 @@ static void world_init(struct world *w)
     w->model = model_new();
     w->now_ms = START_MS;
     platform_settings_init(&w->settings);
-    w->settings.needs_certificate = 0;
+    w->settings.needs_certificate = w->settings.settle_seconds = 0;
     w->seen = (struct observations){.edges = w->edges, .live_since_ms = START_MS, .replicas_n = 1};
     struct id region, zone;
     DO(w, decide_create_region(&d, STR("local"), &out, &region, &err));
