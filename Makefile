@@ -28,7 +28,7 @@ test: ## every test; ends with `N passed, N failed`
 
 check: ## formatting, walls between rooms, clang-tidy
 	@tools/setup build test
-	@tools/compile build
+	@CC=clang tools/compile build/clang
 	@tools/check
 
 bench: ## figures into build/bench.json

@@ -23,6 +23,7 @@ void buf_reserve(struct buf *b, size_t more)
 void buf_add(struct buf *b, const void *bytes, size_t n)
 {
     buf_reserve(b, n);
+    assert(b->ptr != NULL);
     if (n > 0)
         memcpy(b->ptr + b->len, bytes, n);
     b->len += n;

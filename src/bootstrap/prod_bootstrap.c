@@ -218,8 +218,10 @@ static enum err read_text(const char *file, struct buf *ret, struct errinfo *err
         return err_set_os(err, ERR_NOT_FOUND, errno, "open '%s'", file);
     char bytes[16384];
     size_t n = 0;
-    while (ret->len <= LOG_SIZE_MAX && (n = fread(bytes, 1, sizeof(bytes), f)) > 0)
+    do {
+        n = fread(bytes, 1, sizeof(bytes), f);
         buf_add(ret, bytes, n);
+    } while (n == sizeof(bytes) && ret->len <= LOG_SIZE_MAX);
     bool is_bad = ferror(f) != 0;
     (void)fclose(f);
     if (is_bad)

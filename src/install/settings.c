@@ -93,13 +93,15 @@ static void builder_settings(const struct home *h, const struct up_options *o, s
     put(b, "cache_folder", o->cache_folder);
 }
 
+enum { MIB = 1024 * 1024 };
+
 /* What a host of this machine offers to instances: a share of what the machine has. */
 static void capacity(const struct home *h, struct buf *b)
 {
     long cpus = sysconf(_SC_NPROCESSORS_ONLN), pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
     int64_t hosts = (int64_t)h->inst.nodes.n, memory = (int64_t)pages * page;
     put_int(b, "vcpus", cpus < 1 ? 1 : cpus); /* each: they take turns */
-    put_int(b, "memory_bytes", memory / hosts / (1024 * 1024) * (1024 * 1024));
+    put_int(b, "memory_bytes", memory / hosts / MIB * MIB);
 }
 
 static void agent_settings(const struct home *h, const struct up_options *o, const struct installation_node *n,
