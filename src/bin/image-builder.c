@@ -3,6 +3,7 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "base/own.h"
 #include "build/builder.h"
 #include "build/run.h"
 #include "daemon/daemon.h"
@@ -10,7 +11,7 @@
 
 struct image_builder_settings {
     const char *management_url, *image_id, *context_digest, *dockerfile;
-    const char *blob_folder, *work_folder, *registry_folder, *environment_file, *build_isolation;
+    const char *blob_folder, *work_folder, *cache_folder, *build_isolation;
     int64_t build_timeout_seconds;
     uint64_t image_size_max;
     struct setting_list build_allowed;
@@ -27,10 +28,10 @@ static const struct setting SETTINGS[] = {
     {ROW(TEXT, context_digest, NULL, true, "sha256:... of the build context, a tar in blob_folder")},
     {ROW(TEXT, dockerfile, "Dockerfile", false, "path of the Dockerfile in the context")},
     {ROW(PATH, blob_folder, NULL, true, "blobs: contexts are read, images written")},
-    {ROW(PATH, work_folder, NULL, true, "for builders alone; layers are cached in it")},
-    {ROW(PATH, registry_folder, "/var/cache/slipform/registry", false, "local registry, asked before docker.io")},
-    {ROW(PATH, environment_file, "/var/cache/slipform/build-environment", false,
-         "what a build needs to reach the outside, found by tools/setup")},
+    {ROW(PATH, work_folder, NULL, false,
+         "for builders alone; layers are cached in it; default: build beside blob_folder")},
+    {ROW(PATH, cache_folder, "/var/cache/slipform", false,
+         "of tools/setup: registry/ is asked before docker.io, build-environment is what a build needs to get out")},
     {ROW(CHOICE, build_isolation, "oci", false, "of RUN steps: runc containers, or chroot only"),
      .choices = "oci|chroot"},
     {ROW(INT, build_timeout_seconds, "900", false, "a build that takes longer fails"), .min = 1, .max = 86400},
@@ -46,22 +47,20 @@ struct image_builder {
     char peer_uri[256];
 };
 
-static struct str as_str(const char *text)
-{
-    return str_from(text);
-}
-
-static enum err fill_request(const struct daemon *d, struct build_request *r, struct errinfo *err)
+static enum err fill_request(const struct daemon *d, struct build_request *r, struct arena *arena, struct errinfo *err)
 {
     const struct image_builder_settings *s = d->settings;
-    *r = (struct build_request){.installation = as_str(d->common.installation),
-                                .context_digest = as_str(s->context_digest),
-                                .dockerfile = as_str(s->dockerfile),
-                                .blob_folder = as_str(s->blob_folder),
-                                .work_folder = as_str(s->work_folder),
-                                .registry_folder = as_str(s->registry_folder),
-                                .environment_file = as_str(s->environment_file),
-                                .isolation = as_str(s->build_isolation),
+    size_t parent_len = str_rfind(str_from(s->blob_folder), '/');
+    const char *beside = arena_printf(arena, "%.*s/build", (int)parent_len, s->blob_folder);
+    *r = (struct build_request){.installation = str_from(d->common.installation),
+                                .context_digest = str_from(s->context_digest),
+                                .dockerfile = str_from(s->dockerfile),
+                                .blob_folder = str_from(s->blob_folder),
+                                .work_folder = str_from(s->work_folder != NULL ? s->work_folder : beside),
+                                .registry_folder = str_from(arena_printf(arena, "%s/registry", s->cache_folder)),
+                                .environment_file =
+                                    str_from(arena_printf(arena, "%s/build-environment", s->cache_folder)),
+                                .isolation = str_from(s->build_isolation),
                                 .timeout_seconds = s->build_timeout_seconds,
                                 .image_size_max_bytes = (int64_t)s->image_size_max,
                                 .no_cache = s->build_no_cache};
@@ -77,8 +76,9 @@ static enum err fill_request(const struct daemon *d, struct build_request *r, st
 
 static enum err check(const struct daemon *d, struct errinfo *err)
 {
+    AUTO(arena) struct arena arena = {0};
     struct build_request r;
-    return fill_request(d, &r, err);
+    return fill_request(d, &r, &arena, err);
 }
 
 static void on_done(int exit_code, void *ctx)
@@ -95,7 +95,7 @@ static enum err start(struct daemon *d, struct errinfo *err)
     struct image_builder *b = mem_alloc(sizeof(*b));
     d->state = b;
     b->daemon = d;
-    enum err rc = fill_request(d, &b->request, err);
+    enum err rc = fill_request(d, &b->request, &d->arena, err);
     if (rc != OK)
         return rc;
     b->request.allowed.n = s->build_allowed.n;

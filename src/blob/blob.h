@@ -3,7 +3,8 @@
  * Layer: blob (may use net, os). Blocking disk I/O: small documents from the loop, the rest from uv's pool or a child.
  * Safe among processes on one folder. A digest is text, "sha256:<64 lower-case hex>" (event/hash.h).
  *
- * The folder backend keeps <folder>/sha256/<first two hex>/<64 hex>, mode 0640, never changed after it appeared. A blob
+ * The folder backend keeps <folder>/sha256/<first two hex>/<64 hex>, mode 0640, never changed after it appeared, of the
+ * same owner as the folder (root may write for an unprivileged reader). A blob
  * is written to <folder>/tmp/, synced, renamed, and its folder synced: after a crash it is whole or absent.
  * Only blob_store_open_folder knows of folders; everything else will hold for a bucket as well (its `open` fetches into
  * a local file first). */

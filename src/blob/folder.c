@@ -23,6 +23,9 @@
 struct blob_store {
     int folder_fd;
     char *folder; /* for errors */
+    /* Who owns it: root (a builder) writes for the platform's user, which must be able to read and go on writing. */
+    uid_t uid;
+    gid_t gid;
 };
 
 struct blob_put {
@@ -53,8 +56,12 @@ static DIR *open_dir(int at, const char *name)
 
 static enum err make_dir(const struct blob_store *s, const char *name, struct errinfo *err)
 {
-    if (mkdirat(s->folder_fd, name, 0750) == 0 || errno == EEXIST)
+    if (mkdirat(s->folder_fd, name, 0750) == 0) {
+        if (geteuid() != 0 || fchownat(s->folder_fd, name, s->uid, s->gid, AT_SYMLINK_NOFOLLOW) == 0)
+            return OK;
+    } else if (errno == EEXIST) {
         return OK;
+    }
     return err_set_os(err, ERR_IO, errno, "create folder '%s/%s'", s->folder, name);
 }
 
@@ -83,7 +90,12 @@ enum err blob_store_open_folder(const char *folder, struct blob_store **ret_stor
     auto_close int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
         return err_set_os(err, ERR_IO, errno, "open blob folder '%s'", folder);
+    struct stat st;
+    if (fstat(fd, &st) != 0)
+        return err_set_os(err, ERR_IO, errno, "look at blob folder '%s'", folder);
     struct blob_store *s = mem_alloc(sizeof(*s));
+    s->uid = st.st_uid;
+    s->gid = st.st_gid;
     s->folder_fd = TAKE_FD(fd);
     s->folder = mem_strdup(folder);
     enum err rc = make_dir(s, "sha256", err);
@@ -120,6 +132,13 @@ enum err blob_put_begin(struct blob_store *s, uint64_t size_max, struct blob_put
         int os_errno = errno;
         free(p);
         return err_set_os(err, ERR_IO, os_errno, "create a file in '%s/tmp'", s->folder);
+    }
+    if (geteuid() == 0 && fchown(p->fd, s->uid, s->gid) != 0) {
+        int os_errno = errno;
+        (void)unlinkat(s->folder_fd, p->name, 0);
+        (void)close(p->fd);
+        free(p);
+        return err_set_os(err, ERR_IO, os_errno, "give a file in '%s/tmp' to the owner of the folder", s->folder);
     }
     (void)flock(p->fd, LOCK_EX | LOCK_NB); /* says that its writer lives; nobody else can hold it */
     p->store = s;

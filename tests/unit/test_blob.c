@@ -181,6 +181,25 @@ static void removes_what_a_crash_left(void **state)
     assert_int_equal(blob_put_finish(living, ABC, NULL, NULL, NULL), OK);
 }
 
+/* root writes for the user that the folder belongs to. */
+static void belongs_to_the_folders_owner(void **state)
+{
+    struct fixture *f = *state;
+    if (geteuid() != 0)
+        skip();
+    assert_int_equal(chown(f->folder, 12345, 23456), 0);
+    auto_blob_store struct blob_store *again = NULL;
+    assert_int_equal(blob_store_open_folder(f->folder, &again, NULL), OK);
+    assert_int_equal(blob_put_bytes(again, STR("abc"), NULL, NULL, NULL), OK);
+    auto_free char *path = mem_printf("%s/sha256/ba/%s", f->folder, ABC + 7),
+                   *above = mem_printf("%s/sha256/ba", f->folder);
+    struct stat st;
+    assert_int_equal(stat(path, &st), 0);
+    assert_true(st.st_uid == 12345 && st.st_gid == 23456);
+    assert_int_equal(stat(above, &st), 0);
+    assert_true(st.st_uid == 12345 && st.st_gid == 23456);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -192,6 +211,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(finds_damage, setup, teardown),
         cmocka_unit_test_setup_teardown(delete_is_idempotent, setup, teardown),
         cmocka_unit_test_setup_teardown(lists_all, setup, teardown),
+        cmocka_unit_test_setup_teardown(belongs_to_the_folders_owner, setup, teardown),
         cmocka_unit_test_setup_teardown(removes_what_a_crash_left, setup, teardown),
     };
     return cmocka_run_group_tests_name("blob", tests, NULL, NULL);
