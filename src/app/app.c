@@ -18,6 +18,9 @@ static void read_work(uv_work_t *req)
     if (a->work_rc != OK)
         return;
     a->must_reopen = false;
+    if (a->must_hold)
+        a->is_held = store_hold(a->store, NULL) == OK; /* without it: perhaps another conflict */
+    a->must_hold = false;
     a->work_rc = store_read(a->store, a->at.seq, a->opt.on_step != NULL ? 1 : APP_READ_RECORDS, APP_READ_BYTES,
                             &a->batch, &a->work_err);
 }
@@ -58,6 +61,8 @@ static void on_read(uv_work_t *req, int status)
         app_stall(a, &err);
     else
         a->end_seq = a->batch.end.seq;
+    if (rc != OK)
+        app_drop_hold(a);
     bool is_changed = false;
     for (size_t i = 0; rc == OK && i < a->batch.n && a->state != APP_CLOSING; i++) {
         if (!app_fold(a, &a->batch.items[i]))
@@ -65,6 +70,7 @@ static void on_read(uv_work_t *req, int status)
         is_changed = true;
     }
     store_batch_done(&a->batch);
+    a->is_fresh = rc == OK && a->at.seq == a->end_seq;
     if (rc == OK && (a->at.seq < a->end_seq || (is_changed && a->opt.on_step != NULL)))
         a->has_news = true;
     else if (rc == OK && a->state == APP_REPLAYING)
@@ -108,6 +114,13 @@ bool app_fold(struct app *a, const struct store_record *r)
     if (a->end_seq < r->seq)
         a->end_seq = r->seq;
     return true;
+}
+
+void app_drop_hold(struct app *a)
+{
+    if (a->is_held)
+        store_release(a->store);
+    a->is_held = false;
 }
 
 static void sweep_gateways(struct app *a)
@@ -258,6 +271,8 @@ static void finish_soon(struct app *a)
 void app_tick(struct app *a)
 {
     while (a->work == WORK_NONE) {
+        if (a->state != APP_LIVE)
+            app_drop_hold(a);
         if (a->state == APP_CLOSING) {
             finish_soon(a);
             return;
@@ -271,7 +286,9 @@ void app_tick(struct app *a)
                 return;
         } else if (a->is_paused) {
             return;
-        } else if (a->has_news) {
+        } else if (a->has_news && !(a->is_fresh && emit_is_due(a))) {
+            /* On a log that grows all the time there always is a hint of news: commands come first, the append notices.
+             */
             a->has_news = false;
             app_work_start(a, WORK_READ, read_work, on_read);
         } else {

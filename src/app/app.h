@@ -21,6 +21,10 @@ struct app;
 /* A conflict means that somebody else got on, so there is no pause between attempts. 100: chosen, never measured
  * (test_app: two_processes meets at most a few). */
 #define APP_ATTEMPTS_MAX 100u
+/* After this many conflicts in a row the log is held (store_hold) for reading and deciding once more: who appends all
+ * the time has a head start, as it needs not read its own news (test_app: no_starvation failed after 100 attempts
+ * without). */
+#define APP_HOLD_AFTER 3u
 /* A replica behind its reader's position waits this long before it says so (contract: 2 s). */
 #define APP_BEHIND_MS 2000u
 /* Look for news this often though no hint came: a lost hint costs a delay only (chosen). */

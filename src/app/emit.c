@@ -123,6 +123,9 @@ static void on_append(uv_work_t *req, int status)
     a->work = WORK_NONE;
     struct store_pos before = a->at;
     bool is_closing = a->state == APP_CLOSING;
+    a->is_fresh = a->work_rc == OK;
+    a->is_held = false; /* whatever the append answered */
+    a->must_hold = a->work_rc == ERR_CONFLICT && c->attempts >= APP_HOLD_AFTER;
     if (a->work_rc == OK && !is_closing) {
         fold_written(a, c);
     } else if (is_closing && (a->work_rc == OK || a->found_seq > 0)) {
@@ -156,15 +159,21 @@ static enum err emit_decide(struct app *a, struct app_command *c, struct errinfo
     return c->decide(c->ctx, a->opt.model, &a->events, err);
 }
 
+bool emit_is_due(const struct app *a)
+{
+    return !TAILQ_EMPTY(&a->commands) && a->state == APP_LIVE && a->lost == NULL;
+}
+
 bool emit_step(struct app *a)
 {
-    struct app_command *c = TAILQ_FIRST(&a->commands);
-    if (c == NULL || a->state != APP_LIVE || a->lost != NULL)
+    if (!emit_is_due(a))
         return false;
+    struct app_command *c = TAILQ_FIRST(&a->commands);
     struct errinfo err = {0};
     enum err rc = emit_decide(a, c, &err);
     if (rc != OK || a->events.n == 0) {
         events_clear(&a->events);
+        app_drop_hold(a);
         answer(a, c, rc, &err);
         return true;
     }

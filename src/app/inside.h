@@ -52,11 +52,14 @@ struct app {
     struct store_pos at; /* the model's */
     uint64_t end_seq;
     bool has_news;  /* perhaps: look before anything else */
+    bool is_fresh;  /* the model was at the log's end, and no append found out otherwise: decide before reading again */
     bool is_paused; /* on_step was called, app_step_done not yet */
 
     enum app_work work;
     uv_work_t work_req;
     bool must_reopen; /* in the pool, before the next read */
+    bool must_hold;   /* in the pool, before the next read: too many conflicts */
+    bool is_held;     /* the log, until the next append */
     enum err work_rc;
     struct errinfo work_err;
     struct store_batch batch;     /* WORK_READ */
@@ -89,11 +92,15 @@ void app_work_start(struct app *a, enum app_work kind, uv_work_cb work, uv_after
 /* Fold. False: refused, the process is stalled. */
 bool app_fold(struct app *a, const struct store_record *r);
 void app_stall(struct app *a, const struct errinfo *cause);
+/* No append follows what the log is held for. */
+void app_drop_hold(struct app *a);
 /* Tell the gateways of news. */
 void app_tell_change(struct app *a);
 
 /* Decide the first command on the model and start its append. True: something was done, look again. */
 bool emit_step(struct app *a);
+/* A command could be decided now. */
+bool emit_is_due(const struct app *a);
 /* Answer all with this error. */
 void emit_fail_all(struct app *a, const struct errinfo *why);
 /* The model moved: a command whose answer was lost may be done now. */

@@ -99,6 +99,14 @@ static enum err write_lines(struct store *s, struct files *f, struct errinfo *er
     return err_set_os(err, ERR_IO, why, "log '%s': writing failed, it must be opened anew", s->name);
 }
 
+static enum err check_end(const struct store *s, const struct files *f, struct store_pos expect, struct errinfo *err)
+{
+    if (f->head.seq == expect.seq && f->head.sum == expect.sum)
+        return OK;
+    return err_set(err, ERR_CONFLICT, "log '%s' ends at %" PRIu64 ", not at the expected %" PRIu64, s->name,
+                   f->head.seq, expect.seq);
+}
+
 static enum err append_locked(struct store *s, struct files *f, struct store_pos expect,
                               const struct store_event *events, size_t n, struct store_record *ret_records,
                               struct errinfo *err)
@@ -111,11 +119,10 @@ static enum err append_locked(struct store *s, struct files *f, struct store_pos
         f->is_failed = true;
         return err_set(err, ERR_IO, "one slot of the head of log '%s' is damaged, it must be opened anew", s->name);
     }
-    if (f->head.seq != expect.seq || f->head.sum != expect.sum)
-        return err_set(err, ERR_CONFLICT, "log '%s' ends at %" PRIu64 ", not at the expected %" PRIu64, s->name,
-                       f->head.seq, expect.seq);
+    rc = check_end(s, f, expect, err);
     struct head end = f->head;
-    rc = clean_tail(s, f, err);
+    if (rc == OK)
+        rc = clean_tail(s, f, err);
     if (rc == OK)
         rc = build_lines(f, events, n, &end, ret_records, err);
     if (rc == OK)
@@ -131,12 +138,31 @@ static enum err files_append(struct store *s, struct store_pos expect, const str
     struct files *f = s->impl;
     if (f->is_failed)
         return err_set(err, ERR_IO, "log '%s' failed before, it must be opened anew", s->name);
-    enum err rc = files_lock(s, f, err);
+    enum err rc = files_refresh(s, f, err); /* who is late already needs not wait for the lock */
+    if (rc == OK)
+        rc = check_end(s, f, expect, err);
+    if (rc == OK)
+        rc = files_lock(s, f, err);
     if (rc != OK)
         return rc;
     rc = append_locked(s, f, expect, events, n, ret_records, err);
     files_unlock(f);
     return rc;
+}
+
+static enum err files_hold(struct store *s, struct errinfo *err)
+{
+    struct files *f = s->impl;
+    enum err rc = files_lock(s, f, err);
+    f->is_held = rc == OK;
+    return rc;
+}
+
+static void files_release(struct store *s)
+{
+    struct files *f = s->impl;
+    if (f->is_held)
+        files_unlock(f);
 }
 
 static void index_add(struct files *f)
@@ -268,6 +294,8 @@ const struct store_kind STORE_FILES = {
     .open = files_open,
     .close = files_close,
     .append = files_append,
+    .hold = files_hold,
+    .release = files_release,
     .read = files_read,
     .end = files_end,
     .clock_us = files_clock_us,

@@ -20,6 +20,7 @@ struct files {
     uint64_t lock_wait_ms;
     uint64_t *segments;
     size_t segments_n;
+    bool is_held;   /* the lock, by files_hold */
     bool is_failed; /* an append met an error after which nobody knows what is on disk */
     struct buf lines;
     struct scan reader;

@@ -54,6 +54,8 @@ enum err files_truncate(struct store *s, struct files *f, uint64_t length, struc
 /* flock cannot wait with a bound, so ask again with growing pauses: the holder needs one fdatasync (0.1 to 5 ms). */
 enum err files_lock(struct store *s, struct files *f, struct errinfo *err)
 {
+    if (f->is_held)
+        return OK;
     int64_t until = clock_mono_us() + (int64_t)f->lock_wait_ms * 1000;
     for (long pause_ns = 20000;; pause_ns = pause_ns < 1000000 ? pause_ns * 2 : pause_ns) {
         if (atomic_load(&s->is_cancelled))
@@ -71,6 +73,7 @@ enum err files_lock(struct store *s, struct files *f, struct errinfo *err)
 
 void files_unlock(struct files *f)
 {
+    f->is_held = false;
     (void)flock(f->lock_fd, LOCK_UN); /* cannot fail on a descriptor that is locked */
 }
 

@@ -24,6 +24,8 @@ struct store_kind {
     /* NULL: read only. The contract of store_append; types, ids, payloads are not checked yet. */
     enum err (*append)(struct store *s, struct store_pos expect, const struct store_event *events, size_t n,
                        struct store_record *ret_records, struct errinfo *err);
+    enum err (*hold)(struct store *s, struct errinfo *err); /* NULL: nothing to do; release as well */
+    void (*release)(struct store *s);
     enum err (*read)(struct store *s, uint64_t after_seq, size_t records_max, size_t size_max, struct store_batch *ret,
                      struct errinfo *err);
     enum err (*end)(struct store *s, struct store_pos *ret_end, struct errinfo *err);

@@ -151,12 +151,28 @@ enum err store_append(struct store *s, struct store_pos expect, const struct sto
         return err_set(err, ERR_DENIED, "log '%s' is open for reading only", s->name);
     if (s->impl == NULL)
         return closed_err(s, err);
-    for (size_t i = 0; i < n; i++) {
-        enum err rc = event_check(&events[i], err);
-        if (rc != OK)
-            return rc;
-    }
-    return s->kind->append(s, expect, events, n, ret_records, err);
+    enum err rc = OK;
+    for (size_t i = 0; i < n && rc == OK; i++)
+        rc = event_check(&events[i], err);
+    if (rc == OK)
+        rc = s->kind->append(s, expect, events, n, ret_records, err);
+    store_release(s);
+    return rc;
+}
+
+enum err store_hold(struct store *s, struct errinfo *err)
+{
+    if (s->kind->append == NULL || s->mode == STORE_READ)
+        return err_set(err, ERR_DENIED, "log '%s' is open for reading only", s->name);
+    if (s->impl == NULL)
+        return closed_err(s, err);
+    return s->kind->hold == NULL ? OK : s->kind->hold(s, err);
+}
+
+void store_release(struct store *s)
+{
+    if (s->impl != NULL && s->kind->release != NULL)
+        s->kind->release(s);
 }
 
 enum err store_read(struct store *s, uint64_t after_seq, size_t records_max, size_t size_max,

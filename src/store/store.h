@@ -103,6 +103,13 @@ struct id store_log_id(const struct store *s); /* incarnation: another one after
 must_check enum err store_append(struct store *s, struct store_pos expect, const struct store_event *events, size_t n,
                                  struct store_record *ret_records, struct errinfo *err);
 
+/* After conflicts in a row: nobody else appends until the next store_append of this handle, whatever it answers, or
+ * store_release; what is read and decided in between is not overtaken. Hold it for a read and a decision, not longer.
+ * Kinds of stores that are fair by themselves do nothing. OK | ERR_UNAVAILABLE, ERR_CANCELLED, ERR_IO, ERR_DENIED not
+ * held */
+must_check enum err store_hold(struct store *s, struct errinfo *err);
+void store_release(struct store *s);
+
 /* Read what follows record after_seq, at most records_max (0: any number) and size_max bytes of lines (0: any), at
  * least one record if there is one. Each was checked against the one before. *ret_batch: store_batch_done.
  * OK, also with none | ERR_NOT_FOUND the log ends before after_seq: another log, or an old state of it | ERR_CORRUPT

@@ -9,8 +9,11 @@
 
 #include <errno.h>
 #include <ftw.h>
+#include <signal.h>
 #include <stdio.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <uv.h>
 
 #include "app/app.h"
@@ -182,7 +185,7 @@ static void counter_close(struct fixture *x, struct counter *c)
 struct add {
     int64_t by, times; /* that many events in one batch */
     int64_t limit;     /* refuse to go over; 0: none */
-    int decided, done;
+    int decided, done, failed;
     enum err rc;
     struct app_position at;
     struct errinfo err;
@@ -212,6 +215,7 @@ static void add_done(void *ctx, enum err rc, const struct app_position *at, cons
 {
     struct add *add = ctx;
     add->done++;
+    add->failed += rc != OK;
     add->rc = rc;
     add->at = *at;
     add->err = *err;
@@ -313,7 +317,7 @@ static void two_processes(void **state)
     app_emit(a.app, add_decide, &from_a, add_done);
     app_emit(b.app, add_decide, &from_b, add_done);
     RUN_UNTIL(x, from_a.done == EACH && from_b.done == EACH);
-    assert_true(from_a.rc == OK && from_b.rc == OK);
+    assert_true(from_a.failed == 0 && from_b.failed == 0);
     RUN_UNTIL(x, a.events_n == EACH * 3 && b.events_n == EACH * 3);
     assert_true(a.total == EACH * 5 && b.total == a.total);
     assert_memory_equal(a.hash, b.hash, HASH_SIZE);
@@ -321,6 +325,44 @@ static void two_processes(void **state)
     assert_true(from_a.decided + from_b.decided > 2 * EACH);
     counter_close(x, &a);
     counter_close(x, &b);
+}
+
+/* Somebody appends all the time, from a process of its own: each of our commands still gets through. */
+static void no_starvation(void **state)
+{
+    struct fixture *x = *state;
+    store_close(open_store(x, NULL));
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        struct store *s = NULL;
+        struct store_pos at = {0};
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL); /* also when an assertion fails */
+        if (store_open(x->spec, NULL, &s, NULL, NULL) != OK)
+            _exit(1);
+        for (;;) {
+            struct store_event e = {.type = STR("Added"), .payload = STR("{\"by\":0}")};
+            struct store_record r;
+            random_bytes(e.id.bytes, sizeof(e.id.bytes));
+            enum err rc = store_append(s, at, &e, 1, &r, NULL);
+            if (rc == OK)
+                at = (struct store_pos){r.seq, r.e.sum};
+            else if (rc != ERR_CONFLICT || store_end(s, &at, NULL) != OK)
+                _exit(1);
+        }
+    }
+    struct counter a = {0};
+    counter_open(x, &a);
+    RUN_UNTIL(x, a.events_n > 10);
+    for (int i = 0; i < 20; i++) {
+        struct add add = emit(x, &a, 1);
+        assert_int_equal(add.rc, OK);
+        assert_in_range(add.decided, 1, APP_HOLD_AFTER + 1);
+    }
+    assert_int_equal(a.total, 20);
+    assert_int_equal(kill(pid, SIGKILL), 0);
+    assert_int_equal(waitpid(pid, NULL, 0), pid);
+    counter_close(x, &a);
 }
 
 static void refused_event_stalls(void **state)
@@ -689,6 +731,7 @@ int main(void)
         TEST(long_replay),
         TEST(emits_wait_for_live),
         TEST(two_processes),
+        TEST(no_starvation),
         TEST(refused_event_stalls),
         TEST(waiting_for_a_position),
         TEST(closing_answers_all),

@@ -1031,6 +1031,35 @@ static void lock_wait_is_bounded(void **state)
     teardown(&x);
 }
 
+static void held_log(void **state)
+{
+    (void)state;
+    struct fixture x;
+    setup(&x, "files");
+    (void)snprintf(x.spec, sizeof(x.spec), "files;path=%s/log;lock_wait_ms=20", x.dir);
+    struct store *a = open_store(&x), *b = open_store(&x);
+    (void)add(a, 1);
+    struct store_event e = number_event(0, 2), bad = number_event(0, 2);
+    bad.id = ID_NONE;
+    assert_ok(store_hold(a, &why));
+    assert_err(store_append(b, end_of(b), &e, 1, NULL, &why), ERR_UNAVAILABLE);
+    (void)add(a, 2); /* an append lets go, whatever it answers */
+    (void)add(b, 3);
+    assert_ok(store_hold(a, &why));
+    assert_err(store_append(a, end_of(a), &bad, 1, NULL, &why), ERR_INVALID);
+    (void)add(b, 4);
+    assert_ok(store_hold(a, &why));
+    assert_err(store_append(a, (struct store_pos){1, 1}, &e, 1, NULL, &why), ERR_CONFLICT);
+    (void)add(b, 5);
+    assert_ok(store_hold(a, &why));
+    store_release(a);
+    (void)add(b, 6);
+    check_numbers(a, 6);
+    store_close(a);
+    store_close(b);
+    teardown(&x);
+}
+
 static void removed_log_is_noticed(void **state)
 {
     (void)state;
@@ -1118,6 +1147,7 @@ int main(void)
         cmocka_unit_test(failed_handle_harms_nobody),
         cmocka_unit_test(full_disk),
         cmocka_unit_test(lock_wait_is_bounded),
+        cmocka_unit_test(held_log),
         cmocka_unit_test(removed_log_is_noticed),
         cmocka_unit_test(foreign_file),
     };
