@@ -5,6 +5,8 @@
 #include "api/stream.h"
 #include "base/own.h"
 
+/* There is one log here. */
+#define LOG_NAME "platform"
 #define PAGE_MAX 1000
 #define STREAM_READ_N 200u
 
@@ -26,18 +28,19 @@ static const struct field EVENT_FIELDS[] = {
 };
 const struct field_table EVENT_WIRE = FIELD_TABLE(event_document, EVENT_FIELDS);
 
-static void add_event(struct buf *out, const char *log, const struct store_record *r)
+static void add_event(struct buf *out, const struct store_record *r)
 {
-    struct event_document doc = {str_from(log), (int64_t)r->seq, r->e.time, r->e.type, r->e.id, r->e.payload};
+    struct event_document doc = {STR(LOG_NAME), (int64_t)r->seq, r->e.time, r->e.type, r->e.id, r->e.payload};
     fields_encode(&EVENT_WIRE, &doc, out);
 }
 
-/* "platform", or its incarnation's id; absent: the same. False: answered. */
-static bool log_is_known(struct call *c, char ret_log[static ID_TEXT_SIZE])
+/* By its name, or its incarnation's id; absent: the same. False: answered. */
+static bool log_is_known(struct call *c)
 {
     struct str asked = call_query_str(c, "log");
-    id_format(control_position(c->api->o.control).log, ret_log);
-    if (asked.ptr == NULL || str_eq_c(asked, "platform") || str_eq_c(asked, ret_log))
+    char id[ID_TEXT_SIZE];
+    id_format(control_position(c->api->o.control).log, id);
+    if (asked.ptr == NULL || str_eq_c(asked, LOG_NAME) || str_eq_c(asked, id))
         return true;
     call_reply_missing(c, "log here: leave 'log' out for that of the platform");
     return false;
@@ -47,8 +50,6 @@ static bool log_is_known(struct call *c, char ret_log[static ID_TEXT_SIZE])
 
 struct page {
     struct call *call;
-    char log[ID_TEXT_SIZE];
-    size_t limit;
 };
 
 static void page_read(void *ctx, enum err rc, const struct store_batch *batch, const struct errinfo *err)
@@ -62,7 +63,7 @@ static void page_read(void *ctx, enum err rc, const struct store_batch *batch, c
     buf_add_c(&text, "{\"items\":[");
     for (size_t i = 0; i < batch->n; i++) {
         buf_add_c(&text, i > 0 ? "," : "");
-        add_event(&text, p->log, &batch->items[i]);
+        add_event(&text, &batch->items[i]);
     }
     uint64_t last = batch->n > 0 ? batch->items[batch->n - 1].seq : batch->after.seq;
     buf_addf(&text, "],\"end\":%llu", (unsigned long long)batch->end.seq);
@@ -76,7 +77,6 @@ static void page_read(void *ctx, enum err rc, const struct store_batch *batch, c
 
 struct event_stream {
     struct stream *stream; /* while a read is on its way: held */
-    char log[ID_TEXT_SIZE];
     uint64_t after;
     bool is_reading;
 };
@@ -96,7 +96,7 @@ static void stream_read(void *ctx, enum err rc, const struct store_batch *batch,
         AUTO(buf) struct buf line = {0};
         char id[24];
         (void)snprintf(id, sizeof(id), "%llu", (unsigned long long)batch->items[i].seq);
-        add_event(&line, e->log, &batch->items[i]);
+        add_event(&line, &batch->items[i]);
         stream_line(s, buf_str(&line), id);
         e->after = batch->items[i].seq;
     }
@@ -117,10 +117,9 @@ static void pump(struct stream *s, void *ctx, bool is_stopping)
     control_read_records(control, e->after, STREAM_READ_N, stream_read, e);
 }
 
-static void begin_stream(struct call *c, const char *log, uint64_t after)
+static void begin_stream(struct call *c, uint64_t after)
 {
     struct event_stream *e = mem_alloc(sizeof(*e));
-    (void)str_copy_to(str_from(log), e->log, sizeof(e->log));
     e->after = after;
     stream_begin(c, &(struct stream_source){.ctx = e, .pump = pump, .free = free});
 }
@@ -131,7 +130,7 @@ void events_get(struct call *c)
     int64_t after = 0, limit = 0;
     const char *last_id = http_request_header(c->r, "Last-Event-ID");
     struct str follow = call_query_str(c, "follow");
-    if (!log_is_known(c, p->log) || !call_query_i64(c, "after", 0, INT64_MAX, 0, &after) ||
+    if (!log_is_known(c) || !call_query_i64(c, "after", 0, INT64_MAX, 0, &after) ||
         !call_query_i64(c, "limit", 1, PAGE_MAX, PAGE_MAX, &limit))
         return;
     if (last_id != NULL && (!str_parse_i64(str_from(last_id), &after) || after < 0)) {
@@ -144,7 +143,7 @@ void events_get(struct call *c)
         return;
     }
     if (stream_wants_sse(c) || str_eq_c(follow, "true")) {
-        begin_stream(c, p->log, (uint64_t)after);
+        begin_stream(c, (uint64_t)after);
         return;
     }
     p->call = c;

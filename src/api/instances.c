@@ -2,6 +2,7 @@
 #include "api/follow.h"
 #include "api/handlers.h"
 #include "api/parts.h"
+#include "base/clock.h"
 #include "base/own.h"
 #include "platform/decide.h"
 
@@ -255,7 +256,7 @@ static void put_observed(struct call *c, const struct instance *i, const struct 
         .report_seq = body->report_seq,
         .restarts = body->statistics.restarts,
     };
-    seen_instance_statistics(control_seen(c->api->o.control), i->id, &body->statistics);
+    seen_instance_statistics(control_seen(c->api->o.control), i->id, &body->statistics, clock_mono_us());
     call_submit(c, observed_decide, s, observed_done);
 }
 

@@ -1,5 +1,6 @@
 /* Logs: the lines of one instance, or of a deployment (its build, and every instance that it has), merged by time.
- * Without `follow` the answer ends with the last line that is kept; with it, it ends when nothing more can come. */
+ * Without `follow` the answer ends with the last line that is kept; with it, it ends when nothing more can come.
+ * format=json is one document {"items":[…]} with the newest lines, for tools that want no stream. */
 #include "api/handlers.h"
 #include "api/parts.h"
 #include "api/stream.h"
@@ -8,6 +9,8 @@
 
 /* An agent sends the last lines some moments after the instance has ended (chosen: some of its batches). */
 #define LINGER_US 3000000
+/* Of one document: below the answer limit of our own client, 16 MiB (chosen). */
+#define DOCUMENT_SIZE_MAX (8u * 1024u * 1024u)
 
 struct source {
     struct id instance_id;
@@ -143,13 +146,58 @@ static bool query_flag(struct call *c, const char *name, bool *ret)
     return false;
 }
 
+/* Every line with its newline; of more than DOCUMENT_SIZE_MAX the newest. */
+static void collect_lines(const struct log_stream *l, struct buf *out)
+{
+    struct str line;
+    for (struct log_reader *r = oldest(l, &line); r != NULL; r = oldest(l, &line)) {
+        buf_add_str(out, line);
+        buf_add_char(out, '\n');
+        log_reader_next(r);
+        if (out->len > 2 * DOCUMENT_SIZE_MAX)
+            buf_consume(out, out->len - DOCUMENT_SIZE_MAX);
+    }
+    if (out->len <= DOCUMENT_SIZE_MAX)
+        return;
+    buf_consume(out, out->len - DOCUMENT_SIZE_MAX);
+    buf_consume(out, str_find(buf_str(out), '\n') + 1); /* the rest of a line */
+}
+
+static void reply_document(struct call *c, struct log_stream *l)
+{
+    AUTO(buf) struct buf lines = {0};
+    AUTO(buf) struct buf text = {0};
+    find_sources(l, c->api->o.control);
+    collect_lines(l, &lines);
+    buf_add_c(&text, "{\"items\":[");
+    struct str rest = buf_str(&lines), line;
+    for (const char *sep = ""; rest.len > 0 && str_next(&rest, '\n', &line) && line.len > 0; sep = ",") {
+        buf_add_c(&text, sep);
+        buf_add_str(&text, line);
+    }
+    buf_add_c(&text, "]}");
+    for (size_t i = 0; i < l->sources_n; i++)
+        log_reader_free(l->sources[i].reader);
+    free(l->sources);
+    call_reply_text(c, 200, buf_str(&text));
+}
+
 static void begin(struct call *c, const struct log_stream *asked)
 {
     struct log_stream l = *asked;
+    struct str format = call_query_str(c, "format");
     if (!query_flag(c, "follow", &l.follow))
         return;
+    if (format.ptr != NULL && (!str_eq_c(format, "json") || l.follow)) {
+        call_reply_problem(c, 400, err_name(ERR_INVALID), "query parameter 'format' may be 'json', without 'follow'");
+        return;
+    }
     if (control_logs(c->api->o.control) == NULL) {
         call_reply_problem(c, 503, err_name(ERR_UNAVAILABLE), "this replica keeps no logs of instances");
+        return;
+    }
+    if (format.ptr != NULL) {
+        reply_document(c, &l);
         return;
     }
     struct log_stream *kept = mem_alloc(sizeof(*kept));

@@ -199,7 +199,8 @@ static struct heartbeat *heartbeat_new(struct call *c, struct id node_id, const 
                                                  .boot_id = body->boot_id,
                                                  .report_seq = body->report_seq,
                                                  .restarts = seen[i].statistics.restarts};
-        seen_instance_statistics(control_seen(c->api->o.control), seen[i].instance_id, &seen[i].statistics);
+        seen_instance_statistics(control_seen(c->api->o.control), seen[i].instance_id, &seen[i].statistics,
+                                 clock_mono_us());
     }
     h->report = (struct node_reported){.node_id = node_id,
                                        .replica = str_from(control_replica(c->api->o.control)),

@@ -70,7 +70,7 @@ const struct api_table_row API_TABLE[] = {
                        .doc = "NDJSON lines of the instance; a repeated seq is ignored"}},
     {FACE_MANAGEMENT, {.method = "GET", .pattern = "/v1/instances/{id}/logs", .handle = instance_logs_get,
                        .callers = OPERATOR | CONTROL, .flags = ROUTE_LINES, .answer = &LOG_LINE_WIRE, .status = 200,
-                       .query = "follow", .doc = "its lines, NDJSON or SSE"}},
+                       .query = "follow format", .doc = "its lines, NDJSON or SSE"}},
     /* ---- images ---- */
     FEED(FACE_MANAGEMENT, "/v1/images", images_list, OPERATOR | CONTROL, IMAGE_RESOURCE_WIRE, "project_id " PAGING,
          "images"),
@@ -85,7 +85,7 @@ const struct api_table_row API_TABLE[] = {
                        .doc = "its root file system; ranges, ETag"}},
     {FACE_MANAGEMENT, {.method = "GET", .pattern = "/v1/images/{id}/logs", .handle = image_logs_get,
                        .callers = OPERATOR | CONTROL, .flags = ROUTE_LINES, .answer = &LOG_LINE_WIRE, .status = 200,
-                       .query = "follow", .doc = "the lines of its build, NDJSON or SSE"}},
+                       .query = "follow format", .doc = "the lines of its build, NDJSON or SSE"}},
     /* ---- places ---- */
     FEED(FACE_MANAGEMENT, "/v1/regions", regions_list, OPERATOR | NODE | CONTROL, REGION_WIRE, PAGING, "regions"),
     WRITE(FACE_MANAGEMENT, "POST", "/v1/regions", regions_create, OPERATOR, &REGION_WIRE, &REGION_WIRE, 201,
@@ -131,7 +131,7 @@ const struct api_table_row API_TABLE[] = {
         "a deployment"),
     {FACE_PUBLIC, {.method = "GET", .pattern = "/v1/deployments/{id}/logs", .handle = deployment_logs_get,
                    .callers = OPERATOR, .flags = ROUTE_LINES, .answer = &LOG_LINE_WIRE, .status = 200,
-                   .query = "follow source", .doc = "lines of its build and its instances, NDJSON or SSE"}},
+                   .query = "follow source format", .doc = "lines of its build and its instances, NDJSON or SSE"}},
     WRITE(FACE_PUBLIC, "PUT", "/v1/deployments/{id}/status", deployment_put_status, OPERATOR, &STATUS_WIRE,
           &DEPLOYMENT_RESOURCE_WIRE, 200, "cancelled, stopped, or live: a new deployment like this one (201)"),
     /* ---- accounts come later ---- */

@@ -20,7 +20,7 @@ struct certifier {
     uv_timer_t timer;
     bool is_issuing, is_closing, is_timer_closed;
     int64_t retry_from_us, renew_from_us; /* monotonic: not before */
-    char *host; /* of the one that is being issued; owned */
+    char *host;                           /* of the one that is being issued; owned */
     struct buf chain, key;
     char not_after[CLOCK_TEXT_SIZE];
 };

@@ -141,6 +141,7 @@ enum err control_open(const struct control_options *o, struct control **ret, str
         control_free(c);
         return rc;
     }
+    c->housekeeping = housekeeping_new(c);
     if (o->has_planner)
         c->planner = planner_new(c);
     if (o->has_watchdog)
@@ -172,13 +173,14 @@ void control_close(struct control *c, void (*closed)(void *ctx), void *ctx)
     c->is_closing = true;
     c->closed = closed;
     c->closed_ctx = ctx;
-    c->closing_n = 2u + (c->planner != NULL) + (c->watchdog != NULL) + (c->certifier != NULL);
+    c->closing_n = 3u + (c->planner != NULL) + (c->watchdog != NULL) + (c->certifier != NULL);
     if (c->planner != NULL)
         planner_close(c->planner);
     if (c->watchdog != NULL)
         watchdog_close(c->watchdog);
     if (c->certifier != NULL)
         certifier_close(c->certifier);
+    housekeeping_close(c->housekeeping);
     log_reading_close(c->reading);
     app_close(c->app, app_closed, c);
 }

@@ -25,6 +25,10 @@
 /* 15 s: several heartbeats of a node-agent (chosen, never measured). */
 #define CONTROL_NODE_TIMEOUT_MS_DEFAULT 15000
 
+/* Lines of an instance that is gone are kept for a week (chosen); statistics that nobody reports for an hour. */
+#define CONTROL_LOGS_KEPT_S (7 * 86400)
+#define CONTROL_STATISTICS_KEPT_S 3600
+
 struct control_options {
     uv_loop_t *loop;
     const struct logger *log;               /* borrowed */

@@ -1,5 +1,6 @@
 #include "control/instance_log.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -189,18 +190,35 @@ enum err instance_logs_append(struct instance_logs *logs, struct id instance, st
     return OK;
 }
 
-void instance_logs_remove(struct instance_logs *logs, struct id instance)
+static void forget(struct instance_logs *logs, struct id instance)
 {
-    for (int is_old = 0; is_old <= 1; is_old++) {
-        auto_free char *path = file_name(logs, instance, is_old == 1);
-        err_ignore(unlink(path) == 0 ? OK : ERR_IO); /* it may never have printed */
-    }
     struct kept *k = NULL;
     HASH_FIND(hh, logs->kept, &instance, sizeof(instance), k);
     if (k != NULL) {
         HASH_DEL(logs->kept, k);
         free(k);
     }
+}
+
+size_t instance_logs_sweep(struct instance_logs *logs, int64_t before_s,
+                           bool (*is_known)(void *ctx, struct id instance), void *ctx)
+{
+    size_t n = 0;
+    DIR *dir = opendir(logs->folder);
+    for (const struct dirent *e = NULL; dir != NULL && (e = readdir(dir)) != NULL;) {
+        struct str name = str_from(e->d_name);
+        struct id id;
+        struct stat st;
+        if (!str_ends(name, STR(".ndjson")) || !id_parse(str_slice(name, 0, str_find(name, '.')), &id) ||
+            is_known(ctx, id) || fstatat(dirfd(dir), e->d_name, &st, 0) != 0 || st.st_mtime >= before_s)
+            continue;
+        if (unlinkat(dirfd(dir), e->d_name, 0) == 0)
+            n++;
+        forget(logs, id);
+    }
+    if (dir != NULL)
+        (void)closedir(dir);
+    return n;
 }
 
 struct log_reader {

@@ -23,8 +23,10 @@ void instance_logs_close(struct instance_logs *logs); /* NULL is fine */
  * kept (0: none) OK | ERR_INVALID names the line | ERR_IO the file is as it was, or holds the lines. */
 must_check enum err instance_logs_append(struct instance_logs *logs, struct id instance, struct str ndjson,
                                          int64_t *ret_seq, struct errinfo *err);
-/* The files of an instance go. */
-void instance_logs_remove(struct instance_logs *logs, struct id instance);
+/* Delete the files that were last written before that instant (seconds since 1970) and whose instance is not known any
+ * more. Returns how many. */
+size_t instance_logs_sweep(struct instance_logs *logs, int64_t before_s,
+                           bool (*is_known)(void *ctx, struct id instance), void *ctx);
 
 /* Reads one instance's lines in order, across a rotation, and goes on where it stood when more has come. */
 struct log_reader;

@@ -9,6 +9,7 @@ struct planner;
 struct watchdog;
 struct certifier;
 struct log_reading;
+struct housekeeping;
 
 struct control {
     struct control_options o;
@@ -24,6 +25,7 @@ struct control {
     struct watchdog *watchdog;   /* NULL: not this process's */
     struct certifier *certifier; /* NULL: not this process's */
     struct log_reading *reading;
+    struct housekeeping *housekeeping;
     int64_t live_mono_us; /* when this replica went live; 0: not yet */
     uint64_t hash_seq;    /* position of hash */
     char hash[HASH_TEXT_SIZE];
@@ -50,6 +52,9 @@ void watchdog_close(struct watchdog *w); /* ends with control_part_closed */
 struct certifier *certifier_new(struct control *c);
 void certifier_look(struct certifier *w);
 void certifier_close(struct certifier *w); /* ends with control_part_closed */
+
+struct housekeeping *housekeeping_new(struct control *c);
+void housekeeping_close(struct housekeeping *h); /* ends with control_part_closed */
 
 must_check enum err log_reading_open(struct control *c, struct log_reading **ret, struct errinfo *err);
 void log_reading_discard(struct log_reading *l); /* one that never read */

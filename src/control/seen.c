@@ -12,6 +12,7 @@ struct node_row {
 struct instance_row {
     struct id instance_id;
     struct instance_statistics statistics;
+    int64_t heard_us;
     char *runtime, *metrics_url;
     UT_hash_handle hh;
 };
@@ -116,7 +117,8 @@ static struct str text_replace(char **kept, struct str text)
     return (struct str){*kept, text.len};
 }
 
-void seen_instance_statistics(struct seen *s, struct id instance_id, const struct instance_statistics *statistics)
+void seen_instance_statistics(struct seen *s, struct id instance_id, const struct instance_statistics *statistics,
+                              int64_t now_us)
 {
     struct instance_row *row = instance_find(s, instance_id);
     if (row == NULL) {
@@ -124,6 +126,7 @@ void seen_instance_statistics(struct seen *s, struct id instance_id, const struc
         row->instance_id = instance_id;
         HASH_ADD(hh, s->instances, instance_id, sizeof(row->instance_id), row);
     }
+    row->heard_us = now_us;
     row->statistics = *statistics;
     row->statistics.runtime = text_replace(&row->runtime, statistics->runtime);
     row->statistics.metrics_url = text_replace(&row->metrics_url, statistics->metrics_url);
@@ -135,11 +138,14 @@ const struct instance_statistics *seen_instance_find(const struct seen *s, struc
     return row == NULL ? NULL : &row->statistics;
 }
 
-void seen_instance_forget(struct seen *s, struct id instance_id)
+void seen_forget_silent(struct seen *s, int64_t before_us)
 {
-    struct instance_row *row = instance_find(s, instance_id);
-    if (row != NULL)
-        instance_row_free(s, row);
+    struct instance_row *row = NULL, *next = NULL;
+    HASH_ITER(hh, s->instances, row, next)
+    {
+        if (row->heard_us < before_us)
+            instance_row_free(s, row);
+    }
 }
 
 static struct seen_edge *edge_get(struct seen *s, const char *name)

@@ -35,10 +35,12 @@ bool seen_node_report(struct seen *s, struct id node_id, const struct node_repor
 const struct seen_node *seen_node_find(const struct seen *s, struct id node_id);
 
 /* Texts are copied. */
-void seen_instance_statistics(struct seen *s, struct id instance_id, const struct instance_statistics *statistics);
+void seen_instance_statistics(struct seen *s, struct id instance_id, const struct instance_statistics *statistics,
+                              int64_t now_us);
 /* NULL: never heard of. Lent until the next report. */
 const struct instance_statistics *seen_instance_find(const struct seen *s, struct id instance_id);
-void seen_instance_forget(struct seen *s, struct id instance_id);
+/* Those that were last reported before that instant go. */
+void seen_forget_silent(struct seen *s, int64_t before_us);
 
 /* A poll of an edge begins and ends. confirmed_seq 0: nothing confirmed by it. Returns true when what it has confirmed
  * is news. A lower number than before is taken too: an edge that was set up anew serves nothing yet. */

@@ -149,6 +149,8 @@ def test_build_that_fails_says_why(world):
     assert "RUN 'false' ended with 1" in d['cause']
     logs = world.user.get(f'/v1/deployments/{made["deployment_id"]}/logs?source=build').body.decode()
     assert [json.loads(x)['text'] for x in logs.splitlines()] == ['no such file: Dockerfile']
+    assert world.user.items(f'/v1/deployments/{made["deployment_id"]}/logs?format=json')[0]['text'] == 'no such file: Dockerfile'
+    assert world.user.items(f'/v1/deployments/{made["deployment_id"]}/logs?format=json&source=run') == []
 
 
 def test_cancel_and_stop(world):
@@ -256,6 +258,7 @@ def test_a_replica_that_is_behind_says_so(world):
 def test_events_stream(world):
     page = world.operator.ok('GET', '/v1/events?after=2&limit=3').json
     assert [e['seq'] for e in page['items']] == [3, 4, 5] and page['next'] == '5'
+    assert page['items'][0]['log'] == 'platform'
     assert set(page['items'][0]) == {'log', 'seq', 'time', 'type', 'id', 'payload'}
     end = world.operator.ok('GET', '/v1/events?limit=1').json['end']
     connection, response = world.operator.open('GET', '/v1/events', headers={'Accept': 'text/event-stream', 'Last-Event-ID': str(end - 1)})

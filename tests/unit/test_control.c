@@ -163,6 +163,41 @@ static void log_refuses(void **state)
     log_reader_free(r);
 }
 
+static bool is_a(void *ctx, struct id instance)
+{
+    (void)ctx;
+    return id_eq(instance, A);
+}
+
+static void log_swept(void **state)
+{
+    struct fixture *f = *state;
+    int64_t seq = 0, now_s = time(NULL);
+    for (int i = 0; i < 2; i++) {
+        AUTO(buf) struct buf line = {0};
+        add_line(&line, i == 0 ? A : B, 1, "one");
+        assert_int_equal(instance_logs_append(f->logs, i == 0 ? A : B, buf_str(&line), &seq, NULL), OK);
+    }
+    assert_int_equal(instance_logs_sweep(f->logs, now_s - 60, is_a, NULL), 0); /* too young */
+    assert_int_equal(instance_logs_sweep(f->logs, now_s + 60, is_a, NULL), 1); /* B */
+    struct log_reader *r = log_reader_new(f->logs, A);
+    assert_int_equal(count(r), 1);
+    log_reader_free(r);
+}
+
+static void seen_forgets(void **state)
+{
+    (void)state;
+    struct seen *s = seen_new();
+    seen_instance_statistics(s, A, &(struct instance_statistics){.pid = 1, .runtime = STR("qemu")}, 10);
+    seen_instance_statistics(s, B, &(struct instance_statistics){.pid = 2}, 20);
+    assert_true(str_eq_c(seen_instance_find(s, A)->runtime, "qemu"));
+    seen_forget_silent(s, 15);
+    assert_null(seen_instance_find(s, A));
+    assert_int_equal(seen_instance_find(s, B)->pid, 2);
+    seen_free(s);
+}
+
 static void seen_ignores_old_reports(void **state)
 {
     (void)state;
@@ -280,6 +315,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(log_torn_line, setup, teardown),
         cmocka_unit_test_setup_teardown(log_rotates, setup, teardown),
         cmocka_unit_test_setup_teardown(log_refuses, setup, teardown),
+        cmocka_unit_test_setup_teardown(log_swept, setup, teardown),
+        cmocka_unit_test(seen_forgets),
         cmocka_unit_test(seen_ignores_old_reports),
         cmocka_unit_test(seen_edges_in_order),
         cmocka_unit_test(watchdog_abstains),
