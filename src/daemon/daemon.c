@@ -369,7 +369,8 @@ const char *daemon_flag(const struct daemon *d, const char *name)
     for (size_t i = 0; i < d->program->flags_n; i++)
         if (strcmp(d->program->flags[i].name, name) == 0)
             return d->private->options.flag_values[i];
-    assert(!"a flag of the program's table");
+    bool is_in_table = false;
+    assert(is_in_table);
     return NULL;
 }
 

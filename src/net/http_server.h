@@ -85,6 +85,7 @@ struct http_server_options {
 };
 
 /* Binds and listens on all addresses, or none. *ret_server is returned: http_server_close.
+ * When it fails, the loop must still run once to close the handles that were opened.
  * OK | ERR_INVALID an address, pattern, certificate or key | ERR_CONFLICT address in use (says which)
  *    | ERR_DENIED port needs privileges | ERR_UNAVAILABLE address is not of this host | ERR_IO. */
 must_check enum err http_server_open(const struct http_server_options *o, struct http_server **ret_server,
@@ -128,7 +129,8 @@ const struct peer *http_request_peer(const struct http_request *r);
 void http_request_set_data(struct http_request *r, void *data, void (*free_fn)(void *data));
 void *http_request_data(const struct http_request *r);
 
-/* Called at most once, from the loop, when the peer goes away or the server closes before the answer is complete (for a
+/* For requests whose handler was called (before that, only set_data's free_fn tells that it is over).
+ * Called at most once, from the loop, when the peer goes away or the server closes before the answer is complete (for a
  * stream: before its end). The request stays valid and must still be answered (http_request_drop is enough), inside the
  * callback or later. */
 void http_request_on_cancel(struct http_request *r, void (*on_cancel)(struct http_request *r, void *ctx), void *ctx);

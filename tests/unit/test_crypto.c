@@ -13,6 +13,7 @@
 #include "crypto/file.h"
 #include "crypto/host_name.h"
 #include "crypto/identity.h"
+#include "crypto/seal.h"
 #include "crypto/token.h"
 #include "folder.h"
 
@@ -231,6 +232,38 @@ static void files_are_replaced_whole(void **state)
     assert_int_equal(crypto_file_read(missing, &bytes, NULL), ERR_NOT_FOUND);
 }
 
+static void sealed_texts(void **state)
+{
+    auto_free char *file = mem_printf("%s/seal.key", (const char *)*state);
+    auto_free char *other_file = mem_printf("%s/other.key", (const char *)*state);
+    struct seal_key key, again, other;
+    AUTO(buf) struct buf a = {0}, b = {0}, plain = {0};
+    assert_int_equal(seal_key_create(file, &key, NULL), OK);
+    assert_int_equal(seal_key_create(file, &again, NULL), ERR_CONFLICT);
+    assert_int_equal(seal_key_load(file, &again, NULL), OK);
+    assert_int_equal(seal_key_create(other_file, &other, NULL), OK);
+    assert_int_equal(seal(&key, STR("secret"), &a, NULL), OK);
+    assert_int_equal(seal(&key, STR("secret"), &b, NULL), OK);
+    assert_string_not_equal(a.ptr, b.ptr); /* a nonce of its own each time */
+    assert_null(strstr(a.ptr, "secret"));
+    assert_int_equal(unseal(&again, buf_str(&a), &plain, NULL), OK);
+    assert_string_equal(plain.ptr, "secret");
+    buf_clear(&plain);
+    assert_int_equal(unseal(&other, buf_str(&a), &plain, NULL), ERR_NOT_FOUND);
+    for (size_t i = 17; i < a.len; i++) { /* any changed character is noticed */
+        AUTO(buf) struct buf bad = {0};
+        buf_add_str(&bad, buf_str(&a));
+        bad.ptr[i] = bad.ptr[i] == 'A' ? 'B' : 'A';
+        assert_int_not_equal(unseal(&key, buf_str(&bad), &plain, NULL), OK);
+    }
+    static const char *const malformed[] = {"", "x", ":", "0011223344556677", "0011223344556677:=", "00:AAAA"};
+    for (size_t i = 0; i < sizeof(malformed) / sizeof(malformed[0]); i++)
+        assert_int_equal(unseal(&key, str_from(malformed[i]), &plain, NULL), ERR_INVALID);
+    assert_int_equal(plain.len, 0);
+    assert_int_equal(crypto_file_write(file, STR("short"), 0600, -1, -1, NULL), OK);
+    assert_int_equal(seal_key_load(file, &again, NULL), ERR_CORRUPT);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -241,6 +274,7 @@ int main(void)
         cmocka_unit_test(issued_says_what_was_asked),
         cmocka_unit_test(issue_refuses),
         cmocka_unit_test_setup_teardown(ca_files, folder_setup, folder_teardown),
+        cmocka_unit_test_setup_teardown(sealed_texts, folder_setup, folder_teardown),
         cmocka_unit_test_setup_teardown(files_are_replaced_whole, folder_setup, folder_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,94 @@
+#include "crypto/seal.h"
+
+#include <assert.h>
+#include <sodium.h>
+
+#include "base/encode.h"
+#include "base/mem.h"
+#include "base/own.h"
+#include "base/random.h"
+#include "crypto/file.h"
+#include "event/hash.h"
+
+#define NONCE_SIZE crypto_secretbox_NONCEBYTES
+#define TAG_SIZE crypto_secretbox_MACBYTES
+static_assert(crypto_secretbox_KEYBYTES == sizeof(((struct seal_key *)0)->bytes), "the key fits");
+
+static void set_id(struct seal_key *key)
+{
+    uint8_t digest[HASH_SIZE];
+    hash_bytes(key->bytes, sizeof(key->bytes), digest);
+    hex_format(digest, 8, key->id);
+}
+
+void seal_key_wipe(struct seal_key *key)
+{
+    sodium_memzero(key, sizeof(*key));
+}
+
+enum err seal_key_create(const char *file, struct seal_key *ret_key, struct errinfo *err)
+{
+    if (access(file, F_OK) == 0)
+        return err_set(err, ERR_CONFLICT, "key file '%s' exists", file);
+    char text[2 * sizeof(ret_key->bytes) + 1];
+    random_bytes(ret_key->bytes, sizeof(ret_key->bytes));
+    set_id(ret_key);
+    hex_format(ret_key->bytes, sizeof(ret_key->bytes), text);
+    enum err rc = crypto_file_write(file, str_from(text), 0600, -1, -1, err);
+    sodium_memzero(text, sizeof(text));
+    return rc;
+}
+
+enum err seal_key_load(const char *file, struct seal_key *ret_key, struct errinfo *err)
+{
+    AUTO(secret) struct buf text = {0};
+    enum err rc = crypto_file_read(file, &text, err);
+    if (rc != OK)
+        return rc;
+    if (!hex_parse(str_trim(buf_str(&text)), ret_key->bytes, sizeof(ret_key->bytes)))
+        return err_set(err, ERR_CORRUPT, "'%s' is not a sealing key of 64 hex digits", file);
+    set_id(ret_key);
+    return OK;
+}
+
+enum err seal(const struct seal_key *key, struct str plain, struct buf *ret_sealed, struct errinfo *err)
+{
+    if (plain.len > SEAL_PLAIN_SIZE_MAX)
+        return err_set(err, ERR_LIMIT, "a secret of %zu bytes is more than %u", plain.len, SEAL_PLAIN_SIZE_MAX);
+    size_t size = NONCE_SIZE + TAG_SIZE + plain.len;
+    auto_free uint8_t *box = mem_alloc(size);
+    random_bytes(box, NONCE_SIZE);
+    int rc = crypto_secretbox_easy(box + NONCE_SIZE, (const uint8_t *)(plain.ptr == NULL ? "" : plain.ptr), plain.len,
+                                   box, key->bytes);
+    assert(rc == 0);
+    buf_addf(ret_sealed, "%s:", key->id);
+    base64url_add(ret_sealed, box, size);
+    return OK;
+}
+
+static enum err open_box(const struct seal_key *key, struct str box, struct buf *ret_plain, struct errinfo *err)
+{
+    if (box.len < NONCE_SIZE + TAG_SIZE || box.len > NONCE_SIZE + TAG_SIZE + SEAL_PLAIN_SIZE_MAX)
+        return err_set(err, ERR_INVALID, "a sealed text has the wrong size");
+    size_t size = box.len - NONCE_SIZE - TAG_SIZE;
+    const uint8_t *bytes = (const uint8_t *)box.ptr;
+    auto_free uint8_t *plain = mem_alloc(size + 1);
+    if (crypto_secretbox_open_easy(plain, bytes + NONCE_SIZE, box.len - NONCE_SIZE, bytes, key->bytes) != 0)
+        return err_set(err, ERR_CORRUPT, "a sealed text is damaged or forged");
+    buf_add(ret_plain, plain, size);
+    sodium_memzero(plain, size);
+    return OK;
+}
+
+enum err unseal(const struct seal_key *key, struct str sealed, struct buf *ret_plain, struct errinfo *err)
+{
+    size_t colon = str_find(sealed, ':');
+    uint8_t id[8];
+    AUTO(buf) struct buf box = {0};
+    if (colon == sealed.len || !hex_parse(str_slice(sealed, 0, colon), id, sizeof(id)) ||
+        sealed.len > 2 * SEAL_PLAIN_SIZE_MAX || !base64url_parse(str_slice(sealed, colon + 1, sealed.len), &box))
+        return err_set(err, ERR_INVALID, "not a sealed text");
+    if (!str_eq_c(str_slice(sealed, 0, colon), key->id))
+        return err_set(err, ERR_NOT_FOUND, "sealed under key '%.*s', which is not here", (int)colon, sealed.ptr);
+    return open_box(key, buf_str(&box), ret_plain, err);
+}

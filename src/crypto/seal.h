@@ -1,0 +1,27 @@
+#pragma once
+/* crypto/seal.h - small secrets sealed under a key file (libsodium secretbox: XSalsa20-Poly1305).
+ * Layer: crypto. A sealed text is "<key id>:<base64url of nonce and box>", as events carry it. */
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/err.h"
+
+/* 64 KiB: keys of certificates, tokens, environment values; bigger things are blobs (chosen). */
+#define SEAL_PLAIN_SIZE_MAX (64u * 1024u)
+
+struct seal_key {
+    uint8_t bytes[32];
+    char id[17]; /* 8 bytes of a hash of the key, hex: names it, tells nothing of it */
+};
+
+/* A new random key in a file of mode 0600; an existing file is left alone and is ERR_CONFLICT.
+ * OK | ERR_CONFLICT | ERR_NOT_FOUND the folder is missing | ERR_IO. */
+must_check enum err seal_key_create(const char *file, struct seal_key *ret_key, struct errinfo *err);
+/* OK | ERR_NOT_FOUND | ERR_CORRUPT not 64 hex digits | ERR_IO. */
+must_check enum err seal_key_load(const char *file, struct seal_key *ret_key, struct errinfo *err);
+void seal_key_wipe(struct seal_key *key);
+/* Append the sealed text. OK | ERR_LIMIT plain is too big. */
+must_check enum err seal(const struct seal_key *key, struct str plain, struct buf *ret_sealed, struct errinfo *err);
+/* Append the plain bytes; the caller wipes them (secret_done).
+ * OK | ERR_INVALID malformed | ERR_NOT_FOUND sealed under another key (says its id) | ERR_CORRUPT forged or damaged. */
+must_check enum err unseal(const struct seal_key *key, struct str sealed, struct buf *ret_plain, struct errinfo *err);
