@@ -70,5 +70,5 @@ json_t *json_from_str(struct str s)
         return v;
     AUTO(buf) struct buf b = {0};
     buf_add_json_string(&b, s);
-    return json_loadb(b.ptr, b.len, JSON_DECODE_ANY, NULL);
+    return json_loadb(b.ptr, b.len, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL);
 }

@@ -44,7 +44,8 @@ class Boot:
         self.state = state
         spec = {'instance_id': str(uuid.uuid4()), 'process_id': str(uuid.uuid4()), 'name': 'probe', 'owner': 'test',
                 'runtime': runtime, **spec}
-        self.command = [*prefix, BUILD / 'guest-boot', '--runtime', runtime, '--state', state, '--kernel', KERNEL,
+        self.prefix = prefix
+        self.command = [BUILD / 'guest-boot', '--runtime', runtime, '--state', state, '--kernel', KERNEL,
                         '--initramfs', BUILD / 'initramfs.img', '--cgroup', f'slipform/{NAME}/node/{state.name}',
                         '--spec', json.dumps(spec), *words]
         self.events, self.queue = [], queue.Queue()
@@ -52,7 +53,7 @@ class Boot:
         threading.Thread(target=self.read, daemon=True).start()
 
     def run(self, more):
-        return subprocess.Popen(list(map(str, [*self.command, *more])), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        return subprocess.Popen(list(map(str, [*self.prefix, *self.command, *more])), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                 start_new_session=True)
 
     def read(self):
@@ -277,6 +278,7 @@ def test_hostile_guest_stays_inside(boot):
     b = boot(argv=['hostile'])
     ended = b.wait_exit()
     assert 'port: Device or resource busy' in b.lines()
+    assert any(line.startswith('?\x01\ufffd\x1b[31m') for line in b.lines()), 'any bytes are a line'
     assert ended['cause'].startswith("the microVM's kernel stopped: Kernel panic"), ended
 
 

@@ -47,6 +47,16 @@ static void json_strings(void **state)
     assert_int_equal(json_parse(buf_str(&b), &doc, NULL), OK);
 }
 
+/* What a guest prints: neither UTF-8 nor text. */
+static void json_of_any_bytes(void **state)
+{
+    (void)state;
+    auto_json json_t *v = json_from_str((struct str){"\0\x01\xff", 3});
+    assert_non_null(v);
+    assert_int_equal(json_string_length(v), 5);
+    assert_memory_equal(json_string_value(v), "\0\x01\xef\xbf\xbd", 5);
+}
+
 static void json_depth(void **state)
 {
     (void)state;
@@ -141,9 +151,9 @@ static void error_text(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(str_parse),  cmocka_unit_test(str_parts),  cmocka_unit_test(json_strings),
-        cmocka_unit_test(json_depth), cmocka_unit_test(arena_many), cmocka_unit_test(clock_text),
-        cmocka_unit_test(encodings),  cmocka_unit_test(error_text),
+        cmocka_unit_test(str_parse),         cmocka_unit_test(str_parts),  cmocka_unit_test(json_strings),
+        cmocka_unit_test(json_of_any_bytes), cmocka_unit_test(json_depth), cmocka_unit_test(arena_many),
+        cmocka_unit_test(clock_text),        cmocka_unit_test(encodings),  cmocka_unit_test(error_text),
     };
     return cmocka_run_group_tests_name("base", tests, NULL, NULL);
 }

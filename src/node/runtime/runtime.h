@@ -53,7 +53,7 @@ const char *runtime_stream_name(enum runtime_stream stream); /* stdout, stderr, 
 
 /* Called from the loop, never from inside start() or adopt(). */
 struct runtime_events {
-    /* One line without its newline, at most RUNTIME_LINE_MAX bytes, not necessarily UTF-8. */
+    /* One line without its newline, at most RUNTIME_LINE_MAX bytes, not necessarily UTF-8, without NUL. */
     void (*on_line)(void *arg, enum runtime_stream stream, struct str text);
     void (*on_started)(void *arg); /* the program runs (not: it is healthy); also soon after adopt() when it does */
     void (*on_exit)(void *arg, const struct runtime_exit *how); /* once, after the last line. free() is allowed here */
