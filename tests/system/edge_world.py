@@ -25,6 +25,7 @@ BUILD = pathlib.Path(os.environ.get('SLIPFORM_BUILD', ROOT / 'build'))
 ENVOY = pathlib.Path(os.environ.get('SLIPFORM_ENVOY', '/var/cache/slipform/envoy/envoy'))
 HERE = pathlib.Path(__file__).resolve().parent
 INSTALLATION = 'test'
+USER = 61013  # nobody's
 
 NODE_RULES = '''
 table ip6 slipform_test {
@@ -82,6 +83,7 @@ class Pki:
             '-keyout', f / f'{name}.key', '-out', f / f'{name}.csr')
         run('openssl', 'x509', '-req', '-in', f / f'{name}.csr', '-CA', f / f'{ca}.crt', '-CAkey', f / f'{ca}.key', '-days', '2',
             '-set_serial', str(secrets.randbits(60)), '-extfile', f / f'{name}.ext', '-out', f / f'{name}.crt')
+        os.chown(f / f'{name}.key', USER, USER)
 
     def text(self, name):
         return (self.folder / name).read_text()
@@ -231,7 +233,10 @@ class World:
     def ip(self, name, *command):
         return run('ip', '-n', self.space(name), *command)
 
-    def popen(self, name, *command, **options):
+    def popen(self, name, *command, unprivileged=False, **options):
+        if unprivileged:  # as an installation runs it: a user of its own and one capability
+            command = ['setpriv', '--reuid', USER, '--regid', USER, '--clear-groups', '--no-new-privs', '--bounding-set', '-all,+net_admin',
+                       '--inh-caps', '-all,+net_admin', '--ambient-caps', '-all,+net_admin', *command]
         process = subprocess.Popen(['ip', 'netns', 'exec', self.space(name), *map(str, command)], stdin=subprocess.DEVNULL, **options)
         self.processes.append(process)
         return process
@@ -253,6 +258,9 @@ class World:
         return Inside()
 
     def up(self):
+        self.folder.chmod(0o755)
+        for program in ('edge-proxy', 'node-proxy'):
+            shutil.copy(BUILD / program, self.folder / program)  # where that user can read it
         self.pki = Pki(self.folder / 'pki')
         self.pki.issue('edge', f'URI:slipform://{INSTALLATION}/edge/op1', 'DNS:op1.edge.' + INSTALLATION)
         self.pki.issue('api', f'URI:slipform://{INSTALLATION}/control/op1', 'DNS:localhost', 'IP:::1')
@@ -305,18 +313,20 @@ class World:
 
     def start_program(self, program, space, certificate, **settings):
         home = self.folder / space
-        home.mkdir(exist_ok=True)
+        if not home.exists():
+            home.mkdir()
+            os.chown(home, USER, USER)
         env = {**self.environment(certificate), 'SLIPFORM_STATE_DIR': str(home / 'state'), 'SLIPFORM_RUN_DIR': str(home / 'run')}
         env.update({'SLIPFORM_' + k.upper(): str(v) for k, v in settings.items()})
         log = open(home / f'{program}.log', 'ab')
-        process = self.popen(space, BUILD / program, env=env, stderr=log, stdout=log)
+        process = self.popen(space, self.folder / program, env=env, stderr=log, stdout=log, unprivileged=True)
         log.close()
         self.programs[space] = process
         return process
 
     def start_edge(self):
-        return self.start_program('edge-proxy', 'edge', 'edge', management_urls=self.api.url, edge_https='[fd10::e1]:8443',
-                                  edge_http='[fd10::e1]:8080', node='op1')
+        return self.start_program('edge-proxy', 'edge', 'edge', management_urls=self.api.url, edge_https='[::]:8443',
+                                  edge_http='[::]:8080', node='op1')
 
     def start_node(self, node):
         return self.start_program('node-proxy', node, node, node=node)

@@ -181,6 +181,13 @@ def test_http_redirects_to_https(world):
     assert 'location: https://app.test:8443/path?q=1' in answer
 
 
+def test_ipv4_clients(world):
+    """The listeners on [::] take IPv4 too, and the application sees the client's address as such."""
+    command = ['ip', 'netns', 'exec', world.space('edge'), 'curl', '-sS', '-m', '20', '--cacert', world.pki.folder / 'public-ca.crt',
+               '--resolve', 'app.test:8443:127.0.0.1', f'{APP}/headers']
+    assert json.loads(edge_world.run(*command))['x-forwarded-for'] == '127.0.0.1'
+
+
 def test_headers_of_ours_cannot_be_forged(world):
     seen = json.loads(world.curl(f'{APP}/headers', '-H', 'X-Forwarded-For: 6.6.6.6', '-H', 'X-Forwarded-Proto: gopher',
                                  '-H', 'Forwarded: for=6.6.6.6', '-H', 'X-Real-IP: 6.6.6.6', '-H', 'x-slipform-unreached: 1',

@@ -118,19 +118,27 @@ static json_t *listener_filters(const struct resource_listener *l, bool is_tls)
     return list;
 }
 
+/* The socket of a listener. "::" takes IPv4 clients too. */
+static json_t *socket_address(const struct resource_listener *l)
+{
+    json_t *address = json_pack("{s:s,s:I}", "address", l->address, "port_value", (json_int_t)l->port);
+    if (strcmp(l->address, "::") == 0)
+        json_object_set_new(address, "ipv4_compat", json_true());
+    return address;
+}
+
 json_t *resource_listener_https(const struct resource_listener *l)
 {
     return template_fill(TEMPLATE_LISTENER_HTTPS_JSON,
-                         json_pack("{s:s,s:I,s:o,s:s}", "address", l->address, "port", (json_int_t)l->port,
-                                   "listener_filters", listener_filters(l, true), "sticky_lua", TEMPLATE_STICKY_LUA));
+                         json_pack("{s:o,s:o,s:s}", "socket_address", socket_address(l), "listener_filters",
+                                   listener_filters(l, true), "sticky_lua", TEMPLATE_STICKY_LUA));
 }
 
 json_t *resource_listener_http(const struct resource_listener *l, int64_t https_port)
 {
     return template_fill(TEMPLATE_LISTENER_HTTP_JSON,
-                         json_pack("{s:s,s:I,s:o,s:I}", "address", l->address, "port", (json_int_t)l->port,
-                                   "listener_filters", listener_filters(l, false), "https_port",
-                                   (json_int_t)https_port));
+                         json_pack("{s:o,s:o,s:I}", "socket_address", socket_address(l), "listener_filters",
+                                   listener_filters(l, false), "https_port", (json_int_t)https_port));
 }
 
 json_t *resource_secret_certificate(struct str name, struct str chain_pem, struct str key_pem)
