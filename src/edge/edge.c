@@ -18,6 +18,7 @@
 
 enum {
     IDENTITY_POLL_MS = 10000,        /* how soon a renewed certificate is noticed; chosen */
+    PROBLEM_QUIET_US = 60 * 1000000, /* chosen */
     MAP_SIZE_MAX = 256 * 1024 * 1024 /* of routes.json: some 100,000 routes; chosen */
 };
 
@@ -32,18 +33,27 @@ struct edge {
     struct envoy *envoy;
     uv_timer_t identity_timer;
     char *map_path;
-    char *confirmed; /* as in routes.json */
+    char *confirmed;     /* last cursor that was in force; routes.json has this or an older one */
+    bool is_map_unsaved; /* changed since routes.json was written */
     struct timespec identity_mtime;
     int lock_fd;
     bool was_settled, is_stopping;
     int64_t document_us; /* when the newest document came */
+    char last_problem[sizeof(((struct errinfo *)0)->msg)];
+    int64_t problem_us;
     void (*on_stopped)(void *ctx);
     void *stopped_ctx;
 };
 
+/* The same problem again and again (the control plane is away) is said once a minute. */
 static void log_problem(void *ctx, const struct errinfo *err)
 {
     struct edge *e = ctx;
+    int64_t now_us = clock_mono_us();
+    if (strcmp(err->msg, e->last_problem) == 0 && now_us - e->problem_us < PROBLEM_QUIET_US)
+        return;
+    memcpy(e->last_problem, err->msg, sizeof(e->last_problem));
+    e->problem_us = now_us;
     log_err(e->options.log, err, "edge");
 }
 
@@ -95,14 +105,11 @@ static void map_load(struct edge *e)
 static void confirm_if_settled(struct edge *e)
 {
     bool is_settled = xds_server_is_settled(e->xds);
-    if (is_settled && e->follower != NULL && strcmp(follower_confirmed(e->follower), route_map_cursor(e->map)) != 0) {
-        struct errinfo err = {0};
+    if (is_settled && !e->is_map_unsaved && e->follower != NULL &&
+        strcmp(e->confirmed, route_map_cursor(e->map)) != 0) {
         free(e->confirmed);
         e->confirmed = mem_strdup(route_map_cursor(e->map));
-        if (map_save(e, &err) == OK)
-            follower_confirm(e->follower, e->confirmed);
-        else
-            log_err(e->options.log, &err, "note the confirmed cursor");
+        follower_confirm(e->follower, e->confirmed);
     }
     if (is_settled && !e->was_settled) {
         e->was_settled = true;
@@ -120,12 +127,17 @@ static enum err on_document(void *ctx, const json_t *document, struct errinfo *e
     enum err rc = route_map_apply(e->map, document, &changes, err);
     if (rc != OK)
         return err_wrap(err, rc, "routes");
-    if (strcmp(cursor, route_map_cursor(e->map)) != 0 || changes.routes_n > 0) {
+    if (strcmp(cursor, route_map_cursor(e->map)) != 0)
         e->document_us = clock_mono_us();
-        rc = map_save(e, err);
+    if (changes.routes_n > 0) {
+        e->is_map_unsaved = true;
         log_debug(e->options.log, "%zu routes and %zu hosts changed, cursor '%s'", changes.routes_n, changes.hosts_n,
                   route_map_cursor(e->map));
     }
+    /* A cursor alone moves often (any event of the log) and is not worth a write: an older one only brings news again.
+     */
+    if (e->is_map_unsaved && (rc = map_save(e, err)) == OK)
+        e->is_map_unsaved = false;
     publish_changes(e->publish, &changes);
     if (rc != OK)
         return err_wrap(err, rc, "save the map of routes"); /* so it is not confirmed; it comes again */
