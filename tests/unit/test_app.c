@@ -117,7 +117,7 @@ static int setup(void **state)
     (void)snprintf(x->spec, sizeof(x->spec), "files;path=%s/log", x->dir);
     assert_int_equal(uv_loop_init(&x->loop), 0);
     assert_int_equal(uv_timer_init(&x->loop, &x->bound), 0);
-    assert_int_equal(uv_timer_start(&x->bound, too_late, 30000, 0), 0);
+    assert_int_equal(uv_timer_start(&x->bound, too_late, 90000, 0), 0);
     *state = x;
     return 0;
 }
