@@ -142,7 +142,7 @@ static void fail(struct converge *c, struct slot *s, enum converge_health health
     s->healthy_since_ms = -1;
     v->health = health;
     cause_set(s, cause);
-    if (v->want.restart_never || (!v->want.no_crash_limit && s->failures >= CONVERGE_FAILURES_MAX)) {
+    if (v->want.restart_never || weight >= CONVERGE_FAILURES_MAX || (!v->want.no_crash_limit && s->failures >= CONVERGE_FAILURES_MAX)) {
         v->is_failed = true;
         v->status = CONVERGE_STATUS_FAILED;
         return;
@@ -367,6 +367,11 @@ static void on_prepared(struct converge *c, struct slot *s, const struct converg
 {
     if (s->view.phase != CONVERGE_PHASE_PREPARING)
         return;
+    if (!in->ok && in->for_good) {
+        fail(c, s, CONVERGE_HEALTH_ERROR, CONVERGE_FAILURES_MAX, in->cause);
+        clean(c, s);
+        return;
+    }
     if (!in->ok) { /* not the fault of the instance: no limit, e.g. while the control plane is away */
         s->streak++;
         s->wait_until_ms = c->now_ms + back_off_ms(s->streak);
@@ -392,7 +397,7 @@ static void on_started(struct converge *c, struct slot *s, const struct converge
         s->view.phase = CONVERGE_PHASE_UP;
         return;
     }
-    fail(c, s, CONVERGE_HEALTH_ERROR, 1, in->cause);
+    fail(c, s, CONVERGE_HEALTH_ERROR, in->for_good ? CONVERGE_FAILURES_MAX : 1, in->cause);
     clean(c, s);
 }
 

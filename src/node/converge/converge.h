@@ -81,6 +81,7 @@ struct converge_input {
     struct id id;
     uint32_t attempt; /* of the action that this answers; 0: whatever is current */
     bool ok, timed_out, tombstone;
+    bool for_good;     /* PREPARED, STARTED: not ok, and trying again is of no use */
     const char *cause; /* borrowed; NULL: none */
     const char *owner; /* borrowed; SYNC, WIPE, BURY */
     const struct id *ids;

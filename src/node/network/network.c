@@ -55,7 +55,7 @@ enum err network_open(const struct network_options *o, struct network **ret_netw
     struct network *n = mem_alloc(sizeof(*n));
     n->installation = mem_strdup(o->installation);
     n->fabric = mem_strdup(o->fabric);
-    (void)snprintf(n->table, sizeof(n->table), "slipform_%.63s", o->installation);
+    (void)snprintf(n->table, sizeof(n->table), "slipform_%.63s_%.4s", o->installation, o->tag);
     (void)snprintf(n->taps, sizeof(n->taps), "slp%.4s", o->tag);
     n->denied = mem_calloc(o->denied_n + 1, sizeof(*n->denied));
     for (size_t i = 0; i < o->denied_n; i++)
@@ -296,7 +296,7 @@ enum err network_guest_remove(struct network *n, const struct network_guest *g, 
     enum err rc2 = netlink_sockets_destroy(&g->ipv6, &reset_n, rc == OK ? err : &later);
     rc = rc == OK ? rc2 : rc;
     rc2 = nft_run(n->nft, script.ptr, NULL, rc == OK ? err : &later);
-    rc = rc == OK ? rc2 : rc;
+    rc = rc == OK && rc2 != ERR_NOT_FOUND ? rc2 : rc; /* without a table nothing is allowed */
     rc2 = netlink_link_delete(n->nl, g->tap, rc == OK ? err : &later);
     rc = rc == OK ? rc2 : rc;
     guest_drop(n, g->id);

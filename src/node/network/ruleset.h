@@ -4,7 +4,7 @@
 #include "node/network/network.h"
 
 struct ruleset {
-    const char *table; /* slipform_<installation> */
+    const char *table; /* slipform_<installation>_<tag> */
     const char *taps;  /* "slp<tag>": what their names begin with */
     struct network_options options;
     struct ip node;

@@ -1,0 +1,303 @@
+/* What the agent tells the control plane: who it is, states, heartbeats, output. Each is sent until it is accepted,
+ * one at a time, the newest instead of an older one; numbers rise, so that a late one is seen to be late. */
+#include <sys/statvfs.h>
+
+#include "base/mem.h"
+#include "base/own.h"
+#include "node/agent/private.h"
+
+/* Report numbers are taken from blocks that are on disk before they are used. */
+static const int64_t SEQ_BLOCK = 1000;
+/* What an instance costs that names no limits: as runtime/ starts it. */
+static const int64_t MEMORY_DEFAULT = 256LL * 1024 * 1024;
+
+int64_t report_next_seq(struct agent *a)
+{
+    if (a->report_seq >= a->report_seq_kept) {
+        struct errinfo err;
+        struct kept_agent kept = {.incarnation = str_from(a->incarnation), .report_seq = a->report_seq + SEQ_BLOCK};
+        if (keep_write(a->o.home, "agent", &KEPT_AGENT_TABLE, &kept, &err) != OK)
+            log_err(a->o.log, &err, "report numbers");
+        a->report_seq_kept = kept.report_seq;
+    }
+    return ++a->report_seq;
+}
+
+const char *report_api(const struct agent *a)
+{
+    return a->o.management_apis_n == 0 ? NULL : a->o.management_apis[a->api % a->o.management_apis_n];
+}
+
+static struct http_call *tell_control(struct agent *a, const char *method, const char *path, const char *content_type,
+                                      struct str body, void (*on_done)(struct http_result *, void *), void *ctx)
+{
+    auto_free char *url = mem_printf("%s%s", report_api(a), path);
+    struct http_call_options call = {.method = method,
+                                     .url = url,
+                                     .content_type = content_type,
+                                     .body = body,
+                                     .ca_file = a->o.ca_file,
+                                     .cert_file = a->o.cert_file,
+                                     .key_file = a->o.key_file,
+                                     .peer_uri = a->peer_uri,
+                                     .connect_timeout_ms = 3000,
+                                     .total_timeout_ms = 15000};
+    return http_client_send(a->o.client, &call, on_done, ctx);
+}
+
+/* Whether it was taken; when not, when to try again. A refusal (4xx) is final: the same would be refused again. */
+static bool delivered(struct agent *a, struct delivery *d, const struct http_result *r)
+{
+    d->call = NULL;
+    bool refused = r->status >= 400 && r->status < 500 && r->status != 408 && r->status != 429;
+    if (r->code == OK || refused) {
+        d->failures_n = 0;
+        return r->code == OK;
+    }
+    a->api++; /* another replica */
+    int64_t wait_ms = AGENT_RETRY_MS_MIN;
+    for (unsigned i = 0; i < d->failures_n && wait_ms < AGENT_RETRY_MS_MAX; i++)
+        wait_ms *= 2;
+    d->failures_n++;
+    d->at_ms = agent_now_ms() + (wait_ms < AGENT_RETRY_MS_MAX ? wait_ms : AGENT_RETRY_MS_MAX);
+    d->is_wanted = true;
+    agent_wake_at(a, d->at_ms);
+    return false;
+}
+
+static bool is_due(const struct agent *a, const struct delivery *d, int64_t now_ms)
+{
+    return d->is_wanted && d->call == NULL && now_ms >= d->at_ms && report_api(a) != NULL && !a->o.stop_all;
+}
+
+/* ---- states ---- */
+
+static void on_state_done(struct http_result *r, void *ctx)
+{
+    struct instance *i = ctx;
+    if (!delivered(i->agent, &i->state, r) && !i->state.is_wanted)
+        log_warn(i->agent->o.log, "the state of instance '%s' was refused: %s", i->id_text, r->err.msg);
+    report_instance_tick(i, agent_now_ms());
+}
+
+static void send_state(struct instance *i)
+{
+    AUTO(arena) struct arena arena = {0};
+    const struct converge_view *v = converge_find(i->agent->converge, i->id);
+    if (v == NULL)
+        return;
+    struct instance_state s = {.observed = str_from(converge_status_name(v->status)),
+                               .health = str_from(converge_health_name(v->health)),
+                               .cause = instance_cause(i, &arena),
+                               .boot_id = str_from(i->agent->boot_id),
+                               .report_seq = report_next_seq(i->agent)};
+    instance_statistics_fill(i, &s.statistics, &arena);
+    AUTO(buf) struct buf body = {0};
+    fields_encode(&INSTANCE_STATE_WIRE, &s, &body);
+    auto_free char *path = mem_printf("/v1/instances/%s/state", i->id_text);
+    i->state.is_wanted = false;
+    i->state.call = tell_control(i->agent, "PUT", path, NULL, buf_str(&body), on_state_done, i);
+}
+
+/* Only the installation's own: the control plane knows no others. */
+static bool is_told(const struct instance *i)
+{
+    return str_eq_c(i->spec.owner, i->agent->o.installation);
+}
+
+void report_state(struct instance *i)
+{
+    if (!is_told(i))
+        return;
+    i->state.is_wanted = true;
+    i->state.at_ms = 0;
+    agent_wake_at(i->agent, 0);
+}
+
+/* ---- output ---- */
+
+static void on_logs_done(struct http_result *r, void *ctx)
+{
+    struct instance *i = ctx;
+    bool refused = !delivered(i->agent, &i->logs, r) && !i->logs.is_wanted;
+    if (refused)
+        log_warn(i->agent->o.log, "output of instance '%s' was refused: %s", i->id_text, r->err.msg);
+    if (!i->logs.is_wanted && i->lines != NULL) { /* taken, or nobody will ever take it */
+        line_log_ack(i->lines, i->logs_seq);
+        i->logs.is_wanted = line_log_has_news(i->lines);
+    }
+    report_instance_tick(i, agent_now_ms());
+}
+
+static void send_logs(struct instance *i)
+{
+    AUTO(buf) struct buf lines = {0};
+    i->logs.is_wanted = false;
+    if (i->lines == NULL || !line_log_batch(i->lines, &lines, &i->logs_seq))
+        return;
+    auto_free char *path = mem_printf("/v1/instances/%s/logs", i->id_text);
+    i->logs.call = tell_control(i->agent, "POST", path, "application/x-ndjson", buf_str(&lines), on_logs_done, i);
+}
+
+/* 100 ms: lines that come together go together (chosen). */
+void report_logs(struct instance *i)
+{
+    if (!is_told(i) || i->logs.is_wanted)
+        return;
+    i->logs.is_wanted = true;
+    int64_t at_ms = agent_now_ms() + 100;
+    i->logs.at_ms = i->logs.at_ms > at_ms ? i->logs.at_ms : at_ms;
+    agent_wake_at(i->agent, i->logs.at_ms);
+}
+
+void report_instance_tick(struct instance *i, int64_t now_ms)
+{
+    if (is_due(i->agent, &i->state, now_ms))
+        send_state(i);
+    else if (i->state.is_wanted && i->state.call == NULL)
+        agent_wake_at(i->agent, report_api(i->agent) == NULL ? INT64_MAX : i->state.at_ms);
+    if (is_due(i->agent, &i->logs, now_ms))
+        send_logs(i);
+    else if (i->logs.is_wanted && i->logs.call == NULL)
+        agent_wake_at(i->agent, report_api(i->agent) == NULL ? INT64_MAX : i->logs.at_ms);
+}
+
+void report_cancel(struct instance *i)
+{
+    if (i->state.call != NULL)
+        http_call_cancel(TAKE(i->state.call));
+    if (i->logs.call != NULL)
+        http_call_cancel(TAKE(i->logs.call));
+}
+
+/* ---- the node ---- */
+
+void report_capacity(const struct agent *a, struct resources *ret)
+{
+    struct statvfs disk;
+    *ret = a->o.capacity;
+    if (ret->vcpus == 0)
+        ret->vcpus = sysconf(_SC_NPROCESSORS_ONLN);
+    if (ret->memory_bytes == 0) /* a tenth stays for the host */
+        ret->memory_bytes = (int64_t)sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE) / 10 * 9;
+    if (ret->disk_bytes == 0 && statvfs(a->o.home, &disk) == 0)
+        ret->disk_bytes = (int64_t)(disk.f_blocks * disk.f_frsize / 10 * 9);
+}
+
+void report_used(const struct agent *a, struct resources *ret)
+{
+    *ret = (struct resources){0};
+    for (const struct instance *i = a->instances; i != NULL; i = i->hh.next) {
+        const struct converge_view *v = converge_find(a->converge, i->id);
+        if (v == NULL || v->status == CONVERGE_STATUS_STOPPED || v->status == CONVERGE_STATUS_FAILED ||
+            instance_is_host(i))
+            continue;
+        const struct resources *r = &i->spec.resources;
+        ret->vcpus += r->vcpus > 0 ? r->vcpus : 1;
+        ret->memory_bytes += r->memory_bytes > 0 ? r->memory_bytes : MEMORY_DEFAULT;
+        ret->disk_bytes += r->disk_bytes;
+    }
+}
+
+static void on_join_done(struct http_result *r, void *ctx)
+{
+    struct agent *a = ctx;
+    if (!delivered(a, &a->join, r) && !a->join.is_wanted)
+        log_warn(a->o.log, "the control plane refuses this node: %s", r->err.msg);
+    report_tick(a, agent_now_ms());
+}
+
+static void send_join(struct agent *a)
+{
+    struct str *labels = mem_calloc(a->o.labels_n + 1, sizeof(*labels));
+    for (size_t i = 0; i < a->o.labels_n; i++)
+        labels[i] = str_from(a->o.labels[i]);
+    struct node_join join = {.node_id = a->o.node_id,
+                             .name = str_from(a->o.node_name),
+                             .zone = str_from(a->o.zone),
+                             .region = str_from(a->o.region),
+                             .labels = {labels, a->o.labels_n},
+                             .prefix = str_from(a->o.prefix),
+                             .agent_url = str_from(a->o.agent_url)};
+    AUTO(buf) struct buf body = {0};
+    fields_encode(&NODE_JOIN_WIRE, &join, &body);
+    free(labels);
+    a->join.is_wanted = false;
+    a->join.call = tell_control(a, "POST", "/v1/nodes", NULL, buf_str(&body), on_join_done, a);
+}
+
+static void on_report_done(struct http_result *r, void *ctx)
+{
+    struct agent *a = ctx;
+    a->report.call = NULL;
+    if (r->status == 404) /* a control plane that does not know us (yet, or any more) */
+        a->join.is_wanted = true;
+    if (r->code != OK)
+        a->api++; /* the next heartbeat is the retry */
+    report_tick(a, agent_now_ms());
+}
+
+static struct objects instance_reports(const struct agent *a, struct arena *arena)
+{
+    struct objects list = {arena_alloc(arena, (HASH_COUNT(a->instances) + 1) * sizeof(struct instance_report)), 0};
+    struct instance_report *reports = list.items;
+    for (const struct instance *i = a->instances; i != NULL; i = i->hh.next) {
+        const struct converge_view *v = converge_find(a->converge, i->id);
+        if (v == NULL)
+            continue;
+        struct instance_report *r = &reports[list.n++];
+        r->instance_id = i->id;
+        r->status = str_from(converge_status_name(v->status));
+        r->health = str_from(converge_health_name(v->health));
+        instance_statistics_fill(i, &r->statistics, arena);
+    }
+    return list;
+}
+
+void report_node_fill(struct agent *a, struct node_report *ret, struct arena *arena)
+{
+    bool ready = a->preflight != NULL && preflight_is_done(a->preflight);
+    *ret = (struct node_report){.boot_id = str_from(a->boot_id),
+                                .status = ready ? STR("ready") : STR("joining"),
+                                .cause = ready ? (struct str){0} : STR("the pre-flight is under way"),
+                                .instances = instance_reports(a, arena)};
+    report_capacity(a, &ret->capacity);
+    report_used(a, &ret->used);
+    if (a->preflight != NULL) {
+        ret->preflight = preflight_rows(a->preflight);
+        ret->runtimes = preflight_runtimes(a->preflight);
+    }
+    if (a->follow != NULL)
+        ret->cursor = str_from(follow_cursor(a->follow));
+}
+
+static void send_report(struct agent *a)
+{
+    AUTO(arena) struct arena arena = {0};
+    AUTO(buf) struct buf body = {0};
+    struct node_report r;
+    char id[ID_TEXT_SIZE];
+    report_node_fill(a, &r, &arena);
+    r.report_seq = report_next_seq(a);
+    fields_encode(&NODE_REPORT_WIRE, &r, &body);
+    id_format(a->o.node_id, id);
+    auto_free char *path = mem_printf("/v1/nodes/%s/status", id);
+    a->report.is_wanted = false;
+    a->report.call = tell_control(a, "PUT", path, NULL, buf_str(&body), on_report_done, a);
+}
+
+void report_node(struct agent *a)
+{
+    a->report.is_wanted = true;
+    agent_wake_at(a, 0);
+}
+
+void report_tick(struct agent *a, int64_t now_ms)
+{
+    if (is_due(a, &a->join, now_ms))
+        send_join(a);
+    else if (a->join.is_wanted && a->join.call == NULL && report_api(a) != NULL)
+        agent_wake_at(a, a->join.at_ms);
+    if (is_due(a, &a->report, now_ms) && a->join.call == NULL)
+        send_report(a);
+}

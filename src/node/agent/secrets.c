@@ -1,0 +1,93 @@
+/* The identity of a host program: the installer's for this instance, or what the control plane gives it, kept on disk
+ * so that a restart asks nobody. */
+#include <sys/stat.h>
+
+#include "base/json.h"
+#include "base/mem.h"
+#include "base/own.h"
+#include "node/agent/private.h"
+#include "os/file.h"
+
+static bool take_folder(struct instance *i, char *folder)
+{
+    auto_free char *at = folder;
+    auto_free char *cert = mem_printf("%s/cert.pem", at), *key = mem_printf("%s/key.pem", at);
+    if (!file_exists(cert) || !file_exists(key))
+        return false;
+    free(i->cert_file);
+    free(i->key_file);
+    i->cert_file = TAKE(cert);
+    i->key_file = TAKE(key);
+    return true;
+}
+
+bool secrets_are_missing(struct instance *i)
+{
+    if (!instance_is_host(i))
+        return false;
+    if (take_folder(i, mem_printf("%s/identities/%s", i->agent->o.home, i->id_text)) ||
+        take_folder(i, mem_printf("%s/identity", i->folder)))
+        return false;
+    return str_eq_c(i->spec.owner, i->agent->o.installation); /* bootstrap: before there is anybody to ask */
+}
+
+static enum err keep_secrets(struct instance *i, struct str body, struct errinfo *err)
+{
+    auto_json json_t *doc = NULL;
+    enum err rc = json_parse(body, &doc, err);
+    if (rc != OK)
+        return rc;
+    struct str cert = json_member_str(doc, "cert_pem"), key = json_member_str(doc, "key_pem");
+    if (cert.len == 0 || key.len == 0)
+        return err_set(err, ERR_INVALID, "the control plane gave no certificate for this instance");
+    gid_t gid = i->agent->host.gid;
+    auto_free char *folder = mem_printf("%s/identity", i->folder);
+    auto_free char *cert_path = mem_printf("%s/cert.pem", folder), *key_path = mem_printf("%s/key.pem", folder);
+    rc = folder_make_owned(folder, 0750, 0, gid, err);
+    if (rc == OK)
+        rc = file_replace_owned(key_path, key, 0640, 0, gid, err);
+    if (rc == OK)
+        rc = file_replace_owned(cert_path, cert, 0640, 0, gid, err);
+    return rc;
+}
+
+static void fail(struct instance *i, const struct errinfo *err)
+{
+    agent_give(i->agent, &(struct converge_input){
+                             .type = CONVERGE_PREPARED, .id = i->id, .attempt = i->attempt, .cause = err->msg});
+}
+
+static void on_secrets(struct http_result *r, void *ctx)
+{
+    struct instance *i = ctx;
+    struct errinfo err = r->err;
+    i->secrets_call = NULL;
+    enum err rc = r->code == OK ? keep_secrets(i, buf_str(&r->body), &err) : r->code;
+    if (rc == OK) {
+        act_prepare_next(i);
+        return;
+    }
+    i->agent->api++;
+    err_ignore(err_wrap(&err, rc, "fetch its identity"));
+    fail(i, &err);
+}
+
+void secrets_fetch(struct instance *i)
+{
+    struct agent *a = i->agent;
+    const char *api = report_api(a);
+    struct errinfo err;
+    if (api == NULL) {
+        err_ignore(err_set(&err, ERR_UNAVAILABLE, "it has no identity folder, and no management API is known"));
+        fail(i, &err);
+        return;
+    }
+    auto_free char *url = mem_printf("%s/v1/instances/%s/secrets", api, i->id_text);
+    struct http_call_options call = {.url = url,
+                                     .ca_file = a->o.ca_file,
+                                     .cert_file = a->o.cert_file,
+                                     .key_file = a->o.key_file,
+                                     .peer_uri = a->peer_uri,
+                                     .total_timeout_ms = 10000};
+    i->secrets_call = http_client_send(a->o.client, &call, on_secrets, i);
+}
