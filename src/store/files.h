@@ -11,7 +11,7 @@
 #define FILES_LOCK_WAIT_MS 5000u
 
 struct files {
-    int dir_fd, lock_fd, head_fd;
+    int dir_fd, lock_fd, turn_fd, head_fd;
     int segment_fd; /* the last segment, for appending; -1: read only */
     struct head head;
     char head_bytes[HEAD_SIZE]; /* that `head` was decoded from */

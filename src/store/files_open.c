@@ -52,23 +52,35 @@ enum err files_truncate(struct store *s, struct files *f, uint64_t length, struc
 }
 
 /* flock cannot wait with a bound, so ask again with growing pauses: the holder needs one fdatasync (0.1 to 5 ms). */
-enum err files_lock(struct store *s, struct files *f, struct errinfo *err)
+static enum err wait_for(struct store *s, const struct files *f, int fd, int64_t until_us, struct errinfo *err)
 {
-    if (f->is_held)
-        return OK;
-    int64_t until = clock_mono_us() + (int64_t)f->lock_wait_ms * 1000;
     for (long pause_ns = 20000;; pause_ns = pause_ns < 1000000 ? pause_ns * 2 : pause_ns) {
         if (atomic_load(&s->is_cancelled))
             return err_set(err, ERR_CANCELLED, "log '%s': asked to stop", s->name);
-        if (flock(f->lock_fd, LOCK_EX | LOCK_NB) == 0)
+        if (flock(fd, LOCK_EX | LOCK_NB) == 0)
             return OK;
         if (errno != EWOULDBLOCK && errno != EINTR)
             return err_set_os(err, ERR_IO, errno, "lock log '%s'", s->name);
-        if (clock_mono_us() >= until)
+        if (clock_mono_us() >= until_us)
             return err_set(err, ERR_UNAVAILABLE, "log '%s' was locked by somebody else for %" PRIu64 " ms", s->name,
                            f->lock_wait_ms);
         (void)nanosleep(&(struct timespec){0, pause_ns}, NULL);
     }
+}
+
+/* One waits for the lock, the others for their turn to: so who has just let go of the lock, and would have it again
+ * before anybody's pause is over, comes after the one who waits. */
+enum err files_lock(struct store *s, struct files *f, struct errinfo *err)
+{
+    if (f->is_held)
+        return OK;
+    int64_t until_us = clock_mono_us() + (int64_t)f->lock_wait_ms * 1000;
+    enum err rc = wait_for(s, f, f->turn_fd, until_us, err);
+    if (rc != OK)
+        return rc;
+    rc = wait_for(s, f, f->lock_fd, until_us, err);
+    (void)flock(f->turn_fd, LOCK_UN); /* cannot fail on a descriptor that is locked */
+    return rc;
 }
 
 void files_unlock(struct files *f)
@@ -317,7 +329,9 @@ static enum err open_folder(struct store *s, struct files *f, struct errinfo *er
         return OK;
     int create = s->mode == STORE_CREATE ? O_CREAT : 0;
     f->lock_fd = openat(f->dir_fd, "lock", O_RDWR | O_CLOEXEC | create, 0600);
-    if (f->lock_fd < 0)
+    if (f->lock_fd >= 0)
+        f->turn_fd = openat(f->dir_fd, "turn", O_RDWR | O_CLOEXEC | O_CREAT, 0600);
+    if (f->lock_fd < 0 || f->turn_fd < 0)
         return err_set_os(err,
                           errno == ENOENT   ? ERR_NOT_FOUND
                           : errno == EACCES ? ERR_DENIED
@@ -335,7 +349,8 @@ enum err files_open(struct store *s, struct store_repair *ret_repair, struct err
     if (store_spec_get(s, "path").len == 0)
         return err_set(err, ERR_INVALID, "event store '%s' needs 'path=DIR'", s->spec);
     struct files *f = mem_alloc(sizeof(*f));
-    *f = (struct files){.dir_fd = -1, .lock_fd = -1, .head_fd = -1, .segment_fd = -1, .lock_wait_ms = lock_wait_ms};
+    *f = (struct files){
+        .dir_fd = -1, .lock_fd = -1, .turn_fd = -1, .head_fd = -1, .segment_fd = -1, .lock_wait_ms = lock_wait_ms};
     s->impl = f;
     scan_init(&f->reader);
     rc = read_boot_id(&f->boot, err);
@@ -371,6 +386,7 @@ void files_close(struct store *s)
     close_fd(f->head_fd);
     close_fd(f->segment_fd);
     close_fd(f->lock_fd);
+    close_fd(f->turn_fd);
     close_fd(f->dir_fd);
     scan_done(&f->reader);
     buf_done(&f->lines);
