@@ -49,6 +49,7 @@ static const struct setting SETTINGS[] = {
 
 struct platform_program {
     struct daemon *d;
+    struct blob_store *blobs;
     struct control *control;
     struct api *api;
     struct http_server *server;
@@ -204,14 +205,13 @@ static enum err start(struct daemon *d, struct errinfo *err)
     struct platform_program *p = arena_alloc(&d->arena, sizeof(*p));
     p->d = d;
     d->state = p;
-    struct blob_store *blobs = NULL;
-    enum err rc = blob_store_open_folder(s->blob_folder, &blobs, err);
+    enum err rc = blob_store_open_folder(s->blob_folder, &p->blobs, err);
     if (rc == OK)
         rc = open_control(p, err);
     if (rc != OK)
         return rc;
     p->api = api_new(&(struct api_options){.control = p->control,
-                                           .blobs = blobs,
+                                           .blobs = p->blobs,
                                            .token_file = s->token_hash_file,
                                            .management = has_workload(s, "management-api"),
                                            .is_public = has_workload(s, "public-api"),
@@ -244,8 +244,22 @@ static void server_closed(void *ctx)
 static void stop(struct daemon *d)
 {
     struct platform_program *p = d->state;
+    if (p == NULL || p->control == NULL) { /* a start that failed comes here too, with what it had opened */
+        daemon_stopped(d);
+        return;
+    }
     api_stop(p->api);
-    http_server_close(p->server, GRACE_MS, server_closed, p);
+    if (p->server != NULL)
+        http_server_close(p->server, GRACE_MS, server_closed, p);
+    else
+        server_closed(p);
+}
+
+static void free_state(struct daemon *d)
+{
+    struct platform_program *p = d->state;
+    if (p != NULL)
+        blob_store_close(p->blobs);
 }
 
 int main(int argc, char **argv)
@@ -260,6 +274,7 @@ int main(int argc, char **argv)
         .check = check,
         .start = start,
         .stop = stop,
+        .free = free_state,
     };
     return daemon_main(argc, argv, &PROGRAM);
 }

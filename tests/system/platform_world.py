@@ -287,7 +287,10 @@ class World:
         for program in (self.management, self.public):
             if program.process and program.process.poll() is None:
                 program.kill()
+        said = {p.name: path.read_text() for p in (self.management, self.public) if (path := self.folder / f'{p.name}.log').exists()}
         shutil.rmtree(self.folder)
+        for name, text in said.items():
+            assert 'Sanitizer' not in text and 'runtime error' not in text, f'{name}: {text[-4000:]}'
 
     # ---- what people and builders do ----
 

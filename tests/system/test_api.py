@@ -2,6 +2,7 @@
 import base64
 import hashlib
 import json
+import os
 import subprocess
 import threading
 import time
@@ -9,7 +10,7 @@ import uuid
 
 import pytest
 
-from platform_world import INSTALLATION, PROGRAM, Client, World, until
+from platform_world import INSTALLATION, PROGRAM, ROOT, Client, World, until
 
 pytestmark = pytest.mark.skipif(not PROGRAM.exists(), reason=f'{PROGRAM} is not built')
 
@@ -402,6 +403,17 @@ def test_openapi_is_what_is_served(world):
                 assert answer.status not in (405, 500), (method, pattern, answer)
 
 
+@pytest.mark.parametrize('face', ['management-api', 'public-api'])
+def test_openapi_in_the_docs(world, face):
+    """docs/openapi is what the programs say; SLIPFORM_WRITE_OPENAPI=1 writes it."""
+    served = (world.operator if face == 'management-api' else world.user).ok('GET', '/openapi.json').json
+    path = ROOT / 'docs/openapi' / f'{face}.json'
+    if os.environ.get('SLIPFORM_WRITE_OPENAPI'):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(served, indent=1) + '\n')
+    assert json.loads(path.read_text()) == served, 'run this test with SLIPFORM_WRITE_OPENAPI=1'
+
+
 def _references(node):
     if isinstance(node, dict):
         if '$ref' in node:
@@ -463,6 +475,22 @@ def test_kill_either_program_and_go_on(world):
     assert a['model_hash'] == b['model_hash']
     world.step()
     assert project['project_id'] in world.edge.routes
+
+
+@pytest.mark.parametrize('change, said', [
+    ({'listen': ['127.0.0.1:{public}']}, 'in use'),
+    ({'workloads': ['management-api', 'fly']}, "'fly'"),
+    ({'tuning': ['drain_secs=3']}, 'drain_secs'),
+    ({'event_store': 'files;path=/nonexistent/log'}, '/nonexistent/log'),
+    ({'ca_key_file': '/nonexistent.key'}, '/nonexistent.key'),
+    ({'colour': 'red'}, 'colour'),
+])
+def test_settings_that_are_wrong_are_named(world, change, said):
+    change = {k: [x.replace('{public}', str(world.public.port)) for x in v] if isinstance(v, list) else v for k, v in change.items()}
+    config = world.folder / 'wrong.yaml'
+    config.write_text(json.dumps({**world.management.settings, 'listen': ['127.0.0.1:0'], **change}))
+    done = subprocess.run([PROGRAM, '--config', config], capture_output=True, text=True, timeout=20)
+    assert 1 <= done.returncode <= 5 and said in done.stderr and 'Sanitizer' not in done.stderr, done
 
 
 def test_stop_is_clean(world):
