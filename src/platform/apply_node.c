@@ -22,9 +22,9 @@ static struct node *find_node(struct model *m, struct id id)
 /* Another node that has this /64 already. */
 static const struct node *prefix_taken(const struct model *m, uint64_t prefix, struct id but)
 {
-    MODEL_EACH(node, n, &m->nodes)
-    if (n->prefix[0] != '\0' && n->prefix_u64 == prefix && !id_eq(n->id, but))
-        return n;
+    MODEL_EACH (node, n, &m->nodes)
+        if (n->prefix[0] != '\0' && n->prefix_u64 == prefix && !id_eq(n->id, but))
+            return n;
     return NULL;
 }
 
@@ -40,8 +40,7 @@ static void node_describe(struct model *m, struct node *n, const struct join_nod
 /* Instances of a log that names its nodes ("node:<name>") find theirs when it joins. */
 static void adopt_named(struct model *m, struct node *n)
 {
-    MODEL_EACH(instance, i, &m->instances)
-    {
+    MODEL_EACH (instance, i, &m->instances) {
         struct str url = str_from(i->runner_url);
         if (i->node != NULL || !str_starts(url, STR("node:")) || !str_eq_c(str_slice(url, 5, url.len), n->name))
             continue;
@@ -155,8 +154,8 @@ static enum err apply_node_status_change(struct model *m, const struct event *ev
     texts_set(&m->texts, &n->cause, e->cause);
     touch_node(m, n);
     if (was_lost != (status == NODE_LOST)) /* what runs there is reachable, or is not */
-        MODEL_EACH(instance, i, &n->instances)
-    touch_instance(m, i);
+        MODEL_EACH (instance, i, &n->instances)
+            touch_instance(m, i);
     return OK;
 }
 

@@ -25,8 +25,8 @@ void touch_instance(struct model *m, struct instance *i)
 void touch_deployment(struct model *m, struct process *p)
 {
     p->changed_seq = model_next_seq(m);
-    MODEL_EACH(instance, i, &p->instances)
-    touch_instance(m, i);
+    MODEL_EACH (instance, i, &p->instances)
+        touch_instance(m, i);
     if (p->project != NULL)
         touch_project(m, p->project);
 }

@@ -69,7 +69,8 @@ must_check enum err decide_trust_node(const struct decide *d, struct id node_id,
 
 /* ---- Instances ---- */
 /* An event only when status, health or restarts changed. At most settings->status_events_per_hour: the last of the hour
- * says that it is the last and shows the instance as not healthy; only stopped and failed pass after it.
+ * says that it is the last and shows the instance as not healthy; after it stopped and failed pass, and one event in
+ * settings->status_repeat_seconds.
  * ERR_DENIED: another node than the one that it is placed on. ERR_NOT_FOUND: deleted meanwhile; the agent drops it. */
 must_check enum err decide_instance_observed(const struct decide *d, const struct instance_observed *c,
                                              struct event_list *out, struct errinfo *err);

@@ -40,7 +40,10 @@ static bool says_nothing(const struct instance *i, const struct instance_observe
     bool still_runs = status == INSTANCE_STARTING || status == INSTANCE_RUNNING || status == INSTANCE_SUSPENDED;
     if (i->wanted != DESIRED_RUNNING && still_runs)
         return true;
-    return i->status == status && i->health == health && i->restarts == c->restarts;
+    if (i->status != status || i->restarts != c->restarts)
+        return false;
+    /* It starts, and why it starts again is known already. */
+    return i->health == health || (status == INSTANCE_STARTING && health == HEALTH_UNKNOWN);
 }
 
 static void observed_event(const struct decide *d, const struct instance_observed *c, enum instance_status status,
@@ -55,6 +58,30 @@ static void observed_event(const struct decide *d, const struct instance_observe
                                         .boot_id = arena_str(out->arena, c->boot_id),
                                         .report_seq = c->report_seq,
                                         .restarts = c->restarts};
+}
+
+/* Crash loops must not fill the log: so many events an hour; the last of them says that it is the last and shows the
+ * instance as not healthy. After it one in a while passes, so that what has recovered serves again: heartbeats repeat
+ * what is true. An end passes always. */
+enum pass { PASS, PASS_AS_LAST, PASS_NOT };
+static enum pass may_pass(const struct decide *d, const struct instance *i, enum instance_status status)
+{
+    int64_t limit = d->settings->status_events_per_hour, n = events_in_hour(i, d->now_ms);
+    int64_t silent_ms = d->now_ms - i->history[i->history_n - 1].at_ns / 1000000;
+    if (status == INSTANCE_STOPPED || status == INSTANCE_FAILED || n < limit - 1)
+        return PASS;
+    if (n == limit - 1)
+        return PASS_AS_LAST;
+    return silent_ms >= d->settings->status_repeat_seconds * 1000 ? PASS : PASS_NOT;
+}
+
+static struct str last_of_the_hour(const struct decide *d, const struct instance_observed *c,
+                                   enum instance_status status, struct event_list *out)
+{
+    return say(out, "%lld status changes within an hour, the last to %s: from now on one in %lld s is recorded; %s",
+               (long long)d->settings->status_events_per_hour, instance_status_name(status),
+               (long long)d->settings->status_repeat_seconds,
+               cut(out, arena_str(out->arena, c->cause).ptr, DECIDE_CAUSE_MAX / 2));
 }
 
 enum err decide_instance_observed(const struct decide *d, const struct instance_observed *c, struct event_list *out,
@@ -79,16 +106,11 @@ enum err decide_instance_observed(const struct decide *d, const struct instance_
     if (!instance_may_become(i, status))
         return err_set(err, ERR_CONFLICT, "the instance is %s and cannot become %s",
                        instance_status_name((enum instance_status)i->status), instance_status_name(status));
-    int64_t limit = d->settings->status_events_per_hour, n = events_in_hour(i, d->now_ms);
-    bool is_over = status == INSTANCE_STOPPED || status == INSTANCE_FAILED;
-    if (n >= limit && !is_over)
-        return OK; /* its last event said so; a heartbeat repeats what is true once the hour has moved on */
-    if (n == limit - 1 && !is_over) {
-        struct str cause =
-            say(out, "%lld status changes within an hour, the last to %s: further ones are left out for now; %s",
-                (long long)limit, instance_status_name(status),
-                cut(out, arena_str(out->arena, c->cause).ptr, DECIDE_CAUSE_MAX / 2));
-        observed_event(d, c, status, STR("ERROR"), cause, out);
+    enum pass pass = may_pass(d, i, status);
+    if (pass == PASS_NOT)
+        return OK;
+    if (pass == PASS_AS_LAST) {
+        observed_event(d, c, status, STR("ERROR"), last_of_the_hour(d, c, status, out), out);
         return OK;
     }
     observed_event(d, c, status, str_from(health_name(health)), arena_str(out->arena, c->cause), out);

@@ -69,9 +69,9 @@ static enum err check_joining(const struct decide *d, const struct node_joining 
     if (c->prefix.len > 0 && !prefix_parse(c->prefix, &prefix))
         return err_set(err, ERR_INVALID, "'prefix' must be an IPv6 /64 like 'fd00:0:0:1::/64', not '%.*s'",
                        STR_ARG(c->prefix));
-    MODEL_EACH(node, other, &d->model->nodes)
-    if (c->prefix.len > 0 && other != n && other->prefix[0] != '\0' && other->prefix_u64 == prefix)
-        return err_set(err, ERR_CONFLICT, "prefix '%s' belongs to node '%s'", other->prefix, other->name);
+    MODEL_EACH (node, other, &d->model->nodes)
+        if (c->prefix.len > 0 && other != n && other->prefix[0] != '\0' && other->prefix_u64 == prefix)
+            return err_set(err, ERR_CONFLICT, "prefix '%s' belongs to node '%s'", other->prefix, other->name);
     return OK;
 }
 
@@ -183,8 +183,7 @@ static bool is_in(const struct node_reported *c, struct id instance_id)
 static void after_boot(const struct decide *d, const struct node *n, const struct node_reported *c,
                        struct event_list *out)
 {
-    MODEL_EACH(instance, i, &n->instances)
-    {
+    MODEL_EACH (instance, i, &n->instances) {
         bool ran = i->status == INSTANCE_STARTING || i->status == INSTANCE_RUNNING || i->status == INSTANCE_DRAINING;
         if (!ran || is_in(c, i->id))
             continue;

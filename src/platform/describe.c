@@ -10,8 +10,8 @@ void process_describe(const struct process *p, struct buf *out)
     if (p->project == NULL)
         return;
     unsigned n = 1;
-    MODEL_EACH(process, other, &p->project->deployments)
-    n += other->created_seq < p->created_seq;
+    MODEL_EACH (process, other, &p->project->deployments)
+        n += other->created_seq < p->created_seq;
     buf_addf(out, "/%u", n);
 }
 
@@ -36,11 +36,11 @@ static void add_project(const struct model *m, struct id id, struct buf *out)
 
 static void add_image(const struct model *m, struct id id, struct buf *out)
 {
-    MODEL_EACH(process, p, &m->processes)
-    if (id_eq(p->image_id, id)) {
-        process_describe(p, out);
-        return;
-    }
+    MODEL_EACH (process, p, &m->processes)
+        if (id_eq(p->image_id, id)) {
+            process_describe(p, out);
+            return;
+        }
     buf_add_c(out, "?");
 }
 

@@ -33,8 +33,7 @@ static void list_free(struct text_list *list)
 
 static void nodes_free(struct id_index *nodes)
 {
-    MODEL_EACH(node, n, nodes)
-    {
+    MODEL_EACH (node, n, nodes) {
         list_free(&n->labels);
         list_free(&n->runtimes);
         list_free(&n->suspected_by);
@@ -47,8 +46,7 @@ static void nodes_free(struct id_index *nodes)
 
 static void processes_free(struct id_index *processes)
 {
-    MODEL_EACH(process, p, processes)
-    {
+    MODEL_EACH (process, p, processes) {
         list_free(&p->availability_zones);
         free(p->input_stream_ids.items);
         id_index_done(&p->instances);
@@ -59,8 +57,7 @@ static void processes_free(struct id_index *processes)
 
 static void projects_free(struct id_index *projects)
 {
-    MODEL_EACH(project, p, projects)
-    {
+    MODEL_EACH (project, p, projects) {
         list_free(&p->hosts);
         id_index_done(&p->deployments);
         free(p);
@@ -70,8 +67,7 @@ static void projects_free(struct id_index *projects)
 
 static void images_free(struct id_index *images)
 {
-    MODEL_EACH(image, i, images)
-    {
+    MODEL_EACH (image, i, images) {
         list_free(&i->config.entrypoint);
         list_free(&i->config.cmd);
         list_free(&i->config.env);
@@ -91,15 +87,15 @@ void model_free(struct model *m)
 {
     if (m == NULL)
         return;
-    MODEL_EACH(instance, i, &m->instances)
-    instance_free(m, i);
+    MODEL_EACH (instance, i, &m->instances)
+        instance_free(m, i);
     id_index_done(&m->instances);
     nodes_free(&m->nodes);
     processes_free(&m->processes);
     projects_free(&m->projects);
     images_free(&m->images);
-    MODEL_EACH(definition, d, &m->definitions)
-    list_free(&d->event_types);
+    MODEL_EACH (definition, d, &m->definitions)
+        list_free(&d->event_types);
     plain_free(&m->definitions);
     plain_free(&m->regions);
     plain_free(&m->zones);
@@ -123,11 +119,11 @@ size_t model_size_bytes(const struct model *m)
     size += index_size(&m->regions, sizeof(struct region)) + index_size(&m->definitions, sizeof(struct definition));
     size += index_size(&m->certificates, sizeof(struct certificate));
     size += m->tombstones == NULL ? 0 : MODEL_TOMBSTONES_MAX * sizeof(*m->tombstones);
-    MODEL_EACH(instance, i, &m->instances)
-    size += i->history_n * sizeof(*i->history) + 3 * sizeof(void *); /* a list item or two, its nodes' index */
-    MODEL_EACH(node, n, &m->nodes)
-    size += index_size(&n->instances, 0);
-    MODEL_EACH(process, p, &m->processes)
-    size += index_size(&p->instances, 0);
+    MODEL_EACH (instance, i, &m->instances)
+        size += i->history_n * sizeof(*i->history) + 3 * sizeof(void *); /* a list item or two, its nodes' index */
+    MODEL_EACH (node, n, &m->nodes)
+        size += index_size(&n->instances, 0);
+    MODEL_EACH (process, p, &m->processes)
+        size += index_size(&p->instances, 0);
     return size;
 }

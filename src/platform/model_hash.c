@@ -58,15 +58,13 @@ static void add_resources(struct hash *h, const struct resources *r)
 static void add_places(struct hash *h, const struct model *m)
 {
     add_u64(h, m->regions.n);
-    MODEL_EACH(region, r, &m->regions)
-    {
+    MODEL_EACH (region, r, &m->regions) {
         add_id(h, r->id);
         add_u64(h, r->changed_seq);
         add_text(h, r->name);
     }
     add_u64(h, m->zones.n);
-    MODEL_EACH(zone, z, &m->zones)
-    {
+    MODEL_EACH (zone, z, &m->zones) {
         add_id(h, z->id);
         add_u64(h, z->changed_seq);
         add_text(h, z->name);
@@ -207,8 +205,7 @@ static void add_image(struct hash *h, const struct image *i)
 static void add_definitions(struct hash *h, const struct model *m)
 {
     add_u64(h, m->definitions.n);
-    MODEL_EACH(definition, d, &m->definitions)
-    {
+    MODEL_EACH (definition, d, &m->definitions) {
         add_id(h, d->id);
         add_u64(h, d->changed_seq);
         add_text(h, event_kind_row(d->kind)->name);
@@ -221,8 +218,7 @@ static void add_definitions(struct hash *h, const struct model *m)
         add_i64(h, d->start.tiebreak);
     }
     add_u64(h, m->certificates.n);
-    MODEL_EACH(certificate, c, &m->certificates)
-    {
+    MODEL_EACH (certificate, c, &m->certificates) {
         add_id(h, c->id);
         add_u64(h, c->changed_seq);
         add_text(h, c->host);
@@ -242,19 +238,19 @@ void model_hash(const struct model *m, uint8_t ret_hash[static 32])
     add_places(h, m);
     add_definitions(h, m);
     add_u64(h, m->nodes.n);
-    MODEL_EACH(node, n, &m->nodes)
-    add_node(h, n);
+    MODEL_EACH (node, n, &m->nodes)
+        add_node(h, n);
     add_u64(h, m->projects.n);
-    MODEL_EACH(project, p, &m->projects)
-    add_project(h, p);
+    MODEL_EACH (project, p, &m->projects)
+        add_project(h, p);
     add_u64(h, m->images.n);
-    MODEL_EACH(image, i, &m->images)
-    add_image(h, i);
+    MODEL_EACH (image, i, &m->images)
+        add_image(h, i);
     add_u64(h, m->processes.n);
-    MODEL_EACH(process, p, &m->processes)
-    add_process(h, p);
+    MODEL_EACH (process, p, &m->processes)
+        add_process(h, p);
     add_u64(h, m->instances.n);
-    MODEL_EACH(instance, i, &m->instances)
-    add_instance(h, i);
+    MODEL_EACH (instance, i, &m->instances)
+        add_instance(h, i);
     hash_finish(h, ret_hash);
 }

@@ -7,8 +7,7 @@ void places_init(struct places *p, const struct model *m, const struct platform_
     *p = (struct places){.arena = a, .settings = s, .n = m->nodes.n};
     p->items = arena_alloc(a, p->n * sizeof(*p->items));
     size_t at = 0;
-    MODEL_EACH(node, n, &m->nodes)
-    {
+    MODEL_EACH (node, n, &m->nodes) {
         struct resources used = node_used(n);
         p->items[at++] = (struct place){
             .node = n,
@@ -96,14 +95,18 @@ static void count_here(struct places *p, const struct process *process)
     for (size_t i = 0; i < p->n; i++) {
         p->items[i].here_n = 0;
         if (process != NULL)
-            MODEL_EACH(instance, on, &p->items[i].node->instances)
-        p->items[i].here_n += on->process == process && instance_is_hopeful(on);
+            MODEL_EACH (instance, on, &p->items[i].node->instances)
+                p->items[i].here_n += on->process == process && instance_is_hopeful(on);
     }
 }
 
 static const char *say_needs(struct arena *a, const struct wish *w, size_t n)
 {
-    const char *runtime = w->runtime.len == 0 ? "" : arena_printf(a, ", runtime '%.*s'", STR_ARG(w->runtime));
+    const char *runtime = w->runtime.len == 0 || str_eq(w->runtime, STR("host"))
+                              ? ""
+                              : arena_printf(a, ", runtime '%.*s'", STR_ARG(w->runtime));
+    if (w->needs->vcpus == 0 && w->needs->memory_bytes == 0)
+        return arena_printf(a, "needs a ready node labelled '%s'%s", w->label, runtime);
     return arena_printf(a, "needs room for %zu x (%lld vcpus, %lld MiB%s) on ready nodes labelled '%s'", n,
                         (long long)w->needs->vcpus, (long long)(w->needs->memory_bytes >> 20), runtime, w->label);
 }

@@ -44,8 +44,7 @@ static void plan_removal(struct planner *p, const struct instance *i)
 /* A switch ends the round: what its other deployments do follows from the model after it. */
 static void plan_project(struct planner *p, const struct project *project)
 {
-    MODEL_EACH(process, d, &project->deployments)
-    {
+    MODEL_EACH (process, d, &project->deployments) {
         size_t before = p->out->n;
         plan_deployment(p, d);
         for (size_t i = before; i < p->out->n; i++)
@@ -59,26 +58,23 @@ static void plan_project(struct planner *p, const struct project *project)
 static void plan_rules(struct planner *p)
 {
     const struct model *m = p->model;
-    MODEL_EACH(node, n, &m->nodes)
-    plan_node(p, n);
+    MODEL_EACH (node, n, &m->nodes)
+        plan_node(p, n);
     if (p->out->n > 0) { /* the rest follows from the model after that */
         planner_wake(p, p->now_ms);
         return;
     }
-    MODEL_EACH(instance, i, &m->instances)
-    {
+    MODEL_EACH (instance, i, &m->instances) {
         if (is_full(p))
             return;
         plan_removal(p, i);
     }
-    MODEL_EACH(image, i, &m->images)
-    {
+    MODEL_EACH (image, i, &m->images) {
         if (is_full(p))
             return;
         plan_image(p, i);
     }
-    MODEL_EACH(project, project, &m->projects)
-    {
+    MODEL_EACH (project, project, &m->projects) {
         if (is_full(p))
             return;
         plan_project(p, project);

@@ -18,9 +18,9 @@ static void fail(struct planner *p, const struct process *d, struct str cause, s
 
 static void remove_instances(struct planner *p, const struct process *d, struct str cause, struct str because)
 {
-    MODEL_EACH(instance, i, &d->instances)
-    if (i->wanted != DESIRED_DELETED)
-        emit_instance_removal(p->out, p->ids, i, cause, because);
+    MODEL_EACH (instance, i, &d->instances)
+        if (i->wanted != DESIRED_DELETED)
+            emit_instance_removal(p->out, p->ids, i, cause, because);
 }
 
 /* ---- queued, building: until there is an image and room ---- */
@@ -144,8 +144,7 @@ static bool replace_one(struct planner *p, const struct process *d, const struct
 static bool replace(struct planner *p, const struct process *d)
 {
     int64_t have = 0;
-    MODEL_EACH(instance, i, &d->instances)
-    {
+    MODEL_EACH (instance, i, &d->instances) {
         if (i->wanted == DESIRED_DELETED)
             continue;
         have++;
@@ -164,8 +163,7 @@ static bool replace(struct planner *p, const struct process *d)
 static const struct instance *worst(const struct process *d)
 {
     const struct instance *found = NULL;
-    MODEL_EACH(instance, i, &d->instances)
-    {
+    MODEL_EACH (instance, i, &d->instances) {
         if (i->status == INSTANCE_FAILED && i->wanted == DESIRED_RUNNING)
             return i;
         if (!instance_is_healthy(i) && (found == NULL || (found->cause[0] == '\0' && i->cause[0] != '\0')))
@@ -222,8 +220,8 @@ static void route_to(struct planner *p, const struct process *d, uint32_t health
 static int64_t last_news_ns(const struct process *d)
 {
     int64_t at_ns = 0;
-    MODEL_EACH(instance, i, &d->instances)
-    at_ns = i->history[i->history_n - 1].at_ns > at_ns ? i->history[i->history_n - 1].at_ns : at_ns;
+    MODEL_EACH (instance, i, &d->instances)
+        at_ns = i->history[i->history_n - 1].at_ns > at_ns ? i->history[i->history_n - 1].at_ns : at_ns;
     return at_ns;
 }
 
@@ -234,8 +232,8 @@ static void plan_starting(struct planner *p, const struct process *d)
     int64_t timeout =
         d->health.start_timeout_seconds != 0 ? d->health.start_timeout_seconds : p->settings->start_timeout_seconds;
     int64_t since_ns = d->since_ns;
-    MODEL_EACH(instance, i, &d->instances)
-    since_ns = i->created_ns > since_ns ? i->created_ns : since_ns; /* a replacement has its own time */
+    MODEL_EACH (instance, i, &d->instances)
+        since_ns = i->created_ns > since_ns ? i->created_ns : since_ns; /* a replacement has its own time */
     if (bad != NULL && bad->status == INSTANCE_FAILED && bad->wanted == DESIRED_RUNNING) {
         fail(p, d, instance_story(p, bad), STR("{\"rule\":\"an instance failed\"}"));
     } else if (healthy >= d->instances_wanted) {
@@ -333,10 +331,10 @@ static void plan_draining(struct planner *p, const struct process *d)
 
 static const struct process *newer_one(const struct process *d)
 {
-    MODEL_EACH(process, other, &d->project->deployments)
-    if (other->created_seq > d->created_seq && other->status != DEPLOYMENT_FAILED &&
-        other->status != DEPLOYMENT_CANCELLED)
-        return other;
+    MODEL_EACH (process, other, &d->project->deployments)
+        if (other->created_seq > d->created_seq && other->status != DEPLOYMENT_FAILED &&
+            other->status != DEPLOYMENT_CANCELLED)
+            return other;
     return NULL;
 }
 

@@ -15,8 +15,7 @@ static void emit_node_status(struct planner *p, const struct node *n, enum node_
 
 static void lose_instances(struct planner *p, const struct node *n)
 {
-    MODEL_EACH(instance, i, &n->instances)
-    {
+    MODEL_EACH (instance, i, &n->instances) {
         bool could_run = i->status != INSTANCE_STOPPED && i->status != INSTANCE_FAILED && i->status != INSTANCE_LOST;
         if (could_run)
             emit_instance_status(p->out, p->ids, i, INSTANCE_LOST, "", say(p->out, "node '%s' is lost", n->name),

@@ -19,9 +19,9 @@ const struct region *model_region(const struct model *m, struct id id)
 
 const struct region *model_region_by_name(const struct model *m, struct str name)
 {
-    MODEL_EACH(region, r, &m->regions)
-    if (str_eq_c(name, r->name))
-        return r;
+    MODEL_EACH (region, r, &m->regions)
+        if (str_eq_c(name, r->name))
+            return r;
     return NULL;
 }
 
@@ -32,9 +32,9 @@ const struct zone *model_zone(const struct model *m, struct id id)
 
 const struct zone *model_zone_by_name(const struct model *m, const struct region *region, struct str name)
 {
-    MODEL_EACH(zone, z, &m->zones)
-    if (z->region == region && str_eq_c(name, z->name))
-        return z;
+    MODEL_EACH (zone, z, &m->zones)
+        if (z->region == region && str_eq_c(name, z->name))
+            return z;
     return NULL;
 }
 
@@ -45,9 +45,9 @@ const struct node *model_node(const struct model *m, struct id id)
 
 const struct node *model_node_by_name(const struct model *m, struct str name)
 {
-    MODEL_EACH(node, n, &m->nodes)
-    if (str_eq_c(name, n->name))
-        return n;
+    MODEL_EACH (node, n, &m->nodes)
+        if (str_eq_c(name, n->name))
+            return n;
     return NULL;
 }
 
@@ -58,9 +58,9 @@ const struct project *model_project(const struct model *m, struct id id)
 
 const struct project *model_project_by_slug(const struct model *m, struct str slug)
 {
-    MODEL_EACH(project, p, &m->projects)
-    if (!p->is_deleted && str_eq_c(slug, p->slug))
-        return p;
+    MODEL_EACH (project, p, &m->projects)
+        if (!p->is_deleted && str_eq_c(slug, p->slug))
+            return p;
     return NULL;
 }
 
@@ -71,9 +71,9 @@ const struct process *model_process(const struct model *m, struct id id)
 
 const struct process *model_process_by_name(const struct model *m, struct str name)
 {
-    MODEL_EACH(process, p, &m->processes)
-    if (p->project == NULL && str_eq_c(name, p->name))
-        return p;
+    MODEL_EACH (process, p, &m->processes)
+        if (p->project == NULL && str_eq_c(name, p->name))
+            return p;
     return NULL;
 }
 
@@ -106,9 +106,9 @@ const struct image *model_image_of_builder(const struct model *m, struct id inst
 const struct certificate *model_certificate_by_host(const struct model *m, struct str host)
 {
     const struct certificate *newest = NULL;
-    MODEL_EACH(certificate, c, &m->certificates)
-    if (str_eq_c(host, c->host) && (newest == NULL || c->changed_seq > newest->changed_seq))
-        newest = c;
+    MODEL_EACH (certificate, c, &m->certificates)
+        if (str_eq_c(host, c->host) && (newest == NULL || c->changed_seq > newest->changed_seq))
+            newest = c;
     return newest;
 }
 
@@ -139,16 +139,15 @@ bool deployment_is_over(const struct process *d)
 uint32_t process_healthy_n(const struct process *p)
 {
     uint32_t n = 0;
-    MODEL_EACH(instance, i, &p->instances)
-    n += instance_is_healthy(i);
+    MODEL_EACH (instance, i, &p->instances)
+        n += instance_is_healthy(i);
     return n;
 }
 
 struct resources node_used(const struct node *n)
 {
     struct resources used = {0};
-    MODEL_EACH(instance, i, &n->instances)
-    {
+    MODEL_EACH (instance, i, &n->instances) {
         if (i->status == INSTANCE_STOPPED || i->status == INSTANCE_FAILED || i->status == INSTANCE_LOST)
             continue;
         used.vcpus += i->process->resources.vcpus;
@@ -168,8 +167,7 @@ size_t project_endpoints(const struct project *p, const struct instance **ret, s
     size_t n = 0;
     if (p->live == NULL)
         return 0;
-    MODEL_EACH(instance, i, &p->live->instances)
-    {
+    MODEL_EACH (instance, i, &p->live->instances) {
         if (!instance_is_healthy(i))
             continue;
         if (n < max)
@@ -181,8 +179,7 @@ size_t project_endpoints(const struct project *p, const struct instance **ret, s
 
 bool model_host_without_certificate(const struct model *m, struct str app_domain, struct arena *a, struct str *ret_host)
 {
-    MODEL_EACH(project, p, &m->projects)
-    {
+    MODEL_EACH (project, p, &m->projects) {
         if (p->is_deleted)
             continue;
         struct str host = str_from(project_host(p, app_domain, a));

@@ -25,6 +25,8 @@ const struct platform_setting_row PLATFORM_SETTINGS[] = {
     ROW(stop_timeout_seconds, "s", 60, "chosen: 10 s of grace after SIGTERM, and a node that reports late"),
     ROW(edge_live_seconds, "s", 15, "contract: an edge that has not polled for 15 s is not live"),
     ROW(status_events_per_hour, "events", 12, "contract: crash loops"),
+    ROW(status_repeat_seconds, "s", 300,
+        "chosen: an instance that has recovered after a crash loop serves again within 5 minutes"),
     ROW(replace_delay_seconds, "s", 10, "chosen: as Kubernetes' crash-loop back-off, which begins with 10 s"),
     ROW(replace_delay_seconds_max, "s", 600, "chosen: six replacements an hour at worst"),
     ROW(cause_repeat_seconds, "s", 60, "chosen: an event a minute while somebody waits for capacity"),

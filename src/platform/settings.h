@@ -26,6 +26,7 @@ struct platform_settings {
     int64_t stop_timeout_seconds;   /* told to stop, nothing heard: deleted anyway */
     int64_t edge_live_seconds;      /* an edge that polled within this is live */
     int64_t status_events_per_hour; /* per instance */
+    int64_t status_repeat_seconds;  /* beyond that: one event in so long */
     int64_t replace_delay_seconds;  /* before a failed instance of a live deployment is replaced; doubles */
     int64_t replace_delay_seconds_max;
     int64_t cause_repeat_seconds; /* a waiting deployment says something new at most this often */

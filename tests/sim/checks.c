@@ -114,6 +114,16 @@ static void check_address(struct world *w, const struct create_instance *e)
             broken(w, "address %.*s is given twice", STR_ARG(e->address));
 }
 
+/* Reports overtake each other on the way; what is written down is never older than what was. */
+static void check_report(struct world *w, const struct instance_status_change *e)
+{
+    const struct instance *i = model_instance(w->oracle, e->instance_id);
+    if (i == NULL || e->boot_id.len == 0)
+        return;
+    if (node_boot_is_past(i->node, e->boot_id) || (str_eq_c(e->boot_id, i->boot_id) && e->report_seq <= i->report_seq))
+        broken(w, "an old report is written down");
+}
+
 void check_before(struct world *w, const struct event *ev, const char *who)
 {
     (void)who;
@@ -122,6 +132,8 @@ void check_before(struct world *w, const struct event *ev, const char *who)
     if (ev->kind == EVENT_INSTANCE_STATUS_CHANGE && str_eq(ev->instance_status_change.desired, STR("deleted")))
         check_removal(w, ev->instance_status_change.instance_id,
                       str_starts(ev->instance_status_change.cause, STR("deleted by a person")));
+    if (ev->kind == EVENT_INSTANCE_STATUS_CHANGE)
+        check_report(w, &ev->instance_status_change);
     if (ev->kind == EVENT_ROUTE_DEPLOYMENT)
         check_route(w, &ev->route_deployment);
     if (ev->kind == EVENT_CREATE_INSTANCE)
@@ -133,8 +145,8 @@ void check_before(struct world *w, const struct event *ev, const char *who)
 static void check_deployment(struct world *w, const struct process *d)
 {
     size_t hopeful = 0;
-    MODEL_EACH(instance, i, &d->instances)
-    hopeful += instance_is_hopeful(i);
+    MODEL_EACH (instance, i, &d->instances)
+        hopeful += instance_is_hopeful(i);
     if (hopeful > (size_t)d->instances_wanted + w->hand_made_n)
         broken(w, "a deployment of %s has %zu instances on their way, %lld are wanted", d->project->slug, hopeful,
                (long long)d->instances_wanted);
@@ -150,22 +162,22 @@ static void check_builders(struct world *w)
     const struct process *builders = model_process_by_name(w->oracle, STR("image-builder"));
     if (builders == NULL)
         return;
-    MODEL_EACH(instance, i, &builders->instances)
-    if (model_image_of_builder(w->oracle, i->id) == NULL)
-        broken(w, "a builder builds nothing");
+    MODEL_EACH (instance, i, &builders->instances)
+        if (model_image_of_builder(w->oracle, i->id) == NULL)
+            broken(w, "a builder builds nothing");
 }
 
 void check_after(struct world *w)
 {
-    MODEL_EACH(process, d, &w->oracle->processes)
-    if (d->project != NULL)
-        check_deployment(w, d);
-    MODEL_EACH(instance, i, &w->oracle->instances)
-    w->coverage->instances[i->status]++;
-    MODEL_EACH(node, n, &w->oracle->nodes)
-    w->coverage->nodes[n->status]++;
-    MODEL_EACH(image, i, &w->oracle->images)
-    w->coverage->images[i->status]++;
+    MODEL_EACH (process, d, &w->oracle->processes)
+        if (d->project != NULL)
+            check_deployment(w, d);
+    MODEL_EACH (instance, i, &w->oracle->instances)
+        w->coverage->instances[i->status]++;
+    MODEL_EACH (node, n, &w->oracle->nodes)
+        w->coverage->nodes[n->status]++;
+    MODEL_EACH (image, i, &w->oracle->images)
+        w->coverage->images[i->status]++;
     check_builders(w);
 }
 
@@ -182,17 +194,16 @@ static bool no(struct world *w, const char **ret_why, const char *fmt, const cha
 static const struct process *newest(const struct project *p)
 {
     const struct process *found = NULL;
-    MODEL_EACH(process, d, &p->deployments)
-    if (found == NULL || d->created_seq > found->created_seq)
-        found = d;
+    MODEL_EACH (process, d, &p->deployments)
+        if (found == NULL || d->created_seq > found->created_seq)
+            found = d;
     return found;
 }
 
 static bool project_is_well(struct world *w, const struct project *p, const char **ret_why)
 {
     const struct process *last = newest(p);
-    MODEL_EACH(process, d, &p->deployments)
-    {
+    MODEL_EACH (process, d, &p->deployments) {
         if (d == p->live) {
             if (process_healthy_n(d) < (uint32_t)d->instances_wanted)
                 return no(w, ret_why, "the live deployment is not complete", p->slug);
@@ -232,8 +243,7 @@ static bool node_is_well(struct world *w, struct sim_node *n, const char **ret_w
     for (size_t i = 0; i < n->machines_n; i++)
         if (n->machines[i].is_up && id_index_find(&known->instances, n->machines[i].id) == NULL)
             return no(w, ret_why, "runs what nobody wants", n->name);
-    MODEL_EACH(instance, i, &known->instances)
-    {
+    MODEL_EACH (instance, i, &known->instances) {
         const struct machine *m = node_machine(n, i->id);
         if (i->wanted == DESIRED_DELETED)
             return no(w, ret_why, "an instance is still being deleted", n->name);

@@ -100,7 +100,7 @@ static void begin(struct world *w, uint64_t seed, bool is_telling, struct covera
     w->settings.builder_linger_seconds = 5;
     w->settings.stop_timeout_seconds = 25;
     w->settings.build_timeout_seconds = 60;
-    w->settings.status_events_per_hour = 20;
+    w->settings.status_repeat_seconds = 60;
     w->oracle = model_new();
     w->projects_n = 1 + roll(w, PROJECTS_MAX);
     w->nodes_n = 4 + roll(w, NODES_MAX - 3);
@@ -256,9 +256,9 @@ static void last_deployments(struct world *w)
             all_live = all_live && live != NULL && live->created_seq > 0 &&
                        behaviour_of(live->context_digest) == GOOD && live->created_ns / 1000000 >= w->now_ms - 600000;
             const struct process *last = NULL;
-            MODEL_EACH(process, d, &model_project(w->oracle, w->projects[k])->deployments)
-            if (last == NULL || d->created_seq > last->created_seq)
-                last = d;
+            MODEL_EACH (process, d, &model_project(w->oracle, w->projects[k])->deployments)
+                if (last == NULL || d->created_seq > last->created_seq)
+                    last = d;
             all_live = all_live && last == live;
         }
         if (i % 8 == 0 && all_live && i > 20 && is_converged(w, &why)) {

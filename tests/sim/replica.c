@@ -73,9 +73,9 @@ static void answer_node(struct world *w, struct replica *r, const struct message
     if (d->is_full)
         happened(w, FAULT_full_poll);
     d->items = arena_alloc(&w->arena, (n->instances.n + 1) * sizeof(*d->items));
-    MODEL_EACH(instance, i, &n->instances)
-    if (d->is_full || i->changed_seq > m->cursor)
-        d->items[d->items_n++] = item_of(model, i);
+    MODEL_EACH (instance, i, &n->instances)
+        if (d->is_full || i->changed_seq > m->cursor)
+            d->items[d->items_n++] = item_of(model, i);
     size_t gone = d->is_full ? 0 : model_removed(model, OBJECT_INSTANCE, n->id, m->cursor, NULL, 0);
     d->removed = arena_alloc(&w->arena, (gone + 1) * sizeof(*d->removed));
     d->removed_n = d->is_full ? 0 : model_removed(model, OBJECT_INSTANCE, n->id, m->cursor, d->removed, gone);
@@ -97,8 +97,7 @@ static void answer_edge(struct world *w, struct replica *r, const struct message
         return;
     struct routes *t = arena_alloc(&w->arena, sizeof(*t));
     t->seq = r->model->seq;
-    MODEL_EACH(project, p, &r->model->projects)
-    {
+    MODEL_EACH (project, p, &r->model->projects) {
         if (p->live == NULL)
             continue;
         struct route_entry *e = &t->entries[t->entries_n++];
