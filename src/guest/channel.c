@@ -154,10 +154,9 @@ static bool write_some(struct channel *c, const char *bytes, size_t len, size_t 
     return true;
 }
 
-/* What was lost while the host was away is told as soon as there is room. */
 static void tell_dropped(struct channel *c)
 {
-    if (c->dropped_bytes == 0 || !channel_has_room(c))
+    if (c->dropped_bytes == 0)
         return;
     AUTO(buf) struct buf payload = {0};
     fields_encode(&GUEST_DROPPED_WIRE, &(struct guest_dropped){c->dropped_lines, c->dropped_bytes}, &payload);
@@ -174,7 +173,8 @@ void channel_send(struct channel *c)
     buf_consume(&c->hello, n);
     if (!open)
         return;
-    tell_dropped(c);
+    if (channel_has_room(c)) /* what was lost while the host was away is told as soon as there is room */
+        tell_dropped(c);
     if (c->kept.len > c->kept_sent) {
         (void)write_some(c, c->kept.ptr + c->kept_sent, c->kept.len - c->kept_sent, &n);
         c->kept_sent += n;
@@ -202,7 +202,6 @@ void channel_output(struct channel *c, uint8_t stream, const char *bytes, size_t
         c->dropped_bytes += (int64_t)n;
         for (size_t i = 0; i < n; i++)
             c->dropped_lines += bytes[i] == '\n';
-        tell_dropped(c);
         return;
     }
     char payload[GUEST_OUTPUT_MAX];
@@ -213,6 +212,8 @@ void channel_output(struct channel *c, uint8_t stream, const char *bytes, size_t
 
 void channel_tell(struct channel *c, enum guest_frame_type type, struct str payload)
 {
+    if (type == GUEST_EXIT) /* the last frame of all */
+        tell_dropped(c);
     buf_reserve(&c->kept, CHANNEL_RESERVE);
     guest_frame_add(&c->kept, type, ++c->number, payload);
 }
