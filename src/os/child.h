@@ -32,6 +32,23 @@ struct child_fd {
     int from, to;
 };
 
+/* What a child with a root of its own finds there. `to` is absolute: at the top, or in /dev. */
+enum child_root_kind {
+    CHILD_ROOT_BIND,   /* the file or folder `from` of ours, read only */
+    CHILD_ROOT_LINK,   /* a symbolic link to `from` */
+    CHILD_ROOT_DEVICE, /* the same device as `from`, owned by the child's user */
+};
+struct child_root_entry {
+    enum child_root_kind kind;
+    const char *from, *to;
+};
+#define CHILD_ROOT_MAX 16 /* chosen, never measured */
+struct child_root {
+    const char *folder; /* where it is put together; made, and empty for everybody else */
+    const struct child_root_entry *entries;
+    size_t entries_n;
+};
+
 /* Everything is borrowed for the call. A zeroed spec with `argv` starts argv[0] as ourselves: same user, same
  * namespaces, environment empty, folder "/", stdin, stdout and stderr on /dev/null, no other descriptor open. */
 struct child_spec {
@@ -40,20 +57,21 @@ struct child_spec {
     const char *const *env;  /* NULL-terminated "NAME=value"; NULL: empty */
     const char *cwd;         /* NULL: "/" */
     const struct child_fd *fds;
-    size_t fds_n;         /* <= CHILD_FDS_MAX; numbers 0..2 that are not listed are /dev/null */
-    bool drop_user;       /* become uid and gid below, with no supplementary group */
-    uid_t uid;            /* when drop_user */
-    gid_t gid;            /* when drop_user */
-    bool drop_caps;       /* keep only `caps`: permitted, effective, inheritable, ambient and bounding set */
-    const int *caps;      /* CAP_… numbers, kept also across a change of user */
-    size_t caps_n;        /* <= 41 */
-    bool no_new_privs;    /* a set-uid program gains nothing */
-    bool new_session;     /* setsid: no terminal, no signals meant for our group */
-    bool die_with_parent; /* SIGKILL when we die; only for short helpers that must not outlive us */
-    int netns_fd;         /* network namespace to enter; 0: ours */
-    int unshare_flags;    /* CLONE_NEWNS, CLONE_NEWIPC, CLONE_NEWUTS, CLONE_NEWNET (after netns_fd); 0: none */
-    uint64_t nofile_max;  /* soft limit of descriptors, capped by the hard one; 0: ours */
-    uint64_t fsize_max;   /* largest file that it may write; 0: ours */
+    size_t fds_n;                  /* <= CHILD_FDS_MAX; numbers 0..2 that are not listed are /dev/null */
+    bool drop_user;                /* become uid and gid below, with no supplementary group */
+    uid_t uid;                     /* when drop_user */
+    gid_t gid;                     /* when drop_user */
+    bool drop_caps;                /* keep only `caps`: permitted, effective, inheritable, ambient and bounding set */
+    const int *caps;               /* CAP_… numbers, kept also across a change of user */
+    size_t caps_n;                 /* <= 41 */
+    bool no_new_privs;             /* a set-uid program gains nothing */
+    bool new_session;              /* setsid: no terminal, no signals meant for our group */
+    bool die_with_parent;          /* SIGKILL when we die; only for short helpers that must not outlive us */
+    int netns_fd;                  /* network namespace to enter; 0: ours */
+    int unshare_flags;             /* CLONE_NEWNS, CLONE_NEWIPC, CLONE_NEWUTS, CLONE_NEWNET (after netns_fd); 0: none */
+    const struct child_root *root; /* it sees nothing of our files but this; needs root. NULL: our root */
+    uint64_t nofile_max;           /* soft limit of descriptors, capped by the hard one; 0: ours */
+    uint64_t fsize_max;            /* largest file that it may write; 0: ours */
     const struct cgroup_host *cgroups; /* with cgroup: starts inside it */
     const char *cgroup;                /* name of an existing cgroup; NULL: ours */
     /* Called in us, once we know who the child is and before its program runs: what this writes to disk is there before

@@ -20,12 +20,14 @@
 
 #include "base/own.h"
 #include "os/cgroup.h"
+#include "os/child_root.h"
 
 enum step {
     STEP_CGROUP,
     STEP_SESSION,
     STEP_NETNS,
     STEP_UNSHARE,
+    STEP_ROOT,
     STEP_FDS,
     STEP_LIMIT,
     STEP_CAPS,
@@ -35,10 +37,10 @@ enum step {
 };
 
 static const char *const STEPS[] = {
-    "enter the cgroup", "make a session",   "enter the network namespace",
-    "make namespaces",  "pass descriptors", "set limits",
-    "set rights",       "become the user",  "enter the work folder",
-    "run the program",
+    [STEP_CGROUP] = "enter the cgroup",   [STEP_SESSION] = "make a session",    [STEP_NETNS] = "enter the namespace",
+    [STEP_UNSHARE] = "make namespaces",   [STEP_ROOT] = "make its root folder", [STEP_FDS] = "pass descriptors",
+    [STEP_LIMIT] = "set limits",          [STEP_CAPS] = "set rights",           [STEP_USER] = "become the user",
+    [STEP_CWD] = "enter the work folder", [STEP_EXEC] = "run the program",
 };
 
 struct failure {
@@ -55,6 +57,7 @@ struct plan {
     int cgroup_fds[CGROUP_CONTROLLERS_N];
     size_t cgroup_fds_n;
     int failure_fd;
+    struct child_root_plan root;
     int gate_fd; /* the child waits for a byte from it before it runs the program */
 };
 
@@ -202,6 +205,8 @@ static _Noreturn void become(struct plan *p)
         fail(p, STEP_NETNS);
     if (s->unshare_flags != 0 && unshare(s->unshare_flags) < 0)
         fail(p, STEP_UNSHARE);
+    if (s->root != NULL && !child_root_enter(&p->root, s->uid, s->gid))
+        fail(p, STEP_ROOT);
     pass_fds(p);
     set_limit(p, RLIMIT_NOFILE, s->nofile_max);
     set_limit(p, RLIMIT_FSIZE, s->fsize_max);
@@ -309,6 +314,20 @@ static enum err start_planned(struct plan *p, pid_t *ret_pid, int *ret_pidfd, st
     return started(p, pid, failure_fd, gate_fd, ret_pidfd, err);
 }
 
+static enum err start_in_cgroup(struct plan *p, pid_t *ret_pid, int *ret_pidfd, struct errinfo *err)
+{
+    const struct child_spec *s = p->spec;
+    if (s->cgroup != NULL) {
+        enum err rc = cgroup_open_procs(s->cgroups, s->cgroup, p->cgroup_fds, &p->cgroup_fds_n, err);
+        if (rc != OK)
+            return rc;
+    }
+    enum err rc = start_planned(p, ret_pid, ret_pidfd, err);
+    for (size_t i = 0; i < p->cgroup_fds_n; i++)
+        (void)close(p->cgroup_fds[i]);
+    return rc;
+}
+
 enum err child_start(const struct child_spec *spec, pid_t *ret_pid, int *ret_pidfd, struct errinfo *err)
 {
     assert(spec->argv != NULL && spec->argv[0] != NULL);
@@ -317,17 +336,13 @@ enum err child_start(const struct child_spec *spec, pid_t *ret_pid, int *ret_pid
     if (null_fd < 0)
         return err_set_os(err, ERR_IO, errno, "open '/dev/null'");
     enum err rc = plan_fds(&p, null_fd, err);
-    if (rc != OK)
-        return rc;
-    if (spec->cgroup != NULL &&
-        (rc = cgroup_open_procs(spec->cgroups, spec->cgroup, p.cgroup_fds, &p.cgroup_fds_n, err)) != OK)
-        return rc;
-    rc = start_planned(&p, ret_pid, ret_pidfd, err);
-    for (size_t i = 0; i < p.cgroup_fds_n; i++)
-        (void)close(p.cgroup_fds[i]);
+    if (rc == OK)
+        rc = child_root_plan(spec->root, &p.root, err);
+    if (rc == OK)
+        rc = start_in_cgroup(&p, ret_pid, ret_pidfd, err);
+    child_root_plan_done(&p.root);
     return rc;
 }
-
 bool child_reap(int pidfd, struct child_status *ret_status)
 {
     siginfo_t info = {0};

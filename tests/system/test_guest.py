@@ -219,6 +219,8 @@ def test_hypervisor_has_no_rights(boot):
     assert int(status['CapEff'], 16) == 0 and int(status['CapBnd'], 16) == 0
     assert status['NoNewPrivs'] == '1' and status['Seccomp'] == '2'
     assert os.readlink(f'/proc/{pid}/ns/net') != os.readlink('/proc/self/ns/net')
+    assert sorted(os.listdir(f'/proc/{pid}/root')) == ['dev', 'initramfs', 'kernel', 'lib', 'lib64', 'usr']
+    assert os.listdir(f'/proc/{pid}/root/dev') == []
     assert f'slipform/{NAME}' in pathlib.Path(f'/proc/{pid}/cgroup').read_text()
     assert 'PORT' not in pathlib.Path(f'/proc/{pid}/cmdline').read_text()
 

@@ -92,6 +92,8 @@ static void qemu_words(void **state)
     (void)state;
     AUTO(arena) struct arena a = {0};
     struct qemu_machine m = {.qemu_path = "q",
+                             .kernel_path = "k",
+                             .initramfs_path = "i",
                              .sandbox = true,
                              .has_disk = true,
                              .has_tap = true,

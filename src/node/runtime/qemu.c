@@ -368,7 +368,7 @@ static enum err open_file(struct boot_fds *b, const char *path, int to, struct e
 {
     int fd = path == NULL ? -1 : open(path, O_RDONLY | O_CLOEXEC);
     if (path == NULL)
-        return err_set(err, ERR_NOT_FOUND, "a microVM needs a kernel, an initramfs and an image");
+        return err_set(err, ERR_INVALID, "a microVM needs an image");
     if (fd < 0)
         return err_set_os(err, errno == ENOENT ? ERR_NOT_FOUND : ERR_IO, errno, "open '%s'", path);
     boot_fds_add(b, fd, to);
@@ -397,9 +397,7 @@ static enum err open_all(struct boot_fds *b, const struct qemu_request *r, int f
     if ((rc = listen_on(folder_fd, CONSOLE_SOCKET, &fd, err)) != OK)
         return rc;
     boot_fds_add(b, fd, QEMU_FD_CONSOLE);
-    if ((rc = open_log(b, folder_fd, err)) != OK ||
-        (rc = open_file(b, r->host->kernel_path, QEMU_FD_KERNEL, err)) != OK ||
-        (rc = open_file(b, r->host->initramfs_path, QEMU_FD_INITRAMFS, err)) != OK)
+    if ((rc = open_log(b, folder_fd, err)) != OK)
         return rc;
     if (r->machine.has_disk && (rc = open_file(b, r->disk_path, QEMU_FD_DISK, err)) != OK)
         return rc;
@@ -490,12 +488,47 @@ static enum err write_mark(struct child_ref ref, void *arg, struct errinfo *err)
     return runtime_mark_child(q->state_dir, "qemu", ref, q->accelerated, err);
 }
 
+/* All that QEMU sees of our files. */
+struct jail {
+    struct child_root root;
+    struct child_root_entry entries[CHILD_ROOT_MAX];
+};
+
+#define JAIL_KERNEL "/kernel"
+#define JAIL_INITRAMFS "/initramfs"
+
+static void jail_add(struct jail *j, enum child_root_kind kind, const char *from, const char *to)
+{
+    j->entries[j->root.entries_n++] = (struct child_root_entry){kind, from, to};
+}
+
+static void jail_fill(struct jail *j, const struct qemu_request *r, struct arena *a)
+{
+    static const char *const LIBRARIES[][2] = {{"/lib", "usr/lib"}, {"/lib64", "usr/lib64"}};
+    j->root = (struct child_root){.folder = arena_printf(a, "%s/root", r->state_dir), .entries = j->entries};
+    jail_add(j, CHILD_ROOT_BIND, "/usr", "/usr");
+    for (size_t i = 0; i < 2; i++) {
+        struct stat st;
+        bool is_link = lstat(LIBRARIES[i][0], &st) == 0 && S_ISLNK(st.st_mode);
+        jail_add(j, is_link ? CHILD_ROOT_LINK : CHILD_ROOT_BIND, is_link ? LIBRARIES[i][1] : LIBRARIES[i][0],
+                 LIBRARIES[i][0]);
+    }
+    jail_add(j, CHILD_ROOT_BIND, r->host->kernel_path, JAIL_KERNEL);
+    jail_add(j, CHILD_ROOT_BIND, r->host->initramfs_path, JAIL_INITRAMFS);
+    if (r->machine.kvm)
+        jail_add(j, CHILD_ROOT_DEVICE, "/dev/kvm", "/dev/kvm");
+}
+
 static enum err spawn(struct qemu *q, const struct qemu_request *r, const struct boot_fds *fds, struct errinfo *err)
 {
     AUTO(arena) struct arena a = {0};
     static const char *const ENV[] = {"PATH=/usr/bin:/bin", NULL};
+    struct jail jail = {0};
+    struct qemu_machine m = r->machine;
+    m.kernel_path = r->host->bare ? r->host->kernel_path : JAIL_KERNEL;
+    m.initramfs_path = r->host->bare ? r->host->initramfs_path : JAIL_INITRAMFS;
     struct child_spec spec = {
-        .argv = qemu_argv(&r->machine, &a),
+        .argv = qemu_argv(&m, &a),
         .env = ENV,
         .fds = fds->list,
         .fds_n = fds->n,
@@ -509,6 +542,8 @@ static enum err spawn(struct qemu *q, const struct qemu_request *r, const struct
         spec.uid = r->host->uid;
         spec.gid = r->host->gid;
         spec.unshare_flags = CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS;
+        jail_fill(&jail, r, &a);
+        spec.root = &jail.root;
         if (r->cgroup != NULL && r->host->cgroups.kind != CGROUP_NONE) {
             spec.cgroups = &r->host->cgroups;
             spec.cgroup = r->cgroup;
@@ -534,6 +569,8 @@ static enum err check_request(const struct qemu_request *r, struct errinfo *err)
 {
     if (r->host->uid == 0 && !r->host->bare)
         return err_set(err, ERR_UNAVAILABLE, "this host has no unprivileged user for hypervisors");
+    if (r->host->kernel_path == NULL || r->host->initramfs_path == NULL)
+        return err_set(err, ERR_UNAVAILABLE, "this host has no kernel or no initramfs for microVMs");
     AUTO(arena) struct arena a = {0};
     struct runtime_mark mark;
     if (runtime_mark_read(r->state_dir, "qemu", &a, &mark, NULL) == OK &&

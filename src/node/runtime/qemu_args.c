@@ -102,9 +102,9 @@ const char *const *qemu_argv(const struct qemu_machine *m, struct arena *a)
         add(&w, "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
     }
     add(&w, "-kernel");
-    add(&w, arena_printf(a, "/proc/self/fd/%d", QEMU_FD_KERNEL));
+    add(&w, m->kernel_path);
     add(&w, "-initrd");
-    add(&w, arena_printf(a, "/proc/self/fd/%d", QEMU_FD_INITRAMFS));
+    add(&w, m->initramfs_path);
     add(&w, "-append");
     add(&w, kernel_words(m, a));
     add_devices(&w, m);

@@ -6,7 +6,7 @@
 #include "node/runtime/runtime.h"
 
 /* Numbers of the descriptors in QEMU. */
-enum { QEMU_FD_GUEST = 3, QEMU_FD_CONSOLE, QEMU_FD_KERNEL, QEMU_FD_INITRAMFS, QEMU_FD_DISK, QEMU_FD_TAP };
+enum { QEMU_FD_GUEST = 3, QEMU_FD_CONSOLE, QEMU_FD_DISK, QEMU_FD_TAP };
 
 /* 256 MiB; what hello and a small web server need several times over. Chosen. */
 #define QEMU_MEMORY_DEFAULT (256ll * 1024 * 1024)
@@ -22,6 +22,7 @@ enum { QEMU_FD_GUEST = 3, QEMU_FD_CONSOLE, QEMU_FD_KERNEL, QEMU_FD_INITRAMFS, QE
 
 struct qemu_machine {
     const char *qemu_path;
+    const char *kernel_path, *initramfs_path; /* as QEMU sees them */
     bool kvm;
     bool sandbox;
     bool has_disk, has_tap;
