@@ -1,6 +1,6 @@
-#include <uthash.h>
 
 #include "api/parts.h"
+#include "base/map.h"
 #include "base/own.h"
 #include "event/hash.h"
 

@@ -1,7 +1,7 @@
 #include "control/seen.h"
+#include "base/map.h"
 
 #include <stdlib.h>
-#include <uthash.h>
 
 struct node_row {
     struct seen_node node; /* its id is the key */

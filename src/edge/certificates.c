@@ -1,9 +1,9 @@
 #include "edge/certificates.h"
 
 #include <stdio.h>
-#include <uthash.h>
 
 #include "base/json.h"
+#include "base/map.h"
 #include "base/mem.h"
 #include "base/own.h"
 #include "crypto/file.h"

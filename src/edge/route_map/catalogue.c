@@ -1,9 +1,9 @@
 #include "edge/route_map/catalogue.h"
 
 #include <assert.h>
-#include <uthash.h>
 
 #include "base/encode.h"
+#include "base/map.h"
 #include "base/mem.h"
 #include "base/own.h"
 #include "event/hash.h"

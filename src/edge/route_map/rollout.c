@@ -1,8 +1,8 @@
 #include "edge/route_map/rollout.h"
 
 #include <assert.h>
-#include <uthash.h>
 
+#include "base/map.h"
 #include "base/mem.h"
 #include "base/own.h"
 

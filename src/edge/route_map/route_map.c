@@ -1,8 +1,7 @@
 #include "edge/route_map/route_map.h"
 
-#include <uthash.h>
-
 #include "base/json.h"
+#include "base/map.h"
 #include "base/mem.h"
 #include "base/own.h"
 

@@ -1,7 +1,7 @@
 #pragma once
 /* node/agent/private.h - the parts of the node-agent, for the files of this folder only. Layer: node. */
-#include <uthash.h>
 
+#include "base/map.h"
 #include "net/follow.h"
 #include "node/agent/agent.h"
 #include "node/agent/keep.h"

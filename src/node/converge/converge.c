@@ -4,8 +4,8 @@
 
 #include <assert.h>
 #include <inttypes.h>
-#include <uthash.h>
 
+#include "base/map.h"
 #include "base/mem.h"
 
 struct slot {
@@ -142,7 +142,8 @@ static void fail(struct converge *c, struct slot *s, enum converge_health health
     s->healthy_since_ms = -1;
     v->health = health;
     cause_set(s, cause);
-    if (v->want.restart_never || weight >= CONVERGE_FAILURES_MAX || (!v->want.no_crash_limit && s->failures >= CONVERGE_FAILURES_MAX)) {
+    if (v->want.restart_never || weight >= CONVERGE_FAILURES_MAX ||
+        (!v->want.no_crash_limit && s->failures >= CONVERGE_FAILURES_MAX)) {
         v->is_failed = true;
         v->status = CONVERGE_STATUS_FAILED;
         return;
