@@ -199,6 +199,25 @@ static enum err open_server(struct platform_program *p, struct errinfo *err)
     return rc;
 }
 
+static void control_closed(void *ctx)
+{
+    const struct platform_program *p = ctx;
+    if (p->server != NULL) /* else the start has failed, and nobody waits for this */
+        daemon_stopped(p->d);
+}
+
+static void api_closed(void *ctx)
+{
+    const struct platform_program *p = ctx;
+    control_close(p->control, control_closed, ctx);
+}
+
+static void server_closed(void *ctx)
+{
+    const struct platform_program *p = ctx;
+    api_close(p->api, api_closed, ctx);
+}
+
 static enum err start(struct daemon *d, struct errinfo *err)
 {
     const struct platform_program_settings *s = d->settings;
@@ -221,38 +240,17 @@ static enum err start(struct daemon *d, struct errinfo *err)
                                            .exchange_ctx = d});
     daemon_on_readyz(d, fill_readyz);
     metrics_on_render(d->metrics, set_gauges, p);
-    return open_server(p, err);
-}
-
-static void control_closed(void *ctx)
-{
-    daemon_stopped(ctx);
-}
-
-static void api_closed(void *ctx)
-{
-    const struct platform_program *p = ctx;
-    control_close(p->control, control_closed, p->d);
-}
-
-static void server_closed(void *ctx)
-{
-    struct platform_program *p = ctx;
-    api_close(p->api, api_closed, p);
+    rc = open_server(p, err);
+    if (rc != OK)
+        server_closed(p);
+    return rc;
 }
 
 static void stop(struct daemon *d)
 {
     struct platform_program *p = d->state;
-    if (p == NULL || p->control == NULL) { /* a start that failed comes here too, with what it had opened */
-        daemon_stopped(d);
-        return;
-    }
     api_stop(p->api);
-    if (p->server != NULL)
-        http_server_close(p->server, GRACE_MS, server_closed, p);
-    else
-        server_closed(p);
+    http_server_close(p->server, GRACE_MS, server_closed, p);
 }
 
 static void free_state(struct daemon *d)

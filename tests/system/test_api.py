@@ -120,6 +120,7 @@ def test_story_of_a_deployment(world):
         assert world.deployment(first['deployment_id'])['status'] == 'draining'
         assert len(instances_of(world, first['deployment_id'])) == 3
     assert {i['desired'] for i in instances_of(world, first['deployment_id'])} == {'draining'}
+    assert all(i['spec']['desired'] == 'draining' for n in world.nodes for i in n.instances.values() if i.get('deployment_id') == first['deployment_id'])
     world.edge.confirms = True
     world.until(lambda: world.deployment(first['deployment_id'])['status'] == 'stopped', 'the first deployment has stopped')
     assert instances_of(world, first['deployment_id']) == []
@@ -377,6 +378,13 @@ def test_errors_say_what_to_do(world):
     problem(user.ask('POST', f'/v1/deployments?project_id={project["project_id"]}&instances=many', b'x', headers=tar), 400, 'invalid')
     assert 'tar' in problem(user.ask('POST', '/v1/deployments', {'project_id': project['project_id'], 'context_digest': 'sha256:' + 'a' * 64}), 400, 'invalid')
     problem(user.ask('POST', '/v1/deployments', {'project_id': project['project_id'], 'pad': 'x' * 70000}), 413, 'limit')
+    connection = user.connection()  # more than a context may have: refused before it is sent
+    connection.putrequest('POST', f'/v1/deployments?project_id={project["project_id"]}')
+    for name, value in {'Authorization': f'Bearer {user.token}', 'Content-Type': 'application/x-tar', 'Content-Length': str(600 << 20)}.items():
+        connection.putheader(name, value)
+    connection.endheaders()
+    assert connection.getresponse().status == 413
+    connection.close()
     for method, path in (('POST', '/v1/waitlist'), ('GET', '/v1/auth/github'), ('POST', '/v1/webhook/github')):
         problem(user.ask(method, path, {}), 501, 'not-in-this-version')
     problem(operator.ask('POST', '/v1/zones', {'region': 'nowhere', 'name': 'a'}), 404, 'not-found')
@@ -422,6 +430,27 @@ def _references(node):
     if isinstance(node, list):
         for item in node:
             yield from _references(item)
+
+
+def test_metrics(world):
+    text = world.operator.ok('GET', '/metrics').body.decode()
+    position = world.operator.ok('GET', '/v1/events?limit=1').json['end']
+    assert f'slipform_log_position {position}' in text and 'slipform_live 1' in text
+    assert 'slipform_http_requests_total{' in text and 'route="/v1/instances/{id}/state"' in text
+
+
+def test_a_big_context(world):
+    """Streamed while it is hashed; kept whole."""
+    project = project_of(world, 'big')
+    body = os.urandom(1 << 20) * 20
+    query = f'/v1/deployments?project_id={project["project_id"]}'
+    d = world.user.ok('POST', query, body, 201, headers={'Content-Type': 'application/x-tar'}).json
+    digest = hashlib.sha256(body).hexdigest()
+    assert (world.folder / 'blobs/sha256' / digest[:2] / digest).stat().st_size == len(body)
+    again = {'project_id': project['project_id'], 'context_digest': f'sha256:{digest}'}
+    world.user.ok('POST', '/v1/deployments', again, 201)  # by digest: nothing is sent twice
+    world.until(lambda: world.deployment(d['deployment_id'])['status'] == 'cancelled', 'the newer one takes its place')
+    world.user.ok('DELETE', f'/v1/projects/{project["project_id"]}', status=202)
 
 
 # ---- liveness ----
