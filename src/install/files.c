@@ -53,6 +53,10 @@ enum err files_folders(const struct home *h, int uid, int gid, struct errinfo *e
     for (size_t i = 0; rc == OK && i < h->inst.nodes.n; i++) {
         char path[PATH_SIZE];
         static const char *const BELOW[] = {"", "/settings", "/identities"};
+        /* Sockets of the Envoys: a short path, because the name of a socket has 107 bytes at most. */
+        bool is_worker = str_eq_c(home_node(h, i)->label, "worker");
+        home_path(h, path, "run/%.*s", STR_ARG(is_worker ? home_node(h, i)->name : STR("edge")));
+        rc = folder_make_owned(path, 0750, (uid_t)uid, (gid_t)gid, err);
         for (size_t k = 0; rc == OK && k < 3; k++)
             rc = folder_make_owned(home_path(h, path, "nodes/%.*s%s", STR_ARG(home_node(h, i)->name), BELOW[k]), 0755,
                                    0, 0, err);

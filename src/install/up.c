@@ -119,6 +119,7 @@ static enum err seed(struct up *u, struct errinfo *err)
 static enum err wait_until(struct up *u, enum err (*check)(struct up *u, struct errinfo *err), int64_t until_us,
                            struct errinfo *err)
 {
+    char said[sizeof(err->msg)] = "";
     int64_t said_us = clock_mono_us();
     for (;;) {
         enum err rc = check(u, err);
@@ -127,10 +128,11 @@ static enum err wait_until(struct up *u, enum err (*check)(struct up *u, struct 
             return OK;
         if (now_us > until_us)
             return err_wrap(err, ERR_UNAVAILABLE, "it is not healthy in time ('slipform doctor' tells more)");
-        if (now_us - said_us > 5000000) {
+        if (now_us - said_us > 5000000 && strcmp(said, err->msg) != 0) {
             char text[600];
             (void)snprintf(text, sizeof(text), "waiting: %s", err->msg);
             say(u, text);
+            memcpy(said, err->msg, sizeof(said));
             said_us = now_us;
         }
         usleep(200000);
