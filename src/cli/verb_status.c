@@ -127,13 +127,13 @@ static void add_control(const struct cli *c, json_t *doc, json_t *problems)
     json_t *position = NULL, *hash = NULL;
     if (client_call(c, &(struct client_call){.api = API_MANAGEMENT, .path = "/readyz", .timeout_ms = 5000}, &ready,
                     &err) == OK) {
-        position = json_object_get(ready, "position");
+        position = json_pack("{s:s, s:O}", "log", "platform", "seq", json_object_get(ready, "seq"));
         hash = json_object_get(ready, "model_hash");
     } else {
         add_problem(problems, "control-plane-down", "the control plane does not answer", err.msg,
                     "applications go on being served; run 'slipform up'");
     }
-    json_object_set_new(doc, "position", position != NULL ? json_incref(position) : json_null());
+    json_object_set_new(doc, "position", position != NULL ? position : json_null());
     json_object_set_new(doc, "model_hash", hash != NULL ? json_incref(hash) : json_null());
 }
 

@@ -35,6 +35,7 @@ struct download {
 };
 struct image_cache {
     struct image_cache_options o;
+    char *folder; /* owned */
     struct download *downloads;
     size_t api; /* that answered last */
 };
@@ -44,7 +45,7 @@ static char *path_of(const struct image_cache *c, const char *digest, const char
     uint8_t bytes[HASH_SIZE];
     if (!hash_digest_parse(str_from(digest), bytes))
         return NULL;
-    return mem_printf("%s/%s.%s", c->o.folder, digest + strlen("sha256:"), ending);
+    return mem_printf("%s/%s.%s", c->folder, digest + strlen("sha256:"), ending);
 }
 
 enum err image_cache_open(const struct image_cache_options *o, struct image_cache **ret_cache, struct errinfo *err)
@@ -54,6 +55,7 @@ enum err image_cache_open(const struct image_cache_options *o, struct image_cach
         return rc;
     struct image_cache *c = mem_alloc(sizeof(*c));
     c->o = *o;
+    c->folder = mem_strdup(o->folder);
     *ret_cache = c;
     return OK;
 }
@@ -324,6 +326,7 @@ void image_cache_free(struct image_cache *c)
         else
             download_free(d);
     }
+    free(c->folder);
     free(c);
 }
 
@@ -340,12 +343,12 @@ static char *oldest_unused(struct image_cache *c, bool (*is_used)(void *arg, con
     size_t n = 0;
     struct timespec oldest_at = {0};
     struct errinfo ignored;
-    if (folder_list(c->o.folder, &names, &n, &ignored) != OK)
+    if (folder_list(c->folder, &names, &n, &ignored) != OK)
         return NULL;
     for (size_t i = 0; i < n; i++) {
         char digest[DIGEST_TEXT_SIZE];
         struct stat st;
-        auto_free char *path = mem_printf("%s/%s", c->o.folder, names[i]);
+        auto_free char *path = mem_printf("%s/%s", c->folder, names[i]);
         (void)snprintf(digest, sizeof(digest), "sha256:%.64s", names[i]);
         if (download_find(c, digest) != NULL || is_used(arg, digest) || stat(path, &st) != 0)
             continue;
@@ -362,7 +365,7 @@ static char *oldest_unused(struct image_cache *c, bool (*is_used)(void *arg, con
 
 void image_cache_collect(struct image_cache *c, bool (*is_used)(void *arg, const char *digest), void *arg)
 {
-    while (disk_is_low(c->o.folder)) {
+    while (disk_is_low(c->folder)) {
         auto_free char *path = oldest_unused(c, is_used, arg);
         if (path == NULL || unlink(path) != 0)
             return;

@@ -10,7 +10,7 @@
 
 struct image_cache_options {
     uv_loop_t *loop;
-    struct http_client *client; /* all borrowed while the cache lives */
+    struct http_client *client; /* all borrowed while the cache lives, but `folder`, which is copied */
     const char *folder;
     const char *const *apis; /* "https://host:port", tried in turn */
     size_t apis_n;
