@@ -397,6 +397,14 @@ class Load:
         self.result = json.loads(self.process.communicate(timeout=60)[0])
 
 
+def is_running(pid):
+    """A zombie is not: an adopted Envoy has another parent, who takes its time."""
+    try:
+        return pathlib.Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[0] != 'Z'
+    except FileNotFoundError:
+        return False
+
+
 def kill_process(ref):
     """Kill the very process that was noted, not another of the same pid."""
     try:

@@ -2,7 +2,6 @@
 import collections
 import json
 import os
-import pathlib
 import re
 import signal
 import socket
@@ -362,5 +361,5 @@ def test_sigterm_ends_envoy_too(world):
         pid = world.envoy_pid(space)
         world.programs[space].send_signal(signal.SIGTERM)
         assert world.programs[space].wait(20) == 0
-        assert not pathlib.Path(f'/proc/{pid}').exists()
+        assert not edge_world.is_running(pid)
         assert not (world.folder / space / 'run' / 'envoy.json').exists()
