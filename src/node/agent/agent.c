@@ -54,7 +54,7 @@ void agent_wake_at(struct agent *a, int64_t at_ms)
     if (at_ms == INT64_MAX || a->is_stopping)
         return;
     int64_t in_ms = at_ms - agent_now_ms();
-    uint64_t wait = in_ms < 0 ? 0 : (uint64_t)in_ms;
+    uint64_t wait = in_ms < 1 ? 1 : (uint64_t)in_ms; /* 0 would keep the loop in its timers for ever */
     if (!uv_is_active((uv_handle_t *)&a->timer) || uv_timer_get_due_in(&a->timer) > wait)
         (void)uv_timer_start(&a->timer, tick, wait, 0);
 }

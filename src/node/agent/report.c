@@ -45,14 +45,16 @@ static struct http_call *tell_control(struct agent *a, const char *method, const
     return http_client_send(a->o.client, &call, on_done, ctx);
 }
 
-/* Whether it was taken; when not, when to try again. A refusal (4xx) is final: the same would be refused again. */
-static bool delivered(struct agent *a, struct delivery *d, const struct http_result *r)
+enum outcome { TAKEN, REFUSED, AGAIN };
+
+/* A refusal (4xx) is final: the same would be refused again. AGAIN: at_ms is set. */
+static enum outcome outcome_of(struct agent *a, struct delivery *d, const struct http_result *r)
 {
     d->call = NULL;
     bool refused = r->status >= 400 && r->status < 500 && r->status != 408 && r->status != 429;
     if (r->code == OK || refused) {
         d->failures_n = 0;
-        return r->code == OK;
+        return r->code == OK ? TAKEN : REFUSED;
     }
     a->api++; /* another replica */
     int64_t wait_ms = AGENT_RETRY_MS_MIN;
@@ -61,13 +63,7 @@ static bool delivered(struct agent *a, struct delivery *d, const struct http_res
     d->failures_n++;
     d->at_ms = agent_now_ms() + (wait_ms < AGENT_RETRY_MS_MAX ? wait_ms : AGENT_RETRY_MS_MAX);
     d->is_wanted = true;
-    agent_wake_at(a, d->at_ms);
-    return false;
-}
-
-static bool is_due(const struct agent *a, const struct delivery *d, int64_t now_ms)
-{
-    return d->is_wanted && d->call == NULL && now_ms >= d->at_ms && report_api(a) != NULL && !a->o.stop_all;
+    return AGAIN;
 }
 
 /* ---- states ---- */
@@ -75,7 +71,7 @@ static bool is_due(const struct agent *a, const struct delivery *d, int64_t now_
 static void on_state_done(struct http_result *r, void *ctx)
 {
     struct instance *i = ctx;
-    if (!delivered(i->agent, &i->state, r) && !i->state.is_wanted)
+    if (outcome_of(i->agent, &i->state, r) == REFUSED)
         log_warn(i->agent->o.log, "the state of instance '%s' was refused: %s", i->id_text, r->err.msg);
     report_instance_tick(i, agent_now_ms());
 }
@@ -119,10 +115,10 @@ void report_state(struct instance *i)
 static void on_logs_done(struct http_result *r, void *ctx)
 {
     struct instance *i = ctx;
-    bool refused = !delivered(i->agent, &i->logs, r) && !i->logs.is_wanted;
-    if (refused)
+    enum outcome outcome = outcome_of(i->agent, &i->logs, r);
+    if (outcome == REFUSED)
         log_warn(i->agent->o.log, "output of instance '%s' was refused: %s", i->id_text, r->err.msg);
-    if (!i->logs.is_wanted && i->lines != NULL) { /* taken, or nobody will ever take it */
+    if (outcome != AGAIN && i->lines != NULL) { /* taken, or nobody will ever take it */
         line_log_ack(i->lines, i->logs_seq);
         i->logs.is_wanted = line_log_has_news(i->lines);
     }
@@ -150,16 +146,22 @@ void report_logs(struct instance *i)
     agent_wake_at(i->agent, i->logs.at_ms);
 }
 
+/* Send it when it is due, else look again then. */
+static bool deliver(struct agent *a, const struct delivery *d, int64_t now_ms)
+{
+    if (!d->is_wanted || d->call != NULL || report_api(a) == NULL || a->o.stop_all)
+        return false;
+    if (now_ms < d->at_ms)
+        agent_wake_at(a, d->at_ms);
+    return now_ms >= d->at_ms;
+}
+
 void report_instance_tick(struct instance *i, int64_t now_ms)
 {
-    if (is_due(i->agent, &i->state, now_ms))
+    if (deliver(i->agent, &i->state, now_ms))
         send_state(i);
-    else if (i->state.is_wanted && i->state.call == NULL)
-        agent_wake_at(i->agent, report_api(i->agent) == NULL ? INT64_MAX : i->state.at_ms);
-    if (is_due(i->agent, &i->logs, now_ms))
+    if (deliver(i->agent, &i->logs, now_ms))
         send_logs(i);
-    else if (i->logs.is_wanted && i->logs.call == NULL)
-        agent_wake_at(i->agent, report_api(i->agent) == NULL ? INT64_MAX : i->logs.at_ms);
 }
 
 void report_cancel(struct instance *i)
@@ -202,7 +204,7 @@ void report_used(const struct agent *a, struct resources *ret)
 static void on_join_done(struct http_result *r, void *ctx)
 {
     struct agent *a = ctx;
-    if (!delivered(a, &a->join, r) && !a->join.is_wanted)
+    if (outcome_of(a, &a->join, r) == REFUSED)
         log_warn(a->o.log, "the control plane refuses this node: %s", r->err.msg);
     report_tick(a, agent_now_ms());
 }
@@ -294,10 +296,8 @@ void report_node(struct agent *a)
 
 void report_tick(struct agent *a, int64_t now_ms)
 {
-    if (is_due(a, &a->join, now_ms))
+    if (deliver(a, &a->join, now_ms))
         send_join(a);
-    else if (a->join.is_wanted && a->join.call == NULL && report_api(a) != NULL)
-        agent_wake_at(a, a->join.at_ms);
-    if (is_due(a, &a->report, now_ms) && a->join.call == NULL)
+    if (a->join.call == NULL && deliver(a, &a->report, now_ms))
         send_report(a);
 }

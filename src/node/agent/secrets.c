@@ -21,13 +21,36 @@ static bool take_folder(struct instance *i, char *folder)
     return true;
 }
 
+/* What else it was given: NAME=value for its environment. */
+static void take_env(struct instance *i)
+{
+    auto_free char *path = mem_printf("%s/identity/secrets.json", i->folder);
+    AUTO(buf) struct buf text = {0};
+    auto_json json_t *doc = NULL;
+    struct errinfo ignored;
+    arena_done(&i->secrets_arena);
+    i->secrets_env = (struct strs){0};
+    if (file_read(path, 1024 * 1024, &text, &ignored) != OK || json_parse(buf_str(&text), &doc, &ignored) != OK)
+        return; /* none were given */
+    const json_t *env = json_object_get(doc, "env");
+    size_t n = json_array_size(env);
+    i->secrets_env.items = arena_alloc(&i->secrets_arena, (n + 1) * sizeof(*i->secrets_env.items));
+    for (size_t k = 0; k < n; k++) {
+        const char *item = json_string_value(json_array_get(env, k));
+        if (item != NULL)
+            i->secrets_env.items[i->secrets_env.n++] = str_from(arena_strdup(&i->secrets_arena, item));
+    }
+}
+
 bool secrets_are_missing(struct instance *i)
 {
     if (!instance_is_host(i))
         return false;
     if (take_folder(i, mem_printf("%s/identities/%s", i->agent->o.home, i->id_text)) ||
-        take_folder(i, mem_printf("%s/identity", i->folder)))
+        take_folder(i, mem_printf("%s/identity", i->folder))) {
+        take_env(i);
         return false;
+    }
     return str_eq_c(i->spec.owner, i->agent->o.installation); /* bootstrap: before there is anybody to ask */
 }
 
@@ -43,10 +66,13 @@ static enum err keep_secrets(struct instance *i, struct str body, struct errinfo
     gid_t gid = i->agent->host.gid;
     auto_free char *folder = mem_printf("%s/identity", i->folder);
     auto_free char *cert_path = mem_printf("%s/cert.pem", folder), *key_path = mem_printf("%s/key.pem", folder);
+    auto_free char *all_path = mem_printf("%s/secrets.json", folder);
     rc = folder_make_owned(folder, 0750, 0, gid, err);
     if (rc == OK)
-        rc = file_replace_owned(key_path, key, 0640, 0, gid, err);
+        rc = file_replace(all_path, body, 0600, err);
     if (rc == OK)
+        rc = file_replace_owned(key_path, key, 0640, 0, gid, err);
+    if (rc == OK) /* last: its being there means that all is */
         rc = file_replace_owned(cert_path, cert, 0640, 0, gid, err);
     return rc;
 }
