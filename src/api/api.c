@@ -6,7 +6,7 @@
 #include "base/clock.h"
 
 /* Bodies are documents; routes that take more say so (chosen). */
-#define BODY_LIMIT (64u * 1024u)
+#define BODY_LIMIT ((uint64_t)64 * 1024)
 
 static void look(struct api *api, bool is_stopping)
 {

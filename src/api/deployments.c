@@ -6,8 +6,8 @@
 #include "platform/decide.h"
 
 /* 512 MiB: the contract. */
-#define CONTEXT_SIZE_MAX (512u * 1024u * 1024u)
-#define JSON_SIZE_MAX (64u * 1024u)
+#define CONTEXT_SIZE_MAX ((uint64_t)512 * 1024 * 1024)
+#define JSON_SIZE_MAX 65536u
 
 struct status_document {
     struct str status;
@@ -28,8 +28,7 @@ struct filter {
 static void collect(struct call *c, struct feed *f)
 {
     const struct filter *filter = c->data;
-    MODEL_EACH(process, d, &call_model(c)->processes)
-    {
+    MODEL_EACH (process, d, &call_model(c)->processes) {
         if (d->project == NULL || !feed_wants(f, d->id, d->changed_seq))
             continue;
         if ((!id_is_none(filter->project_id) && !id_eq(d->project->id, filter->project_id)) ||

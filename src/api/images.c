@@ -8,8 +8,7 @@
 static void collect(struct call *c, struct feed *f)
 {
     const struct id *project_id = c->data;
-    MODEL_EACH(image, i, &call_model(c)->images)
-    {
+    MODEL_EACH (image, i, &call_model(c)->images) {
         bool matches = id_is_none(*project_id) || (i->project != NULL && id_eq(i->project->id, *project_id));
         if (!matches || !feed_wants(f, i->id, i->changed_seq))
             continue;

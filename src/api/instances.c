@@ -74,8 +74,7 @@ static void collect(struct call *c, struct feed *f)
     if (!id_is_none(filter->node_id) && (node == NULL || (!f->is_full && node->instances_seq <= f->since)))
         return;
     const struct id_index *index = node != NULL ? &node->instances : &m->instances;
-    MODEL_EACH(instance, i, index)
-    {
+    MODEL_EACH (instance, i, index) {
         add_instance(c, f, filter, i);
     }
     feed_remove_gone(c, f, OBJECT_INSTANCE, filter->node_id);

@@ -10,7 +10,7 @@
 /* An agent sends the last lines some moments after the instance has ended (chosen: some of its batches). */
 #define LINGER_US 3000000
 /* Of one document: below the answer limit of our own client, 16 MiB (chosen). */
-#define DOCUMENT_SIZE_MAX (8u * 1024u * 1024u)
+#define DOCUMENT_SIZE_MAX ((size_t)8 * 1024 * 1024)
 
 struct source {
     struct id instance_id;
@@ -59,8 +59,7 @@ static void find_sources(struct log_stream *l, const struct control *control)
         add_source(l, logs, image->builder_instance_id);
     if (!l->has_run || d == NULL)
         return;
-    MODEL_EACH(instance, i, &d->instances)
-    {
+    MODEL_EACH (instance, i, &d->instances) {
         add_source(l, logs, i->id);
     }
 }

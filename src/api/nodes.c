@@ -32,8 +32,7 @@ const struct field_table ZONE_WIRE = FIELD_TABLE(zone_document, ZONE_FIELDS);
 
 static void collect_regions(struct call *c, struct feed *f)
 {
-    MODEL_EACH(region, r, &call_model(c)->regions)
-    {
+    MODEL_EACH (region, r, &call_model(c)->regions) {
         struct region_document doc = {r->id, view_text(r->name)};
         if (feed_wants(f, r->id, r->changed_seq))
             feed_add(f, &REGION_WIRE, r->id, &doc);
@@ -47,8 +46,7 @@ void regions_list(struct call *c)
 
 static void collect_zones(struct call *c, struct feed *f)
 {
-    MODEL_EACH(zone, z, &call_model(c)->zones)
-    {
+    MODEL_EACH (zone, z, &call_model(c)->zones) {
         struct zone_document doc = {z->id, view_text(z->region->name), view_text(z->name)};
         if (feed_wants(f, z->id, z->changed_seq))
             feed_add(f, &ZONE_WIRE, z->id, &doc);
@@ -96,8 +94,7 @@ void zones_create(struct call *c)
 
 static void collect_nodes(struct call *c, struct feed *f)
 {
-    MODEL_EACH(node, n, &call_model(c)->nodes)
-    {
+    MODEL_EACH (node, n, &call_model(c)->nodes) {
         if (!feed_wants(f, n->id, n->changed_seq))
             continue;
         AUTO(arena) struct arena a = {0};

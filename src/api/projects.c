@@ -7,8 +7,7 @@
 
 static void collect(struct call *c, struct feed *f)
 {
-    MODEL_EACH(project, p, &call_model(c)->projects)
-    {
+    MODEL_EACH (project, p, &call_model(c)->projects) {
         if (!feed_wants(f, p->id, p->changed_seq > p->route_seq ? p->changed_seq : p->route_seq))
             continue;
         if (p->is_deleted) {

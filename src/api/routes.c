@@ -10,8 +10,7 @@ static void collect(struct call *c, struct feed *f)
     const struct model *m = call_model(c);
     if (!f->is_full && m->routes_seq <= f->since)
         return;
-    MODEL_EACH(project, p, &m->projects)
-    {
+    MODEL_EACH (project, p, &m->projects) {
         AUTO(arena) struct arena a = {0};
         struct route route;
         if (feed_wants(f, p->id, p->route_seq) && view_route(c->api->o.control, p, &a, &route))

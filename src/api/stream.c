@@ -1,11 +1,13 @@
 #include "api/stream.h"
 
+#include <assert.h>
+
 #include "api/parts.h"
 #include "base/own.h"
 
 /* What may wait for a slow reader before the source is left alone (chosen; below HTTP_STREAM_QUEUE_MAX, and a line is
  * at most ENVELOPE_SIZE_MAX). */
-#define QUEUE_MAX (512u * 1024u)
+#define QUEUE_MAX ((size_t)512 * 1024)
 
 struct stream {
     struct api *api;
@@ -49,6 +51,7 @@ static void free_when_idle(struct stream *s)
 void stream_hold(struct stream *s)
 {
     s->holds_n++;
+    assert(s->holds_n > 0);
 }
 
 void stream_release(struct stream *s)

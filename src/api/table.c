@@ -11,8 +11,8 @@
 #define LIST (ROUTE_LIST | ROUTE_FEED)
 #define PAGING "cursor wait limit after"
 /* A heartbeat of a node with hundreds of instances; a batch of log lines (chosen). */
-#define REPORT_SIZE_MAX (1024u * 1024u)
-#define CONTEXT_SIZE_MAX (512u * 1024u * 1024u)
+#define REPORT_SIZE_MAX ((uint64_t)1024 * 1024)
+#define CONTEXT_SIZE_MAX ((uint64_t)512 * 1024 * 1024)
 
 /* GET of a list that can be followed. */
 #define FEED(face_, pattern_, fn, who, table, query_, doc_)                                                            \

@@ -10,7 +10,7 @@
 
 /* 90 days and renewal 30 days before the end: the habit of public CAs (chosen). */
 #define CERTIFICATE_DAYS 90
-#define CERTIFICATE_RENEW_BEFORE_S (30 * 86400)
+#define CERTIFICATE_RENEW_BEFORE_S ((int64_t)30 * 86400)
 /* A builder lives for minutes; ca_issue counts days. */
 #define CERTIFICATE_BUILDER_DAYS 1
 

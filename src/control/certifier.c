@@ -9,11 +9,11 @@
 #include "crypto/file.h"
 
 /* How often certificates are looked at for their end (chosen: the margin is 30 days). */
-#define RENEWAL_LOOK_MS (3600u * 1000u)
+#define RENEWAL_LOOK_MS 3600000
 /* After a failure (chosen). */
-#define RETRY_MS 5000u
+#define RETRY_MS 5000
 /* A renewal has to bring that much: near the end of the CA itself it brings nothing. */
-#define RENEWAL_GAIN_NS (86400 * (int64_t)1000000000)
+#define RENEWAL_GAIN_NS ((int64_t)86400 * 1000000000)
 
 struct certifier {
     struct control *control;
@@ -44,8 +44,7 @@ static int64_t end_ns(const char *not_after)
 static const char *host_to_renew(const struct control *c)
 {
     int64_t now_s = clock_wall_us() / 1000000; /* certificates live by wall clocks */
-    MODEL_EACH(certificate, cert, &c->model->certificates)
-    {
+    MODEL_EACH (certificate, cert, &c->model->certificates) {
         struct str host = str_from(cert->host), slug = str_slice(host, 0, str_find(host, '.'));
         if (end_ns(cert->not_after) / 1000000000 - now_s < CERTIFICATE_RENEW_BEFORE_S &&
             model_project_by_slug(c->model, slug) != NULL)
@@ -79,10 +78,10 @@ static void issued(struct certifier *w, enum err rc, size_t events_n, const stru
     if (rc == OK && events_n > 0) {
         log_info(c->o.log, "certificate for '%s' issued, good until %s", w->host, w->not_after);
     } else if (rc == OK) {
-        w->renew_from_us = now_us + RENEWAL_LOOK_MS * (int64_t)1000;
+        w->renew_from_us = now_us + (int64_t)RENEWAL_LOOK_MS * 1000;
     } else if (!w->is_closing) {
         log_err(c->o.log, err, "certificate for '%s'", w->host);
-        w->retry_from_us = now_us + RETRY_MS * 1000;
+        w->retry_from_us = now_us + (int64_t)RETRY_MS * 1000;
     }
     buf_done(&w->chain);
     secret_done(&w->key);
@@ -114,7 +113,7 @@ static struct str next_host(struct certifier *w, struct arena *a)
         return STR("");
     host = str_from(host_to_renew(c));
     if (host.len == 0)
-        w->renew_from_us = now_us + RENEWAL_LOOK_MS * (int64_t)1000;
+        w->renew_from_us = now_us + (int64_t)RENEWAL_LOOK_MS * 1000;
     return host;
 }
 

@@ -26,7 +26,7 @@
 #define CONTROL_NODE_TIMEOUT_MS_DEFAULT 15000
 
 /* Lines of an instance that is gone are kept for a week (chosen); statistics that nobody reports for an hour. */
-#define CONTROL_LOGS_KEPT_S (7 * 86400)
+#define CONTROL_LOGS_KEPT_S ((int64_t)7 * 86400)
 #define CONTROL_STATISTICS_KEPT_S 3600
 
 struct control_options {

@@ -4,8 +4,8 @@
 #include "base/clock.h"
 #include "control/parts.h"
 
-#define LOOK_MS (600u * 1000u)
-#define FIRST_LOOK_MS (60u * 1000u)
+#define LOOK_MS 600000
+#define FIRST_LOOK_MS 60000
 
 struct housekeeping {
     struct control *control;

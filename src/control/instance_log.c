@@ -14,8 +14,8 @@
 #include "wire/deployment.h"
 
 /* How much of a file's end is looked at for its last line: more than the longest one (with JSON escapes). */
-#define TAIL_SIZE (INSTANCE_LOG_TEXT_SIZE_MAX * 8u)
-#define READ_SIZE (64u * 1024u)
+#define TAIL_SIZE (INSTANCE_LOG_TEXT_SIZE_MAX * 8)
+#define READ_SIZE ((size_t)64 * 1024)
 
 struct kept {
     struct id instance;
@@ -49,10 +49,10 @@ void instance_logs_close(struct instance_logs *logs)
 {
     if (logs == NULL)
         return;
-    struct kept *k = NULL, *next = NULL;
-    HASH_ITER(hh, logs->kept, k, next)
-    {
-        HASH_DEL(logs->kept, k);
+    struct kept *k = logs->kept, *next = NULL;
+    HASH_CLEAR(hh, logs->kept); /* frees the table; the rows stay chained */
+    for (; k != NULL; k = next) {
+        next = k->hh.next;
         free(k);
     }
     free(logs->folder);
@@ -205,14 +205,15 @@ size_t instance_logs_sweep(struct instance_logs *logs, int64_t before_s,
 {
     size_t n = 0;
     DIR *dir = opendir(logs->folder);
-    for (const struct dirent *e = NULL; dir != NULL && (e = readdir(dir)) != NULL;) {
+    int fd = dir == NULL ? -1 : dirfd(dir);
+    for (const struct dirent *e = NULL; fd >= 0 && (e = readdir(dir)) != NULL;) {
         struct str name = str_from(e->d_name);
         struct id id;
         struct stat st;
         if (!str_ends(name, STR(".ndjson")) || !id_parse(str_slice(name, 0, str_find(name, '.')), &id) ||
-            is_known(ctx, id) || fstatat(dirfd(dir), e->d_name, &st, 0) != 0 || st.st_mtime >= before_s)
+            is_known(ctx, id) || fstatat(fd, e->d_name, &st, 0) != 0 || st.st_mtime >= before_s)
             continue;
-        if (unlinkat(dirfd(dir), e->d_name, 0) == 0)
+        if (unlinkat(fd, e->d_name, 0) == 0)
             n++;
         forget(logs, id);
     }

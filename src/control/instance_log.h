@@ -8,9 +8,9 @@
 
 /* An instance keeps at most two files of this size, 10 MiB in all (chosen, never measured; test_control: log_rotates).
  */
-#define INSTANCE_LOG_FILE_SIZE_MAX (5u * 1024u * 1024u)
+#define INSTANCE_LOG_FILE_SIZE_MAX ((size_t)5 * 1024 * 1024)
 /* A longer line is cut (chosen). */
-#define INSTANCE_LOG_TEXT_SIZE_MAX (16u * 1024u)
+#define INSTANCE_LOG_TEXT_SIZE_MAX ((size_t)16 * 1024)
 
 struct instance_logs;
 

@@ -80,8 +80,7 @@ static void on_tick(uv_timer_t *timer)
     struct control *c = w->control;
     int64_t now_us = clock_mono_us();
     size_t nodes_n = 0, heard_n = 0;
-    MODEL_EACH(node, n, &c->model->nodes)
-    {
+    MODEL_EACH (node, n, &c->model->nodes) {
         if (counts(n)) {
             nodes_n++;
             heard_n += is_heard(c, n->id, now_us, w->rules.timeout_us);
@@ -89,8 +88,7 @@ static void on_tick(uv_timer_t *timer)
     }
     if (!watchdog_may_vote(&w->rules, now_us, c->live_mono_us, heard_n, nodes_n) || !control_is_live(c))
         return;
-    MODEL_EACH(node, n, &c->model->nodes)
-    {
+    MODEL_EACH (node, n, &c->model->nodes) {
         bool heard = is_heard(c, n->id, now_us, w->rules.timeout_us);
         bool suspected = text_list_has(&n->suspected_by, c->o.replica);
         if ((counts(n) && !heard && !suspected) || (heard && suspected))
