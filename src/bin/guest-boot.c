@@ -63,7 +63,7 @@ static void leave(struct boot *b)
     if (b->leaves)
         return;
     b->leaves = true;
-    b->ops->free(TAKE(b->instance));
+    b->ops->free(TAKE(b->instance)); /* NULL is fine */
     uv_close((uv_handle_t *)&b->commands, NULL);
 }
 
@@ -256,8 +256,10 @@ static enum err run(struct boot *b, struct errinfo *err)
     b->commands.data = b;
     b->from_us = clock_mono_us();
     enum err rc = begin(b, err);
-    if (rc != OK)
+    if (rc != OK) {
+        leave(b);
         return rc;
+    }
     if (uv_guess_handle(0) == UV_NAMED_PIPE && uv_pipe_open(&b->commands, 0) == 0)
         (void)uv_read_start((uv_stream_t *)&b->commands, on_alloc, on_command);
     (void)uv_run(&b->loop, UV_RUN_DEFAULT);
@@ -287,6 +289,9 @@ int main(int argc, char **argv)
     if (rc == OK && !destroys)
         rc = run(&b, &err);
     buf_done(&b.typed);
+    (void)uv_run(&b.loop, UV_RUN_DEFAULT); /* closes what was left */
+    if (uv_loop_close(&b.loop) != 0)
+        (void)fprintf(stderr, "guest-boot: handles are left open\n");
     if (rc != OK) {
         (void)fprintf(stderr, "guest-boot: %s\n", err.msg);
         return err_exit_code(rc);

@@ -99,7 +99,7 @@ static void hello_behind_a_cut_frame(void **state)
     (void)state;
     AUTO(buf) struct buf b = {0};
     AUTO(buf) struct buf payload = {0};
-    buf_add(&b, "SF\x12\0\0\x80\0\0\1\0\0\0half of a fraSF", 29);
+    buf_add(&b, "SF\x12\0\0\x80\0\0\1\0\0\0half of a fraSF", 27);
     buf_add(&payload, NONCE, sizeof(NONCE));
     buf_add_c(&payload, "{\"kernel\":\"6.1\"}");
     guest_frame_add(&b, GUEST_HELLO, 0, buf_str(&payload));
