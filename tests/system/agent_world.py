@@ -80,7 +80,7 @@ class Authority:
 class ControlPlane:
     """What a node-agent talks to: keeps what it was told, hands out what the test wants to run."""
 
-    def __init__(self, authority, installation):
+    def __init__(self, authority, installation, host='127.0.0.1'):
         self.items, self.removed, self.cursor = {}, [], 1
         self.states, self.reports, self.joins, self.logs, self.requests = [], [], [], [], []
         self.refuse = 0  # the next so many requests get 503
@@ -104,11 +104,11 @@ class ControlPlane:
             def handle_error(self, request, address):
                 pass  # peers that go away are part of the tests
 
-        self.server = Server(('127.0.0.1', 0), Handler)
+        self.server = Server((host, 0), Handler)
         context = authority.context(authority.issue(f'slipform://{installation}/control/op1'), server=True)
         self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
         self.port = self.server.server_address[1]
-        self.url = f'https://127.0.0.1:{self.port}'
+        self.url = f'https://{host}:{self.port}'
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
     def want(self, spec, **more):
@@ -187,20 +187,21 @@ class ControlPlane:
 
 
 class Agent:
-    def __init__(self, folder, installation='test-0', labels=('control',), control=True, **settings):
+    def __init__(self, folder, installation='test-0', labels=('control',), control=True, host='127.0.0.1',
+                 plane_host='127.0.0.1', **settings):
         self.installation, self.home, self.process = installation, folder / 'home', None
-        self.authority = Authority(folder / 'ca')
+        self.authority, self.host = Authority(folder / 'ca'), host
         self.programs = folder / 'programs'
         self.programs.mkdir()
         self.home.mkdir(mode=0o755)
         self.port = free_port()
         self.node_id = str(uuid.uuid4())
-        self.plane = ControlPlane(self.authority, installation) if control else None
+        self.plane = ControlPlane(self.authority, installation, plane_host) if control else None
         cert, key = self.authority.issue(f'slipform://{installation}/node/n1')
         self.operator = self.authority.issue(f'slipform://{installation}/operator/admin')
         self.settings = {'installation': installation, 'ca_file': str(self.authority.cert), 'cert_file': str(cert),
                          'key_file': str(key), 'home': str(self.home), 'node_id': self.node_id, 'node_name': 'n1',
-                         'zone': 'z1', 'region': 'r1', 'labels': list(labels), 'listen': [f'127.0.0.1:{self.port}'],
+                         'zone': 'z1', 'region': 'r1', 'labels': list(labels), 'listen': [f'{host}:{self.port}'],
                          'program_folder': str(self.programs), 'run_as_user': 'nobody', 'metrics_listen': '127.0.0.1:0',
                          'management_api': [self.plane.url] if control else [], **settings}
         self.config = folder / 'node-agent.yaml'
@@ -213,7 +214,7 @@ class Agent:
 
     def start(self, *args, netns=None):
         self.config.write_text(json.dumps(self.settings))  # JSON is YAML
-        prefix = ['ip', 'netns', 'exec', netns] if netns else []
+        prefix = ['nsenter', f'--net=/run/netns/{netns}', '--'] if netns else []  # ip netns exec hides cgroups
         with self.log.open('ab') as log:
             self.process = subprocess.Popen([*prefix, BUILD / 'node-agent', '--config', self.config, *args], stderr=log,
                                             stdout=log, start_new_session=True)
@@ -233,7 +234,7 @@ class Agent:
         context = (authority or self.authority).context(self.operator if identity == 'operator' else identity)
         if authority:
             context.load_verify_locations(self.authority.cert)
-        c = http.client.HTTPSConnection('127.0.0.1', self.port, context=context, timeout=10)
+        c = http.client.HTTPSConnection(self.host, self.port, context=context, timeout=10)
         try:
             c.request(method, path, None if doc is None else json.dumps(doc), {'Content-Type': 'application/json'})
             r = c.getresponse()

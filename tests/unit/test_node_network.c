@@ -471,8 +471,9 @@ static void guests_ask_the_resolver(void **state)
 
 static uint8_t knock(struct world *w, const char *at)
 {
-    struct packet p = {.from = ip_of("fd77:0:0:1::e"),
-                       .to = ip_of(at),
+    struct ip to = ip_of(at);
+    struct packet p = {.from = ip_of(to.family == AF_INET6 ? "fd77:0:0:1::e" : "198.51.100.7"),
+                       .to = to,
                        .protocol = IPPROTO_TCP,
                        .tcp_flags = TH_SYN,
                        .from_port = ++w->marker,
@@ -506,6 +507,15 @@ static void tcp_to_a_guest_is_the_proxys(void **state)
     w->tap_a = open_tap(w->a.tap);
     await_running(w->a.tap);
     assert_int_equal(knock(w, "fd77:0:0:a::11"), TH_SYN | TH_ACK);
+}
+
+/* The node's own programs, on its fabric addresses, are none of the table's business. */
+static void the_hosts_own_tcp_is_left_alone(void **state)
+{
+    struct world *w = *state;
+    auto_close int fd = listener("::", 8080, SOCK_STREAM, false);
+    assert_int_equal(knock(w, "fd77:0:0:1::5"), TH_SYN | TH_ACK);
+    assert_int_equal(knock(w, "10.77.0.5"), TH_SYN | TH_ACK);
 }
 
 static void sockets_end_with_their_guest(void **state)
@@ -614,6 +624,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(guests_reach_the_internet, begin, end),
         cmocka_unit_test_setup_teardown(guests_ask_the_resolver, begin, end),
         cmocka_unit_test_setup_teardown(tcp_to_a_guest_is_the_proxys, begin, end),
+        cmocka_unit_test_setup_teardown(the_hosts_own_tcp_is_left_alone, begin, end),
         cmocka_unit_test_setup_teardown(sockets_end_with_their_guest, begin, end),
         cmocka_unit_test_setup_teardown(raising_again_keeps_guests, begin, end),
         cmocka_unit_test_setup_teardown(lowering_leaves_nothing, begin, end),

@@ -65,6 +65,7 @@ static void add_intercept(struct buf *out, const struct ruleset *r)
              " chain intercept {\n"
              "  type filter hook prerouting priority mangle; policy accept;\n"
              "  iifname != \"%s\" accept\n"
+             "  meta nfproto != ipv6 accept\n"
              "  ip6 daddr != %s/%u accept\n"
              "  ip6 daddr %s counter drop\n"
              "  ct direction reply ct state established,related accept\n"
