@@ -274,6 +274,7 @@ bool model_host_without_certificate(const struct model *m, struct str app_domain
  * node->instances_seq > seq. Routes: walk projects when m->routes_seq > seq. What is gone stands in tombstones. */
 /* False: too much has been removed since; answer with everything, `full`. */
 bool model_can_follow(const struct model *m, uint64_t seq);
-/* Ids of this kind (and scope, unless none) removed after seq; fills at most max, returns how many there are. */
+/* What is gone may be back (a route): a reader takes the removed ones away first, then puts the new ones in.
+ * Ids of this kind (and scope, unless none) removed after seq; fills at most max, returns how many there are. */
 size_t model_removed(const struct model *m, enum object_kind kind, struct id scope, uint64_t seq, struct id *ret,
                      size_t max);

@@ -102,6 +102,12 @@ static void check_route(struct world *w, const struct route_deployment *e)
     const struct process *d = model_deployment(w->oracle, e->deployment_id);
     if (d == NULL || process_healthy_n(d) < (uint32_t)d->instances_wanted)
         broken(w, "a route switches to a deployment that is not fully healthy");
+    MODEL_EACH (instance, i, &d->instances)
+        if (instance_is_healthy(i) &&
+            w->now_ms - i->history[i->history_n - 1].at_ns / 1000000 < w->settings.settle_seconds * 1000)
+            broken(w, "a route switches to an instance that has been healthy for a moment only");
+    if (d->project->live != NULL && d->project->live->created_seq > d->created_seq)
+        broken(w, "an older deployment takes over from a newer one");
     if (e->hosts.n != 1 || model_certificate_by_host(w->oracle, e->hosts.items[0]) == NULL)
         broken(w, "a route switches to a host without a certificate");
 }
@@ -112,6 +118,31 @@ static void check_address(struct world *w, const struct create_instance *e)
     for (size_t i = 0; e->address.len > 0 && i < w->log_n; i++)
         if (w->log[i].kind == EVENT_CREATE_INSTANCE && str_eq(w->log[i].create_instance.address, e->address))
             broken(w, "address %.*s is given twice", STR_ARG(e->address));
+}
+
+/* A node counts as lost, or is back: only when somebody has heard it. */
+static void check_node(struct world *w, const struct node_status_change *e)
+{
+    const struct node *known = model_node(w->oracle, e->node_id);
+    for (size_t i = 0; i < w->nodes_n; i++) {
+        struct sim_node *n = &w->nodes[i];
+        if (!id_eq(n->id, e->node_id))
+            continue;
+        if (str_eq(e->status, STR("lost")))
+            n->was_heard = false;
+        else if (known->status == NODE_LOST && !n->was_heard)
+            broken(w, "lost node %s is back though nobody has heard it", n->name);
+    }
+}
+
+/* Placed where it can run. */
+static void check_placement(struct world *w, const struct create_instance *e)
+{
+    const struct node *n = model_node(w->oracle, e->node_id);
+    const struct process *p = model_process(w->oracle, e->process_id);
+    bool is_guest = p != NULL && p->project != NULL;
+    if (n == NULL || n->status != NODE_READY || !text_list_has(&n->labels, is_guest ? "worker" : "control"))
+        broken(w, "an instance is placed on a node that cannot run it");
 }
 
 /* Reports overtake each other on the way; what is written down is never older than what was. */
@@ -136,8 +167,12 @@ void check_before(struct world *w, const struct event *ev, const char *who)
         check_report(w, &ev->instance_status_change);
     if (ev->kind == EVENT_ROUTE_DEPLOYMENT)
         check_route(w, &ev->route_deployment);
-    if (ev->kind == EVENT_CREATE_INSTANCE)
+    if (ev->kind == EVENT_NODE_STATUS_CHANGE)
+        check_node(w, &ev->node_status_change);
+    if (ev->kind == EVENT_CREATE_INSTANCE) {
+        check_placement(w, &ev->create_instance);
         check_address(w, &ev->create_instance);
+    }
 }
 
 /* ---- After a batch ---- */
@@ -219,6 +254,19 @@ static bool project_is_well(struct world *w, const struct project *p, const char
     return true;
 }
 
+/* An edge knows exactly the healthy instances. */
+static bool entry_is_well(const struct route_entry *e, const struct project *p)
+{
+    const struct instance *to[16];
+    size_t n = project_endpoints(p, to, 16);
+    if (n != e->endpoints_n)
+        return false;
+    for (size_t i = 0; i < n; i++)
+        if (!id_eq(to[i]->id, e->endpoints[i]))
+            return false;
+    return true;
+}
+
 static bool edge_is_well(struct world *w, const struct sim_edge *e, const char **ret_why)
 {
     for (size_t i = 0; i < w->projects_n; i++) {
@@ -231,6 +279,8 @@ static bool edge_is_well(struct world *w, const struct sim_edge *e, const char *
                 entry = &e->applied.entries[k];
         if ((entry == NULL) != (p->live == NULL) || (entry != NULL && !id_eq(entry->deployment, p->live->id)))
             return no(w, ret_why, "leads elsewhere", e->name);
+        if (entry != NULL && !entry_is_well(entry, p))
+            return no(w, ret_why, "leads to other instances", e->name);
     }
     return true;
 }

@@ -1,11 +1,30 @@
 /* An edge: polls every replica, gives what is newest to its Envoy, confirms what Envoy has acknowledged. */
 #include "sim.h"
 
+static void drop(struct routes *t, struct id project)
+{
+    for (size_t i = 0; i < t->entries_n; i++)
+        if (id_eq(t->entries[i].project, project)) {
+            t->entries[i] = t->entries[--t->entries_n];
+            return;
+        }
+}
+
+/* What changed since the cursor is put over what is there: each entry is the whole truth about its project. */
 void edge_takes(struct world *w, struct sim_edge *e, const struct message *m)
 {
-    if (m->routes->seq <= e->coming.seq)
-        return;
-    e->coming = *m->routes;
+    bool follows = m->routes->is_full || m->routes->since <= e->coming.seq;
+    if (m->routes->seq <= e->coming.seq || !follows)
+        return; /* late, or an answer to what it was before it crashed */
+    e->coming.seq = m->routes->seq;
+    if (m->routes->is_full)
+        e->coming.entries_n = 0;
+    for (size_t i = 0; i < m->routes->removed_n; i++)
+        drop(&e->coming, m->routes->removed[i]);
+    for (size_t i = 0; i < m->routes->entries_n; i++) {
+        drop(&e->coming, m->routes->entries[i].project);
+        e->coming.entries[e->coming.entries_n++] = m->routes->entries[i];
+    }
     if (e->apply_ms == 0)
         e->apply_ms = w->now_ms + between(w, 20, 1500);
 }

@@ -191,9 +191,25 @@ static void check_edges(struct world *w)
         }
 }
 
+/* What a lost node took along is replaced soon, or the deployment says why not. */
+static void check_lost(struct world *w)
+{
+    enum { SOON_MS = 15000 };
+    for (size_t i = 0; i < REPLICAS_N; i++)
+        if (!w->replicas[i].is_up || w->now_ms - w->replicas[i].live_since_ms < SOON_MS)
+            return;
+    MODEL_EACH (instance, i, &w->oracle->instances) {
+        const struct process *d = i->process;
+        if (i->status == INSTANCE_LOST && i->wanted == DESIRED_RUNNING && d->status == DEPLOYMENT_LIVE &&
+            d->cause[0] == '\0' && w->now_ms - i->since_ns / 1000000 > SOON_MS)
+            broken(w, "a lost instance of a live deployment is not replaced");
+    }
+}
+
 static void check_step(struct world *w)
 {
     check_machines(w);
+    check_lost(w);
     if (w->step % 16 == 0)
         for (size_t i = 0; i < REPLICAS_N; i++)
             if (w->replicas[i].is_up && w->replicas[i].model->seq == w->log_n)

@@ -97,8 +97,14 @@ static void answer_edge(struct world *w, struct replica *r, const struct message
         return;
     struct routes *t = arena_alloc(&w->arena, sizeof(*t));
     t->seq = r->model->seq;
+    t->since = m->cursor;
+    t->is_full = m->cursor == 0 || !model_can_follow(r->model, m->cursor);
+    if (!t->is_full)
+        t->removed_n = model_removed(r->model, OBJECT_ROUTE, ID_NONE, m->cursor, t->removed, 16);
+    if (t->removed_n > 16)
+        broken(w, "a cursor is very old, or routes come and go");
     MODEL_EACH (project, p, &r->model->projects) {
-        if (p->live == NULL)
+        if (p->live == NULL || (!t->is_full && p->route_seq <= m->cursor))
             continue;
         struct route_entry *e = &t->entries[t->entries_n++];
         const struct instance *to[16];
@@ -133,6 +139,8 @@ static enum err decide(struct world *w, struct replica *r, const struct command 
     case COMMAND_NODE_REPORTED: {
         struct node_reported n = c->node_reported;
         n.replica = r->name_str;
+        for (size_t i = 0; i < w->nodes_n; i++)
+            w->nodes[i].was_heard |= id_eq(w->nodes[i].id, n.node_id);
         return decide_node_reported(&d, &n, out, err);
     }
     case COMMAND_INSTANCE_OBSERVED: return decide_instance_observed(&d, &c->instance_observed, out, err);

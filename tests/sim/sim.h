@@ -71,9 +71,11 @@ struct route_entry {
     size_t endpoints_n;
 };
 struct routes {
-    uint64_t seq;
+    uint64_t seq, since; /* since: the cursor that it was asked with */
     struct route_entry entries[PROJECTS_MAX];
-    size_t entries_n;
+    struct id removed[16]; /* of an answer: projects that nothing leads to any more */
+    size_t entries_n, removed_n;
+    bool is_full;
 };
 
 struct message {
@@ -119,8 +121,9 @@ struct late_input {
 };
 struct sim_node {
     struct id id;
-    char name[8], boot[16];
+    char name[24], boot[40];
     bool is_control, is_up;
+    bool was_heard; /* by any replica, since it counted as lost */
     int64_t up_at_ms, partition_until_ms, next_poll_ms, next_beat_ms, report_seq;
     unsigned boots_n;
     struct converge *converge;
@@ -147,8 +150,12 @@ struct sim_edge {
     X(replica_crash)                                                                                                   \
     X(node_reboot)                                                                                                     \
     X(agent_restart)                                                                                                   \
-    X(partition) X(prepare_failed) X(guest_crash) X(guest_deaf) X(edge_crash) X(cancelled_by_hand) X(stopped_by_hand)  \
-        X(deleted_by_hand) X(created_by_hand) X(repeated) X(report_refused) X(cold_replay) X(full_poll)
+    X(partition)                                                                                                       \
+    X(prepare_failed)                                                                                                  \
+    X(guest_crash)                                                                                                     \
+    X(guest_deaf)                                                                                                      \
+    X(edge_crash) X(cancelled_by_hand) X(stopped_by_hand) X(deleted_by_hand) X(created_by_hand) X(repeated)            \
+        X(report_refused) X(cold_replay) X(full_poll)
 enum fault {
 #define FAULT_CONSTANT(name) FAULT_##name,
     FAULTS(FAULT_CONSTANT)
