@@ -90,11 +90,13 @@ void stream_line(struct stream *s, struct str line, const char *id)
 static void pump(struct stream *s, bool is_stopping)
 {
     stream_hold(s);
+    unsigned holds_n = s->holds_n;
     if (!s->is_over)
         s->source.pump(s, s->source.ctx, is_stopping);
+    assert(s->holds_n >= holds_n); /* a source gives back what it took, not ours */
     if (is_stopping)
         stream_end(s);
-    stream_release(s);
+    stream_release(s); /* NOLINT(clang-analyzer-unix.Malloc): the hold above kept it */
 }
 
 static void on_drained(struct http_stream *http, void *ctx)
