@@ -99,7 +99,7 @@ static void help_command(const struct command *command)
     (void)printf("  --%-16s %-8s %s\n", "json", "", "one JSON document on stdout; errors as problem+json on stderr");
 }
 
-static int usage(const struct cli *c, const char *fmt, ...)
+__attribute__((format(printf, 2, 3))) static int usage(const struct cli *c, const char *fmt, ...)
 {
     va_list ap;
     va_start(ap, fmt);

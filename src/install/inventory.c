@@ -43,7 +43,8 @@ static const cyaml_schema_field_t FIELDS[] = {
 static const cyaml_schema_value_t SCHEMA = {CYAML_VALUE_MAPPING(CYAML_FLAG_POINTER, struct inventory, FIELDS)};
 
 /* libcyaml says what is wrong by its log: keep the first line of it. */
-static void keep_message(cyaml_log_t level, void *ctx, const char *fmt, va_list args)
+__attribute__((format(printf, 3, 0))) static void keep_message(cyaml_log_t level, void *ctx, const char *fmt,
+                                                               va_list args)
 {
     char *text = ctx;
     if (level >= CYAML_LOG_ERROR && text[0] == '\0') {

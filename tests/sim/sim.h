@@ -154,8 +154,15 @@ struct sim_edge {
     X(prepare_failed)                                                                                                  \
     X(guest_crash)                                                                                                     \
     X(guest_deaf)                                                                                                      \
-    X(edge_crash) X(cancelled_by_hand) X(stopped_by_hand) X(deleted_by_hand) X(created_by_hand) X(repeated)            \
-        X(report_refused) X(cold_replay) X(full_poll)
+    X(edge_crash)                                                                                                      \
+    X(cancelled_by_hand)                                                                                               \
+    X(stopped_by_hand)                                                                                                 \
+    X(deleted_by_hand)                                                                                                 \
+    X(created_by_hand)                                                                                                 \
+    X(repeated)                                                                                                        \
+    X(report_refused)                                                                                                  \
+    X(cold_replay)                                                                                                     \
+    X(full_poll)
 enum fault {
 #define FAULT_CONSTANT(name) FAULT_##name,
     FAULTS(FAULT_CONSTANT)

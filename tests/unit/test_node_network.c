@@ -491,7 +491,8 @@ static void tcp_to_a_guest_is_the_proxys(void **state)
     struct world *w = *state;
     assert_int_equal(knock(w, "fd77:0:0:a::99"), TH_RST | TH_ACK); /* no such guest */
     assert_int_equal(knock(w, "fd77:0:0:a::11"), TH_RST | TH_ACK); /* node-proxy is down */
-    auto_close int fd = listener("::1", NETWORK_PROXY_PORT_DEFAULT, SOCK_STREAM, true);
+    auto_close int proxy = listener("::1", NETWORK_PROXY_PORT_DEFAULT, SOCK_STREAM, true);
+    assert_true(proxy >= 0);
     assert_int_equal(knock(w, "fd77:0:0:a::11"), TH_SYN | TH_ACK);
     assert_int_equal(knock(w, "fd77:0:0:a::99"), TH_RST | TH_ACK);
     assert_true(is_silent(w->tap_a));
@@ -513,7 +514,8 @@ static void tcp_to_a_guest_is_the_proxys(void **state)
 static void the_hosts_own_tcp_is_left_alone(void **state)
 {
     struct world *w = *state;
-    auto_close int fd = listener("::", 8080, SOCK_STREAM, false);
+    auto_close int own = listener("::", 8080, SOCK_STREAM, false);
+    assert_true(own >= 0);
     assert_int_equal(knock(w, "fd77:0:0:1::5"), TH_SYN | TH_ACK);
     assert_int_equal(knock(w, "10.77.0.5"), TH_SYN | TH_ACK);
 }

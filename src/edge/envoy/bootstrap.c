@@ -21,9 +21,8 @@ static char *text_of(json_t *doc)
 char *bootstrap_edge(const char *node_id, const char *run_dir)
 {
     auto_free char *admin = envoy_admin_path(run_dir), *xds = envoy_xds_path(run_dir);
-    return text_of(
-        template_fill(TEMPLATE_EDGE_BOOTSTRAP_JSON,
-                      json_pack("{s:s,s:s,s:s}", "node_id", node_id, "admin_path", admin, "xds_path", xds)));
+    return text_of(template_fill(TEMPLATE_EDGE_BOOTSTRAP_JSON,
+                                 json_pack("{s:s,s:s,s:s}", "node_id", node_id, "admin_path", admin, "xds_path", xds)));
 }
 
 char *bootstrap_node(const struct bootstrap_node *o)
@@ -49,11 +48,11 @@ enum err bootstrap_node_secrets(const char *secrets_dir, const char *cert_file, 
                                 const char *ca_file, struct errinfo *err)
 {
     static const char TYPE[] = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret";
-    enum err rc = write_secret(secrets_dir, "identity",
-                               json_pack("{s:s,s:s,s:{s:{s:s},s:{s:s}}}", "@type", TYPE, "name", "identity",
-                                         "tls_certificate", "certificate_chain", "filename", cert_file, "private_key",
-                                         "filename", key_file),
-                               err);
+    enum err rc =
+        write_secret(secrets_dir, "identity",
+                     json_pack("{s:s,s:s,s:{s:{s:s},s:{s:s}}}", "@type", TYPE, "name", "identity", "tls_certificate",
+                               "certificate_chain", "filename", cert_file, "private_key", "filename", key_file),
+                     err);
     if (rc != OK)
         return rc;
     return write_secret(secrets_dir, "trust",
