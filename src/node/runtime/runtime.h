@@ -74,8 +74,8 @@ struct runtime_host {
     uid_t uid; /* of the unprivileged user `slipform`: hypervisors, and host programs with run_as slipform */
     gid_t gid;
     const char *qemu_path;      /* NULL: /usr/bin/qemu-system-x86_64 */
-    const char *kernel_path;    /* readable by uid */
-    const char *initramfs_path; /* made by tools/make-initramfs; readable by uid */
+    const char *kernel_path;    /* absolute; readable by uid */
+    const char *initramfs_path; /* absolute; made by tools/make-initramfs; readable by uid */
     bool kvm;                   /* only when the pre-flight has proved it: runtime_probe */
     bool bare;                  /* no user change, no cgroup, no sandbox: only for comparison by the benchmark */
 };
