@@ -49,7 +49,7 @@ static void skip_to(const char *path, int64_t seq, off_t *offset, int64_t *ret_l
         int64_t at = seq_of(line);
         if (at > *ret_last)
             *ret_last = at;
-        if (at <= seq)
+        if (at > 0 && at <= seq) /* a torn one has no number */
             *offset = (off_t)(rest.ptr - all.ptr);
     }
 }
