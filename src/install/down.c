@@ -6,6 +6,7 @@
 #include "install/host_network.h"
 #include "install/supervise.h"
 #include "install/up.h"
+#include "os/cgroup.h"
 #include "os/file.h"
 #include "os/run.h"
 
@@ -48,6 +49,22 @@ static enum err stop_nodes(const struct home *h, const char *label, struct errin
     return rc;
 }
 
+/* Empty parents that agents and builders left behind. */
+static void prune_cgroups(const struct home *h)
+{
+    struct cgroup_host cgroups;
+    cgroup_detect(&cgroups);
+    for (size_t i = 0; i < h->inst.nodes.n; i++) {
+        char name[256];
+        (void)snprintf(name, sizeof(name), "slipform/%.*s-%.*s/%.*s/x", STR_ARG(h->inst.name), STR_ARG(h->inst.os_tag),
+                       STR_ARG(home_node(h, i)->name));
+        cgroup_prune(&cgroups, name);
+    }
+    char build[128];
+    (void)snprintf(build, sizeof(build), "slipform/%.*s/build/x", STR_ARG(h->inst.name));
+    cgroup_prune(&cgroups, build);
+}
+
 enum err install_down(const struct home *h, void (*say)(void *ctx, const char *text), void *ctx, struct errinfo *err)
 {
     if (geteuid() != 0)
@@ -70,6 +87,7 @@ enum err install_down(const struct home *h, void (*say)(void *ctx, const char *t
     say(ctx, "network");
     struct errinfo why;
     rc = host_network_down(h, &why);
+    prune_cgroups(h);
     if (stopped == OK && rc != OK)
         *err = why;
     return stopped != OK ? stopped : rc;

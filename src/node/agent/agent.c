@@ -87,7 +87,7 @@ static void end_stop_all(uv_idle_t *idle)
     resolver_stop(TAKE(a->resolver), true);
     if (a->network != NULL)
         rc = network_lower(a->network, &err);
-    auto_free char *cgroup = mem_printf("slipform/%s/%s/x", a->o.installation, a->o.node_name);
+    auto_free char *cgroup = mem_printf("slipform/%s-%s/%s/x", a->o.installation, a->o.os_tag, a->o.node_name);
     cgroup_prune(&a->host.cgroups, cgroup);
     a->o.on_end(a->o.ctx, rc, &err);
 }

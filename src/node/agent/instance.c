@@ -66,7 +66,8 @@ static struct instance *instance_new(struct agent *a, struct id id)
     i->folder = mem_printf("%s/%s", a->instances_folder, i->id_text);
     i->run_folder = mem_printf("%s/run", i->folder);
     i->data_folder = mem_printf("%s/data", i->folder);
-    i->cgroup = mem_printf("slipform/%s/%s/%s", a->o.installation, a->o.node_name, i->id_text);
+    /* With the tag: ids of the bootstrap log are fixed, and two installations may live on one machine. */
+    i->cgroup = mem_printf("slipform/%s-%s/%s/%s", a->o.installation, a->o.os_tag, a->o.node_name, i->id_text);
     i->check.at_ms = i->clean_at_ms = INT64_MAX;
     i->since_status = CONVERGE_STATUS_STARTING;
     clock_format_us(clock_wall_us(), i->since);
