@@ -211,6 +211,9 @@ static void expect_dropped(struct world *w)
 static void udp_is_dropped(struct world *w, const char *to)
 {
     struct ip ip = ip_of(to);
+    struct errinfo ignored;
+    /* If it got out, it would be seen: not only asked for by ARP. Multicast and the like have no neighbours. */
+    err_ignore(netlink_neighbour_add(w->nl, "fab0", &ip, PEER_MAC, &ignored));
     struct packet p = {.from = ip.family == AF_INET6 ? w->a.ipv6 : w->a.ipv4,
                        .to = ip,
                        .protocol = IPPROTO_UDP,
