@@ -15,7 +15,7 @@ const struct flag DEPLOY_FLAGS[] = {
     {"instances", FLAG_COUNT, "N", "at least so many microVMs (default 3)"},
     {"drain-seconds", FLAG_COUNT, "S", "old instances go this long after the switch (default 300)"},
     {"port", FLAG_COUNT, "N", "port that the program listens on, given to it as $PORT (default 8080)"},
-    {"runtime", FLAG_TEXT, "R", "qemu, host, null: instead of the best that the pre-flight proved"},
+    {"runtime", FLAG_TEXT, "R", "qemu, null: instead of the best that the pre-flight proved"},
     {"detach", FLAG_BOOL, "", "don't wait until it is live"},
     {0},
 };
@@ -65,7 +65,7 @@ static enum err create(struct cli *c, const json_t *project, const char *folder,
     const char *runtime = cli_text(c, "runtime");
     if (runtime != NULL) {
         if (strspn(runtime, "abcdefghijklmnopqrstuvwxyz") != strlen(runtime))
-            return err_set(err, ERR_INVALID, "'%s' is no runtime: qemu, host, null", runtime);
+            return err_set(err, ERR_INVALID, "'%s' is no runtime: qemu, null", runtime);
         buf_addf(&path, "&runtime=%s", runtime);
     }
     return client_call(c,

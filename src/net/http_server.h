@@ -19,7 +19,7 @@
 #include "base/str.h"
 #include "net/peer.h"
 
-/* 1 MiB: the event log's batch limit; bigger bodies are streamed (test_net: body_limit). */
+/* 1 MiB: the event log's batch limit; bigger bodies are streamed (test_net: bodies). */
 #define HTTP_BODY_LIMIT_DEFAULT (1024u * 1024u)
 /* Path parameters of a pattern; query parameters of a request (chosen). */
 #define HTTP_PATH_PARAMS_MAX 8

@@ -7,8 +7,8 @@
 #include "base/own.h"
 #include "os/file.h"
 
-/* 64: deeper than any tree that we make (chosen, never measured; test_os: folder_remove). Each level holds one
- * descriptor. */
+/* 64: deeper than any tree that we make (chosen, never measured; test_os: folder_remove_stays_on_its_mount). Each level
+ * holds one descriptor. */
 #define FOLDER_DEPTH_MAX 64
 
 static enum err make_one(const char *path, mode_t mode, struct errinfo *err)

@@ -21,7 +21,7 @@
 /* CONTRACTS, wire/instance.h: "newest last, at most 32". */
 #define INSTANCE_HISTORY_MAX 32u
 /* 4,096 removed objects are remembered for those who follow with a cursor; older cursors are answered in full (chosen:
- * a rollout of a thousand instances, four times; 40 bytes each; test_platform: tombstones_bounded). */
+ * a rollout of a thousand instances, four times; 40 bytes each; test_platform: tombstones_are_bounded). */
 #define MODEL_TOMBSTONES_MAX 4096u
 /* Instances of a live deployment that fail within 10 minutes of one another are one series: each is replaced later than
  * the one before (as Kubernetes, which forgets after 10 minutes). Part of the fold, so fixed for ever. */
@@ -90,7 +90,7 @@ struct instance {
     uint8_t status, health, wanted; /* enum instance_status, enum health, enum desired (never DRAINING) */
     bool restart_never;
 };
-/* The goal is 1 KiB an instance with its index entries, texts and history (test_platform: instance_size). */
+/* The goal is 1 KiB an instance with its index entries, texts and history (test_platform: an_instance_is_small). */
 static_assert(sizeof(struct instance) <= 256, "an instance stays small");
 
 /* A program at a version. A deployment of a project is one: it has a project, and begins without an image. */

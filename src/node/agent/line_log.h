@@ -6,7 +6,7 @@
 #include "base/err.h"
 #include "event/id.h"
 
-/* 10 MiB an instance, in two files (chosen, never measured; test_line_log: rotates). */
+/* 10 MiB an instance, in two files (chosen, never measured). */
 #define LINE_LOG_SIZE_MAX (10u * 1024u * 1024u)
 /* One batch to the control plane, below the body limit of net/http_server.h. */
 #define LINE_LOG_BATCH_MAX (512u * 1024u)

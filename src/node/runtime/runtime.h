@@ -59,9 +59,9 @@ struct runtime_events {
     void (*on_exit)(void *arg, const struct runtime_exit *how); /* once, after the last line. free() is allowed here */
     void *arg;
 };
-/* 8 KiB: what is longer is cut, and the line says so (chosen, never measured; test_lines: cut). */
+/* 8 KiB: what is longer is cut, and the line says so (chosen, never measured; test_runtime: cut). */
 #define RUNTIME_LINE_MAX 8192
-/* Lines beyond that are counted, and a line says how many (chosen, never measured; test_lines: rate). */
+/* Lines beyond that are counted, and a line says how many (chosen, never measured; test_runtime: rate). */
 #define RUNTIME_LINES_PER_S 1000
 #define RUNTIME_LINES_BURST 5000
 #define RUNTIME_LINE_BYTES_PER_S (512 * 1024)
