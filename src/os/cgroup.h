@@ -1,7 +1,7 @@
 #pragma once
 /* os/cgroup.h - limits for groups of processes, and their end all at once: cgroups v2, or v1 (cpu, memory, pids).
- * Layer: os. Names are ours: "slipform/<installation>/<node>/<instance>". No object is held: the kernel has the state.
- * Where the host has no usable controllers, `kind` is CGROUP_NONE and every function answers ERR_UNAVAILABLE. */
+ * Layer: os. Names are ours: "slipform/<installation>-<tag>/<node>/<instance>". No object is held: the kernel has the
+ * state. Where the host has no usable controllers, `kind` is CGROUP_NONE and every function answers ERR_UNAVAILABLE. */
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>

@@ -37,7 +37,7 @@ struct runtime_facts {
     const char *ipv4_gateway; /* on the link */
     const char *gateway_mac;  /* "02:…": permanent neighbour; NULL: none */
     const char *resolver;     /* NULL: none */
-    const char *cgroup;       /* "slipform/<installation>/<node>/<instance>"; NULL: none */
+    const char *cgroup;       /* "slipform/<installation>-<tag>/<node>/<instance>"; NULL: none */
 };
 
 struct runtime_exit {
