@@ -14,6 +14,7 @@
 #include "install/settings.h"
 #include "install/supervise.h"
 #include "os/file.h"
+#include "os/run.h"
 
 /* 180 s: four pre-flights that each boot a probe guest under emulation on two busy cores take 30 s here (measured by a
  * cold `make up`); the rest is room. */
@@ -70,7 +71,30 @@ static bool is_healthy(const struct up *u)
            health_programs(u->h, u->instances, u->instances_n, &why) == OK && health_control(u->h, &why) == OK;
 }
 
-/* Ports of this machine that nobody of ours holds yet must be free: said before anything is started. */
+/* Whether a process of this installation listens there: its programs and Envoys outlive agents and supervisor. */
+static bool is_held_by_us(const struct up *u, int64_t port)
+{
+    char filter[32];
+    (void)snprintf(filter, sizeof(filter), "sport = :%lld", (long long)port);
+    const char *argv[] = {"ss", "-ltnpH", filter, NULL};
+    AUTO(buf) struct buf out = {0};
+    if (run_program(&(struct run_options){.argv = argv}, &out, NULL) != OK)
+        return false;
+    struct str rest = buf_str(&out), word;
+    while (str_next(&rest, ',', &word)) { /* users:(("envoy",pid=12,fd=3)) */
+        char path[64];
+        AUTO(buf) struct buf command = {0};
+        if (!str_starts(word, STR("pid=")))
+            continue;
+        (void)snprintf(path, sizeof(path), "/proc/%.*s/cmdline", STR_ARG(str_slice(word, 4, word.len)));
+        if (file_read(path, 65536, &command, NULL) == OK && command.len > 0 &&
+            memmem(command.ptr, command.len, u->h->path, strlen(u->h->path)) != NULL)
+            return true;
+    }
+    return false;
+}
+
+/* Ports of this machine must be free or ours: said before anything is started. One that is being closed gets 3 s. */
 static enum err check_ports(const struct up *u, struct errinfo *err)
 {
     const struct installation *inst = &u->h->inst;
@@ -81,13 +105,17 @@ static enum err check_ports(const struct up *u, struct errinfo *err)
                  {"edge_https", inst->edge_https_port},
                  {"management_api", inst->management_api_port},
                  {"public_api", inst->public_api_port}};
-    for (size_t i = 0; i < sizeof(PORTS) / sizeof(PORTS[0]); i++)
-        if (port_is_busy((uint16_t)PORTS[i].port))
-            return err_set(
-                err, ERR_CONFLICT,
-                "port %lld (%s) is in use by another program ('ss -ltnp sport = :%lld' names it): end that, or "
-                "choose another port in '%s/installation.json'",
-                (long long)PORTS[i].port, PORTS[i].name, (long long)PORTS[i].port, u->h->path);
+    int64_t until_us = clock_mono_us() + 3000000;
+    for (size_t i = 0; i < sizeof(PORTS) / sizeof(PORTS[0]); i++) {
+        while (port_is_busy((uint16_t)PORTS[i].port) && !is_held_by_us(u, PORTS[i].port)) {
+            if (clock_mono_us() > until_us)
+                return err_set(err, ERR_CONFLICT,
+                               "port %lld (%s) is in use by another program ('ss -ltnp sport = :%lld' names it): end "
+                               "that, or choose another port in '%s/installation.json'",
+                               (long long)PORTS[i].port, PORTS[i].name, (long long)PORTS[i].port, u->h->path);
+            usleep(100000);
+        }
+    }
     return OK;
 }
 
