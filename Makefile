@@ -7,6 +7,9 @@ export MAKECMDGOALS
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
 
+setup: ## install what is missing on this machine
+	@tools/setup
+
 build: ## compile into build/
 	@tools/setup build
 	@tools/compile build
@@ -40,4 +43,4 @@ bench: ## figures into build/bench.json
 uninstall: ## stop dev-0 and remove its state, keep the cache of the set-up
 	@tools/uninstall
 
-.PHONY: help build up down test check bench uninstall
+.PHONY: help setup build up down test check bench uninstall

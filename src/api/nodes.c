@@ -142,16 +142,37 @@ static void joined(struct call *c, void *args, size_t events_n)
     reply_node(c, events_n > 0 ? 201 : 200, j->node_id);
 }
 
+static bool labels_differ(const struct node *n, struct strs labels)
+{
+    bool differ = n->labels.n != labels.n;
+    for (size_t i = 0; !differ && i < labels.n; i++)
+        differ = !str_eq_c(labels.items[i], n->labels.items[i]);
+    return differ;
+}
+
+/* Labels say what a node is trusted with (builds, root programs): its own certificate is not enough to change them. */
+static bool may_join(struct call *c, const struct node_join *body)
+{
+    if (c->caller.role != CALLER_NODE)
+        return true;
+    const struct node *known = model_node(control_model(c->api->o.control), body->node_id);
+    if (!str_eq_c(body->name, c->caller.id))
+        call_reply_problem(c, 403, err_name(ERR_DENIED), "the certificate is that of node '%s', the body says '%.*s'",
+                           c->caller.id, STR_ARG(body->name));
+    else if (known != NULL && labels_differ(known, body->labels))
+        call_reply_problem(c, 403, err_name(ERR_DENIED), "a node does not change its own labels: an operator does");
+    else
+        return true;
+    return false;
+}
+
 void nodes_join(struct call *c)
 {
     struct node_join body;
     if (!call_read(c, &NODE_JOIN_WIRE, &body))
         return;
-    if (c->caller.role == CALLER_NODE && !str_eq_c(body.name, c->caller.id)) {
-        call_reply_problem(c, 403, err_name(ERR_DENIED), "the certificate is that of node '%s', the body says '%.*s'",
-                           c->caller.id, STR_ARG(body.name));
+    if (!may_join(c, &body))
         return;
-    }
     struct node_joining *j = arena_alloc(&c->arena, sizeof(*j));
     *j = (struct node_joining){.node_id = body.node_id,
                                .name = body.name,

@@ -10,7 +10,8 @@ static enum err check_range(const char *field, int64_t v, int64_t min, int64_t m
     return OK;
 }
 
-/* 1 to 64 virtual processors, 32 MiB to 256 GiB: what a guest boots with, and the largest machines in use (chosen). */
+/* 1 to 64 virtual processors, 96 MiB to 256 GiB: the least that the qemu runtime takes, and the largest machines in use
+ * (chosen). */
 static enum err check_sizes(const struct platform_settings *s, const struct create_deployment *e, struct errinfo *err)
 {
     enum err rc = check_range("instances", e->instances_wanted, s->instances_min, s->instances_max, err);
@@ -21,7 +22,7 @@ static enum err check_sizes(const struct platform_settings *s, const struct crea
     if (rc == OK)
         rc = check_range("resources.vcpus", e->resources.vcpus, 1, 64, err);
     if (rc == OK)
-        rc = check_range("resources.memory_bytes", e->resources.memory_bytes, INT64_C(32) << 20, INT64_C(256) << 30,
+        rc = check_range("resources.memory_bytes", e->resources.memory_bytes, INT64_C(96) << 20, INT64_C(256) << 30,
                          err);
     if (rc == OK)
         rc = check_range("resources.disk_bytes", e->resources.disk_bytes, 0, INT64_C(16) << 40, err);

@@ -331,6 +331,7 @@ def test_wrong_identities(world):
     problem(other.client.get(f'/v1/instances?node_id={own.id}'), 403, 'denied')
     problem(other.client.ask('PUT', f'/v1/nodes/{own.id}/status', {'boot_id': 'x', 'report_seq': 1, 'status': 'ready'}), 403, 'denied')
     problem(other.client.ask('POST', '/v1/nodes', own.join_body), 403, 'denied')
+    problem(own.client.ask('POST', '/v1/nodes', {**own.join_body, 'labels': ['control']}), 403, 'denied')
     problem(own.client.ask('PUT', f'{path}/state', {'desired': 'stopped'}), 403, 'denied')
     problem(own.client.get('/v1/events'), 403, 'denied')
     problem(world.operator.get(f'{path}/secrets'), 403, 'denied')
