@@ -86,6 +86,8 @@ static const char *role_of(struct str program)
         return "edge";
     if (str_eq(program, STR("node-proxy")))
         return "node-proxy";
+    if (str_eq(program, STR("public-api")))
+        return "public-api"; /* node-agents obey the role control: what faces users does not have it */
     return "control";
 }
 

@@ -519,6 +519,15 @@ static void jail_fill(struct jail *j, const struct qemu_request *r, struct arena
         jail_add(j, CHILD_ROOT_DEVICE, "/dev/kvm", "/dev/kvm");
 }
 
+/* Debian gives /dev/kvm to the group kvm: QEMU under KVM runs with that group, which opens nothing else. Where the
+ * device is open to no group, the probe guest under KVM does not come up, and the pre-flight says so. */
+static gid_t kvm_gid(gid_t otherwise)
+{
+    struct stat st;
+    bool is_groups = stat("/dev/kvm", &st) == 0 && st.st_gid != 0 && (st.st_mode & 0060) == 0060;
+    return is_groups ? st.st_gid : otherwise;
+}
+
 static enum err spawn(struct qemu *q, const struct qemu_request *r, const struct boot_fds *fds, struct errinfo *err)
 {
     AUTO(arena) struct arena a = {0};
@@ -540,7 +549,7 @@ static enum err spawn(struct qemu *q, const struct qemu_request *r, const struct
     if (!r->host->bare) {
         spec.drop_user = spec.drop_caps = spec.no_new_privs = true;
         spec.uid = r->host->uid;
-        spec.gid = r->host->gid;
+        spec.gid = m.kvm ? kvm_gid(r->host->gid) : r->host->gid;
         spec.unshare_flags = CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS;
         jail_fill(&jail, r, &a);
         spec.root = &jail.root;
