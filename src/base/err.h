@@ -38,6 +38,21 @@ must_check enum err err_set_os(struct errinfo *e, enum err code, int os_errno, c
 must_check enum err err_wrap(struct errinfo *e, enum err code, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 
+#ifdef __clang_analyzer__
+/* The bodies are in another file: without this the analyzer follows ways on which an error was set and OK returned. */
+#define ERR_NOT_OK_(call, code)                                                                                        \
+    __extension__({                                                                                                    \
+        enum err code_ = (code);                                                                                       \
+        (void)(call);                                                                                                  \
+        if (code_ == OK)                                                                                               \
+            __builtin_unreachable();                                                                                   \
+        code_;                                                                                                         \
+    })
+#define err_set(e, code, ...) ERR_NOT_OK_(err_set(e, code_, __VA_ARGS__), code)
+#define err_set_os(e, code, os_errno, ...) ERR_NOT_OK_(err_set_os(e, code_, os_errno, __VA_ARGS__), code)
+#define err_wrap(e, code, ...) ERR_NOT_OK_(err_wrap(e, code_, __VA_ARGS__), code)
+#endif
+
 /* Stable kebab-case name, as metrics and problem+json carry it. */
 const char *err_name(enum err code);
 /* Inverse of err_name; ERR_IO for a name that is not known. */

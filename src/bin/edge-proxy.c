@@ -54,7 +54,7 @@ struct state {
 static enum err parse_listener(const char *name, const char *text, char **ret_text, struct resource_listener *l,
                                struct errinfo *err)
 {
-    struct str s = str_from(text);
+    struct str s = {text, strlen(text)};
     size_t colon = str_rfind(s, ':');
     uint64_t port;
     struct str address = str_slice(s, 0, colon);

@@ -9,6 +9,7 @@
 #include <stdio.h>
 
 #include "base/clock.h"
+#include "base/encode.h"
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/own.h"
@@ -198,11 +199,10 @@ static enum err set_user(struct boot *b, const char *name, struct errinfo *err)
 
 static enum err set_mac(struct boot *b, const char *text, struct errinfo *err)
 {
-    unsigned m[6];
-    if (sscanf(text, "%2x:%2x:%2x:%2x:%2x:%2x", &m[0], &m[1], &m[2], &m[3], &m[4], &m[5]) != 6)
-        return err_set(err, ERR_INVALID, "'%s' is not a MAC address", text);
-    for (int i = 0; i < 6; i++)
-        b->facts.mac[i] = (uint8_t)m[i];
+    struct str rest = str_from(text), digits;
+    for (size_t i = 0; i < 6; i++)
+        if (!str_next(&rest, ':', &digits) || !hex_parse(digits, &b->facts.mac[i], 1))
+            return err_set(err, ERR_INVALID, "'%s' is not a MAC address", text);
     return OK;
 }
 

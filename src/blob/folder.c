@@ -70,16 +70,19 @@ static void remove_stale(const struct blob_store *s)
     auto_dir DIR *dir = open_dir(s->folder_fd, "tmp");
     if (dir == NULL)
         return;
+    const int at = dirfd(dir);
+    if (at < 0)
+        return;
     int64_t now_s = clock_wall_us() / 1000000;
     for (struct dirent *e; (e = readdir(dir)) != NULL;) {
         struct stat st;
-        if (e->d_name[0] == '.' || fstatat(dirfd(dir), e->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0)
+        if (e->d_name[0] == '.' || fstatat(at, e->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0)
             continue;
         if (!S_ISREG(st.st_mode) || st.st_mtim.tv_sec > now_s - BLOB_STALE_SECONDS)
             continue;
-        auto_close int fd = openat(dirfd(dir), e->d_name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+        auto_close int fd = openat(at, e->d_name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
         if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0)
-            (void)unlinkat(dirfd(dir), e->d_name, 0);
+            (void)unlinkat(at, e->d_name, 0);
     }
 }
 

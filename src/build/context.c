@@ -5,6 +5,7 @@
 
 #include <archive.h>
 #include <archive_entry.h>
+#include <assert.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -64,6 +65,7 @@ static enum err clean_path(const char *raw, struct buf *ret_path, struct errinfo
         buf_add_str(ret_path, part);
     }
     buf_add(ret_path, "", 0);
+    assert(ret_path->ptr != NULL); /* the context itself is "", not NULL */
     return OK;
 }
 
@@ -221,21 +223,22 @@ static enum err unpack_entries(struct unpack *u, struct errinfo *err)
 /* Folders get their time last: what is made in them changes it. `fd` is taken. */
 static void set_folder_times(int fd)
 {
-    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+    if (fd < 0)
+        return;
+    DIR *dir = fdopendir(fd);
     if (dir == NULL) {
-        if (fd >= 0)
-            (void)close(fd);
+        (void)close(fd);
         return;
     }
     for (struct dirent *e; (e = readdir(dir)) != NULL;) {
         if (e->d_type != DT_DIR || strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
             continue;
-        int below = openat(dirfd(dir), e->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        int below = openat(fd, e->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         if (below >= 0)
             set_folder_times(below); /* as deep as PATH_PARTS_MAX */
     }
     const struct timespec times[2] = {{.tv_sec = CONTEXT_TIME_S}, {.tv_sec = CONTEXT_TIME_S}};
-    (void)futimens(dirfd(dir), times);
+    (void)futimens(fd, times);
     (void)closedir(dir);
 }
 

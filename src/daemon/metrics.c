@@ -302,11 +302,13 @@ void metrics_render(struct metrics *m, struct buf *out)
 
 static double resident_bytes(void)
 {
-    unsigned long long pages = 0, resident = 0;
+    char line[128] = ""; /* "size resident shared …", in pages */
     FILE *f = fopen("/proc/self/statm", "re");
     if (f == NULL)
         return 0;
-    if (fscanf(f, "%llu %llu", &pages, &resident) != 2)
+    struct str rest = str_from(fgets(line, sizeof(line), f)), size, pages;
+    uint64_t resident = 0;
+    if (!str_next(&rest, ' ', &size) || !str_next(&rest, ' ', &pages) || !str_parse_u64(pages, UINT64_MAX, &resident))
         resident = 0;
     (void)fclose(f);
     return (double)resident * (double)sysconf(_SC_PAGESIZE);
@@ -349,6 +351,7 @@ static void set_process(struct metrics *m, void *ctx)
 
 void metrics_add_process(struct metrics *m)
 {
-    m->start_s = (double)(clock_wall_us() / 1000) / 1e3;
+    const int64_t start_ms = clock_wall_us() / 1000;
+    m->start_s = (double)start_ms / 1e3;
     metrics_on_render(m, set_process, NULL);
 }

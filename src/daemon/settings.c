@@ -8,8 +8,6 @@
 #include "base/own.h"
 #include "crypto/file.h"
 
-static_assert(SETTINGS_FILE_SIZE_MAX == CRYPTO_FILE_SIZE_MAX, "crypto_file_read holds the limit");
-
 struct loader {
     const struct setting *table;
     size_t n;

@@ -2,7 +2,7 @@
 /* daemon/settings.h - settings of a program: a table of rows, filled from defaults, one YAML file, the environment.
  * Layer: daemon. The file is one flat mapping of setting names; lists are YAML sequences. SLIPFORM_<NAME> (upper case)
  * overrides the file; lists there are separated by commas. Unknown keys and wrong values are errors with file and line.
- */
+ * A file has at most CRYPTO_FILE_SIZE_MAX bytes. */
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -10,9 +10,6 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/mem.h"
-
-/* 1 MiB (chosen): a settings file is some hundred bytes. */
-#define SETTINGS_FILE_SIZE_MAX (1024u * 1024u)
 
 enum setting_type {
     SETTING_TEXT,  /* const char *; NULL when absent and without default */

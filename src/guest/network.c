@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/encode.h"
 #include "base/own.h"
 
 #define INTERFACE "eth0"
@@ -162,17 +163,12 @@ static void quiet_ipv6(void)
 
 static bool parse_mac(struct str text, uint8_t ret_mac[6])
 {
-    for (int i = 0; i < 6; i++) {
-        char digits[3] = {0};
-        if (text.len < (size_t)(3 * i + 2) || (i > 0 && text.ptr[3 * i - 1] != ':'))
-            return false;
-        memcpy(digits, text.ptr + (ptrdiff_t)3 * i, 2);
-        char *end = NULL;
-        ret_mac[i] = (uint8_t)strtoul(digits, &end, 16);
-        if (end != digits + 2)
+    for (size_t i = 0; i < 6; i++) {
+        struct str digits;
+        if (!str_next(&text, ':', &digits) || !hex_parse(digits, &ret_mac[i], 1))
             return false;
     }
-    return text.len == 17;
+    return text.ptr == NULL; /* nothing behind, not even a colon */
 }
 
 enum err network_set(const struct guest_config *c, struct errinfo *err)

@@ -156,7 +156,8 @@ static _Noreturn void become(const struct start *s)
     int null_fd = open("/dev/null", O_RDWR);
     const char *step = "its user";
     (void)setrlimit(RLIMIT_NOFILE, &files);
-    if (setsid() < 0 || dup2(null_fd, 0) < 0 || dup2(s->pipes[0][1], 1) < 0 || dup2(s->pipes[1][1], 2) < 0)
+    if (setsid() < 0 || null_fd < 0 || dup2(null_fd, 0) < 0 || dup2(s->pipes[0][1], 1) < 0 ||
+        dup2(s->pipes[1][1], 2) < 0)
         step = "its descriptors";
     else if (setgroups(s->user.groups_n, s->user.groups) == 0 &&
              setresgid(s->user.gid, s->user.gid, s->user.gid) == 0 &&

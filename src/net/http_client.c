@@ -151,18 +151,17 @@ static int on_curl_timer(CURLM *multi, long timeout_ms, void *client)
 
 /* ---- calls ---- */
 
-static void call_unlink(struct http_call *call)
+static void call_unlink(struct http_client *c, struct http_call *call)
 {
-    struct http_client *c = call->client;
     if (call->in_multi)
         (void)curl_multi_remove_handle(c->multi, call->easy);
     call->in_multi = false;
+    if (c->calls == call)
+        c->calls = call->next;
+    if (c->failed == call)
+        c->failed = call->next;
     if (call->previous != NULL)
         call->previous->next = call->next;
-    else if (c->calls == call)
-        c->calls = call->next;
-    else if (c->failed == call)
-        c->failed = call->next;
     if (call->next != NULL)
         call->next->previous = call->previous;
     call->next = call->previous = NULL;
@@ -182,9 +181,9 @@ static void call_link(struct http_call **list, struct http_call *call)
     *list = call;
 }
 
-static void report(struct http_call *call)
+static void report(struct http_client *c, struct http_call *call)
 {
-    call_unlink(call);
+    call_unlink(c, call);
     call->on_done(&call->result, call->ctx);
     call_free(call);
 }
@@ -202,7 +201,7 @@ static void check_finished(struct http_client *c)
         return;
     c->handling = true;
     while (!c->closing && c->failed != NULL)
-        report(c->failed);
+        report(c, c->failed);
     const CURLMsg *message = NULL;
     int left = 0;
     while (!c->closing && (message = curl_multi_info_read(c->multi, &left)) != NULL) {
@@ -212,7 +211,7 @@ static void check_finished(struct http_client *c)
             continue;
         (void)curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **)&call);
         http_call_finish(call, code);
-        report(call);
+        report(c, call);
     }
     c->handling = false;
     if (c->closing)
@@ -235,11 +234,10 @@ static bool same_text(const char *a, const char *b)
 /* Whether a kept connection to this call's host may be used. */
 static bool may_share(struct http_client *c, const struct http_call *call)
 {
-    struct str url = str_from(call->o.url);
-    if (!str_starts(url, STR("https://")))
+    const char *url = call->o.url;
+    if (strncmp(url, "https://", 8) != 0)
         return true;
-    struct str host = str_slice(url, 8, url.len);
-    auto_free char *key = mem_strndup(url.ptr, 8 + strcspn(host.ptr, "/?#"));
+    auto_free char *key = mem_strndup(url, 8 + strcspn(url + 8, "/?#"));
     struct origin *o = origin_find(c, key);
     if (o != NULL) {
         o->is_mixed = o->is_mixed || !same_text(o->peer_uri, call->o.peer_uri);
@@ -286,10 +284,15 @@ struct http_call *http_client_send(struct http_client *c, const struct http_call
     return call;
 }
 
+static void call_cancel(struct http_client *c, struct http_call *call)
+{
+    call_unlink(c, call);
+    call_free(call);
+}
+
 void http_call_cancel(struct http_call *call)
 {
-    call_unlink(call);
-    call_free(call);
+    call_cancel(call->client, call);
 }
 
 /* ---- the client ---- */
@@ -326,9 +329,9 @@ void http_client_close(struct http_client *c, void (*on_closed)(void *ctx), void
     if (c->handling)
         c->handles_n++; /* check_finished is on the stack and gives it back */
     while (c->calls != NULL)
-        http_call_cancel(c->calls);
+        call_cancel(c, c->calls);
     while (c->failed != NULL)
-        http_call_cancel(c->failed);
+        call_cancel(c, c->failed);
     uv_close((uv_handle_t *)&c->timer, on_own_handle_closed);
     uv_close((uv_handle_t *)&c->soon, on_own_handle_closed);
     (void)curl_multi_cleanup(c->multi); /* closes kept connections, which removes their watches */

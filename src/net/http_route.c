@@ -1,5 +1,7 @@
 #include "net/http_route.h"
 
+#include <assert.h>
+
 #include "base/buf.h"
 #include "base/encode.h"
 #include "base/own.h"
@@ -176,6 +178,7 @@ static enum err params_read(const char *pattern, const struct path *p, struct ar
         enum segment_kind kind = segment_kind(segment);
         if (kind == SEGMENT_LITERAL)
             continue;
+        assert(i < p->n); /* it matched */
         struct str raw = p->segments[i];
         if (kind == SEGMENT_REST)
             raw = (struct str){raw.ptr, (size_t)(p->raw.ptr + p->raw.len - raw.ptr)};

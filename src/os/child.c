@@ -154,7 +154,7 @@ enum err child_adopt(uv_loop_t *loop, struct child_ref ref, child_exit_fn *on_ex
         return err_set(err, ERR_NOT_FOUND, "process %d has ended", (int)ref.pid);
     enum err rc = watch(loop, pidfd, ref, on_exit, arg, ret_child, err);
     if (rc == OK)
-        pidfd = -1; /* the child's */
+        (void)TAKE_FD(pidfd); /* the child's */
     return rc;
 }
 

@@ -112,7 +112,7 @@ static enum err remove_below(const struct remover *r, int fd, int depth)
     const struct dirent *entry;
     while (rc == OK && (entry = readdir(dir)) != NULL)
         if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
-            rc = remove_entry(r, dirfd(dir), entry->d_name, depth);
+            rc = remove_entry(r, fd, entry->d_name, depth);
     (void)closedir(dir);
     return rc;
 }

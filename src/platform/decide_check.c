@@ -29,10 +29,3 @@ enum err check_name(const char *field, struct str text, struct errinfo *err)
         return err_set(err, ERR_INVALID, "'%s' is empty", field);
     return check_text(field, text, DECIDE_NAME_MAX, false, err);
 }
-
-enum err not_found(struct errinfo *err, const char *what, struct id id)
-{
-    char text[ID_TEXT_SIZE];
-    id_format(id, text);
-    return err_set(err, ERR_NOT_FOUND, "there is no %s '%s'", what, text);
-}

@@ -9,4 +9,10 @@
 must_check enum err check_text(const char *field, struct str text, size_t max, bool lines, struct errinfo *err);
 /* The same and not empty. */
 must_check enum err check_name(const char *field, struct str text, struct errinfo *err);
-must_check enum err not_found(struct errinfo *err, const char *what, struct id id);
+/* ERR_NOT_FOUND */
+must_check static inline enum err not_found(struct errinfo *err, const char *what, struct id id)
+{
+    char text[ID_TEXT_SIZE];
+    id_format(id, text);
+    return err_set(err, ERR_NOT_FOUND, "there is no %s '%s'", what, text);
+}

@@ -55,7 +55,7 @@ enum err keep_read(const char *folder, const char *name, const struct field_tabl
     rc = fields_parse(table, buf_str(&text), arena, ret_value, err);
     if (rc == OK)
         return OK;
-    rc = err_wrap(err, rc, "'%s'", path);
+    err_ignore(err_wrap(err, rc, "'%s'", path));
     if (err != NULL)
         err->code = ERR_CORRUPT;
     return ERR_CORRUPT;

@@ -65,7 +65,7 @@ static void keep_part(struct lines_stream *s, struct str part)
     size_t space = RUNTIME_LINE_MAX - s->part_len, take = part.len < space ? part.len : space;
     if (take > 0)
         for (size_t i = 0; i < take; i++)
-            s->part[s->part_len + i] = part.ptr[i] == '\0' ? '?' : part.ptr[i]; /* JSON documents refuse NUL */
+            s->part[s->part_len + i] = (char)(part.ptr[i] == '\0' ? '?' : part.ptr[i]); /* JSON documents refuse NUL */
     s->part_len += take;
     s->cut_bytes += part.len - take;
 }

@@ -76,7 +76,7 @@ static void copy_text(char *to, size_t size, struct str from)
 {
     size_t n = from.len < size - 1 ? from.len : size - 1;
     for (size_t i = 0; i < n; i++)
-        to[i] = (unsigned char)from.ptr[i] < 0x20 || from.ptr[i] == 0x7f ? '?' : from.ptr[i];
+        to[i] = (char)((unsigned char)from.ptr[i] < 0x20 || from.ptr[i] == 0x7f ? '?' : from.ptr[i]);
     to[n] = '\0';
 }
 
