@@ -1,0 +1,56 @@
+"""Memory at rest, an `up` that finds everything healthy, and the append of an event."""
+import json
+import pathlib
+import re
+import shutil
+import subprocess
+import tempfile
+import time
+
+from figures import Figure, ROOT
+from house import HOMES, Failed
+
+
+def resident_mib(pid):
+    text = pathlib.Path(f'/proc/{pid}/status').read_text()
+    return int(re.search(r'^VmRSS:\s+(\d+) kB', text, re.M)[1]) / 1024
+
+
+def memory(house):
+    """One row a program; several of one program are its samples. VmRSS counts pages that they share for each of them."""
+    pids = {}
+    for program in house.json('status')['programs']:
+        pids.setdefault(program['name'], []).append(program['pid'])
+    pids["edge-proxy's Envoy"] = house.processes(rb'envoy/envoy\0.*run/edge')
+    pids["node-proxy's Envoy"] = house.processes(rb'envoy/envoy\0.*run/w\d')
+    pids['microVM of hello (QEMU)'] = [row['pid'] for row in house.instances(project='hello')]
+    return [Figure(f'memory at rest: {name}', 'MiB', [resident_mib(pid) for pid in of_it]) for name, of_it in pids.items() if of_it]
+
+
+def up_again(house, times):
+    ours, curl = [], []
+    status = house.status
+    call = ['curl', '-sf', '--cacert', status['ca_file'], '--cert', status['client_cert_file'], '--key', status['client_key_file'],
+            '-o', '/dev/null', status['endpoints']['management_api'] + '/readyz']
+    for _ in range(times):
+        begun = time.monotonic()
+        done = house.up()
+        ours.append(time.monotonic() - begun)
+        if 'Healthy already' not in done.stdout:
+            raise Failed(f'this `slipform up` had something to do: {done.stdout}')
+        begun = time.monotonic()
+        subprocess.run(call, check=True)
+        curl.append(time.monotonic() - begun)
+    return [Figure('slipform up, all healthy', 's', ours, 'curl of /readyz', curl)]
+
+
+def append(pairs):
+    folder = tempfile.mkdtemp(prefix='bench-append-', dir=HOMES)
+    try:
+        done = subprocess.run([ROOT / 'build/bench/bench-append', folder, str(pairs)], capture_output=True, text=True)
+        if done.returncode != 0:
+            raise Failed(done.stderr)
+        answer = json.loads(done.stdout)
+    finally:
+        shutil.rmtree(folder)
+    return [Figure('append of an event', 'us', answer['ours_us'], f"write + fdatasync of its {answer['bytes']} bytes", answer['plain_us'])]
