@@ -256,9 +256,9 @@ static void check_machine(json_t *rows)
     static const struct {
         const char *check, *path, *hint;
     } FILES[] = {{"tun", "/dev/net/tun", "load the kernel module 'tun'"},
-                 {"ip", "/usr/sbin/ip", "run 'make setup'"},
-                 {"nft", "/usr/sbin/nft", "run 'make setup'"},
-                 {"qemu", "/usr/bin/qemu-system-x86_64", "run 'make setup'"},
+                 {"ip", "/usr/sbin/ip", "run 'tools/setup'"},
+                 {"nft", "/usr/sbin/nft", "run 'tools/setup'"},
+                 {"qemu", "/usr/bin/qemu-system-x86_64", "run 'tools/setup'"},
                  {"kvm", "/dev/kvm", "microVMs run under emulation, slower; enable virtualisation to have it"}};
     for (size_t i = 0; i < sizeof(FILES) / sizeof(FILES[0]); i++)
         add_check(rows, FILES[i].check, access(FILES[i].path, F_OK) == 0, FILES[i].path, FILES[i].hint);

@@ -26,7 +26,7 @@ static enum err find_program(const char *name, char ret_path[static PROGRAM_PATH
         if (folder.len > 0 && n < PROGRAM_PATH_SIZE && access(ret_path, X_OK) == 0)
             return OK;
     }
-    return err_set(err, ERR_NOT_FOUND, "there is no program '%s': run 'make setup'", name);
+    return err_set(err, ERR_NOT_FOUND, "there is no program '%s': run 'tools/setup'", name);
 }
 
 static enum err text_fd(struct str text, int *ret_fd, struct errinfo *err)
