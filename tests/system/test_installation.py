@@ -180,6 +180,51 @@ def test_folder_without_dockerfile(house, tmp_path):
     assert done.returncode == 3 and 'Dockerfile' in done.stderr
 
 
+PROBE = """#!/bin/sh
+# Say what this guest reaches, then serve the answer.
+mkdir -p /tmp/www
+{
+nslookup MIRROR >/dev/null 2>&1 && echo "name yes" || echo "name no"
+printf 'GET / HTTP/1.0\\r\\nHost: MIRROR\\r\\n\\r\\n' | nc -w 10 MIRROR 80 2>/dev/null | grep -q '^HTTP/' && echo "world yes" || echo "world no"
+for target in TARGETS; do
+    nc -w 2 ${target%-*} ${target##*-} </dev/null >/dev/null 2>&1 && echo "$target yes" || echo "$target no"
+done
+echo "user $(id -u) project $SLIPFORM_PROJECT region $SLIPFORM_REGION zone $SLIPFORM_ZONE port $PORT"
+} >/tmp/www/index.html 2>&1
+echo probe is done
+exec httpd -f -p "[::]:$PORT" -h /tmp/www
+"""
+
+
+def mirror_of_this_machine():
+    """A host of the internet that this machine can reach: its Debian mirror."""
+    for path in [*pathlib.Path('/etc/apt').glob('sources.list.d/*'), pathlib.Path('/etc/apt/sources.list')]:
+        for line in path.read_text().splitlines() if path.exists() else []:
+            if 'http://' in line and '/debian' in line and not line.strip().startswith('#'):
+                return line.split('http://', 1)[1].split('/')[0]
+    return None
+
+
+def test_guest_reaches_the_world_and_nothing_of_ours(hello, house, tmp_path):
+    """From inside a booted microVM: its resolver and the internet, but no agent, no API, no other guest, no machine."""
+    mirror = mirror_of_this_machine()
+    if mirror is None:
+        pytest.skip('no Debian mirror over plain http in /etc/apt: nothing of the internet to try')
+    agents = [n['url'].split('[')[1].split(']:') for n in house.json('status')['endpoints']['node_agents']]
+    guests = [(row['ipv6'], '8080') for row in healthy(house)]
+    machine = subprocess.run(['hostname', '-I'], capture_output=True, text=True).stdout.split()
+    ports = [house.json('status')['endpoints'][name].rsplit(':', 1)[1] for name in ('management_api', 'edge_https')]
+    targets = [*agents, *guests, *[(address, port) for address in machine for port in ports]]
+    (tmp_path / 'Dockerfile').write_text('FROM busybox\nCOPY probe.sh /\nUSER nobody\nCMD ["sh", "/probe.sh"]\n')
+    (tmp_path / 'probe.sh').write_text(PROBE.replace('MIRROR', mirror).replace('TARGETS', ' '.join(f'{a}-{p}' for a, p in targets)))
+    house.deploy(tmp_path, 'probe', '--drain-seconds', '0')
+    _, _, body = house.edge('probe.localhost').get('/')
+    said = dict(line.split(' ', 1) for line in body.decode().splitlines())
+    assert [said.pop(what) for what in ('name', 'world')] == ['yes', 'yes']
+    assert said.pop('user').startswith('65534 project probe region local zone ')
+    assert len(said) == len(targets) and set(said.values()) == {'no'}, said
+
+
 def test_lists(hello, house):
     nodes = house.json('nodes')
     assert {n['name'] for n in nodes} == {'op1', 'w1', 'w2', 'w3'} and {n['status'] for n in nodes} == {'ready'}
@@ -239,6 +284,24 @@ def test_down_leaves_nothing_and_up_finds_all(hello, house):
     assert house.json('projects') == projects
     until(lambda: {(r['instance_id'], r['ipv6']) for r in healthy(house)} == before, 120, 'the same instances')
     until(lambda: hello.who()['version'], 60, 'hello to be served')
+
+
+def test_two_installations(hello, house):
+    """A second one beside the first: other ports, other names; its end touches nothing of the first."""
+    before = {p['instance_id']: p['pid'] for p in house.json('status')['programs'] if p['instance_id']}
+    guests = {row['instance_id']: row['pid'] for row in healthy(house)}
+    other = Installation()
+    try:
+        other.up()
+        assert other.json('status')['status'] == 'healthy' and other.tag != house.tag
+        assert other.json('status')['endpoints']['edge_https'] != house.json('status')['endpoints']['edge_https']
+        assert other.json('projects') == []
+        other.down()
+        assert leftovers(other.tag, other.home) == []
+    finally:
+        other.discard()
+    assert {p['instance_id']: p['pid'] for p in house.json('status')['programs'] if p['instance_id']} == before
+    assert {row['instance_id']: row['pid'] for row in healthy(house)} == guests and hello.who()
 
 
 def test_used_port(house):

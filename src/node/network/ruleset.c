@@ -94,14 +94,14 @@ static void add_filters(struct buf *out, const struct ruleset *r)
              " chain through {\n"
              "  type filter hook forward priority filter; policy accept;\n"
              "  oifname \"%s*\" ct direction reply ct state established,related accept\n"
-             "  oifname \"slp*\" counter drop\n"
+             "  oifname \"slp*\" oifname != \"%s\" counter drop\n"
              "  iifname != \"%s*\" accept\n"
              "  ct direction reply ct state established,related accept\n"
              "  ip daddr @private4 counter drop\n"
              "  ip6 daddr @private6 counter drop\n"
              "  oifname != \"%s\" counter drop\n"
              "  meta mark set %u accept\n }\n",
-             r->taps, r->taps, r->options.fabric, EGRESS_MARK);
+             r->taps, r->options.fabric, r->taps, r->options.fabric, EGRESS_MARK);
     buf_addf(out,
              " chain egress {\n"
              "  type nat hook postrouting priority srcnat; policy accept;\n"
