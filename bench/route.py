@@ -107,8 +107,7 @@ class Ours:
 
     def switch(self):
         deployment = self.public.ask('POST', '/v1/deployments', {
-            'project_id': self.project_id, 'image_id': self.image_id, 'runtime': 'null', 'drain_seconds': 0,
-            'resources': {'vcpus': 1, 'memory_bytes': 32 << 20}})['deployment_id']
+            'project_id': self.project_id, 'image_id': self.image_id, 'runtime': 'null', 'drain_seconds': 0})['deployment_id']
 
         def placed():
             rows = self.management.ask('GET', f'/v1/instances?deployment_id={deployment}')['items']
