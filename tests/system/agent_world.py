@@ -16,7 +16,7 @@ import uuid
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get('SLIPFORM_BUILD', ROOT / 'build'))
-PATIENCE_S = 20
+PATIENCE_S = 60
 
 
 def wait_for(what, check, seconds=PATIENCE_S):

@@ -153,6 +153,17 @@ static void torn_by_a_crash(void **state)
     expect_batch(p, 1, 3);
 }
 
+/* The cause of a program that ended is its own last word, not what the kernel says as it goes down. */
+static void last_word_is_the_programs(void **state)
+{
+    struct place *p = *state;
+    line_log_add(p->log, "console", STR("Kernel panic"), 1700000000000000);
+    assert_string_equal(line_log_last(p->log), "Kernel panic");
+    line_log_add(p->log, "stderr", STR("cannot find the database"), 1700000000000001);
+    line_log_add(p->log, "console", STR("reboot: Restarting system"), 1700000000000002);
+    assert_string_equal(line_log_last(p->log), "cannot find the database");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -160,6 +171,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(rotates, begin, end),
         cmocka_unit_test_setup_teardown(rotated_under_a_batch, begin, end),
         cmocka_unit_test_setup_teardown(torn_by_a_crash, begin, end),
+        cmocka_unit_test_setup_teardown(last_word_is_the_programs, begin, end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -24,6 +24,7 @@ struct line_log {
     int batch_file;
     int64_t batch_seq;
     char last[256];
+    bool is_last_console;
 };
 
 /* The number is the last member of a line. */
@@ -126,6 +127,16 @@ static void rotate(struct line_log *l)
     open_current(l);
 }
 
+/* What the kernel says as it goes down is no word of the program's. */
+static void keep_last(struct line_log *l, bool is_console, struct str text)
+{
+    if (is_console && l->last[0] != '\0' && !l->is_last_console)
+        return;
+    l->is_last_console = is_console;
+    (void)snprintf(l->last, sizeof(l->last), "%.*s", text.len > 255 ? 255 : (int)text.len,
+                   text.ptr == NULL ? "" : text.ptr);
+}
+
 void line_log_add(struct line_log *l, const char *stream, struct str text, int64_t wall_us)
 {
     char time[CLOCK_TEXT_SIZE];
@@ -140,8 +151,7 @@ void line_log_add(struct line_log *l, const char *stream, struct str text, int64
     buf_add_char(&bytes, '\n');
     if (l->size + bytes.len > l->size_max / 2)
         rotate(l);
-    (void)snprintf(l->last, sizeof(l->last), "%.*s", text.len > 255 ? 255 : (int)text.len,
-                   text.ptr == NULL ? "" : text.ptr);
+    keep_last(l, strcmp(stream, "console") == 0, text);
     ssize_t n = l->fd < 0 ? -1 : write(l->fd, bytes.ptr, bytes.len);
     if (n < 0)
         return;

@@ -26,5 +26,6 @@ void line_log_ack(struct line_log *l, int64_t seq);
 bool line_log_has_news(const struct line_log *l);
 /* The newest lines, oldest first, at most size bytes. */
 void line_log_tail(struct line_log *l, size_t size, struct buf *out);
-/* The text of the newest line, "" when there is none. Lent until the next one. */
+/* The text of the newest line of the program, of the console when it has said nothing; "" when there is none. Lent
+ * until the next one. */
 const char *line_log_last(const struct line_log *l);
