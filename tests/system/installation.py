@@ -167,11 +167,14 @@ def leftovers(tag, home):
     found += [line for line in words_of('ip', '-6', 'rule').splitlines() if '6100' in line and tag in line]
     found += [line for line in pathlib.Path('/proc/mounts').read_text().splitlines() if home in line]
     found += [str(p) for p in pathlib.Path('/sys/fs/cgroup').glob('*/slipform/*') if tag in p.name]
+    prefix = json.loads(pathlib.Path(home, 'installation.json').read_text())['prefix']
     for folder in pathlib.Path('/proc').glob('[0-9]*'):
         try:
             command = (folder / 'cmdline').read_bytes().replace(b'\0', b' ').decode(errors='replace')
+            groups = (folder / 'cgroup').read_text()
         except OSError:
             continue
-        if home in command and str(folder.name) != str(os.getpid()):
+        ours = home in command or f'{prefix}:' in command or f'-{tag}/' in groups
+        if ours and str(folder.name) != str(os.getpid()):
             found.append(f'process {folder.name}: {command[:200]}')
     return found
