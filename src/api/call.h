@@ -12,7 +12,7 @@ struct wait; /* a call that waits for news, see api/follow.h */
 enum route_flags {
     ROUTE_EARLY = 1, /* answered also while the process replays or is stalled */
     ROUTE_LIST = 2,  /* the answer is {"items":[…]} of the answer table */
-    ROUTE_FEED = 4,  /* takes cursor and wait: CONTRACTS "Reading" */
+    ROUTE_FEED = 4,  /* takes cursor and wait: contract for reading */
     ROUTE_LINES = 8, /* the answer is a line of the answer table after the other, NDJSON or SSE */
     ROUTE_BYTES = 16 /* the answer is no JSON */
 };

@@ -1,5 +1,5 @@
 #pragma once
-/* api/follow.h - lists, and following them: GET …?cursor=<opaque>&wait=<s> (CONTRACTS "Reading").
+/* api/follow.h - lists, and following them: GET …?cursor=<opaque>&wait=<s> (contract for reading).
  * Layer: api. Without a cursor the answer is everything, `full`. With one it is what changed since, and the ids of what
  * went; when there is nothing it waits. So it holds for every list: a reader that pages (limit, after) gets `next`. */
 #include "api/call.h"

@@ -4,7 +4,7 @@
 
 #include "base/err.h"
 
-/* 512 MiB: what the public API takes (CONTRACTS). */
+/* 512 MiB: what the public API takes (contract). */
 #define CONTEXT_SIZE_MAX (512ull * 1024 * 1024)
 
 /* Pack `folder` (without .git; owner, group and times are left out, names are sorted: the same files give the same

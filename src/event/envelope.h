@@ -6,7 +6,7 @@
 #include "event/id.h"
 #include "event/time.h"
 
-/* CONTRACTS: an event is at most 256 KiB, a batch 1 MiB (test_event: envelope_limits). */
+/* Contract: an event is at most 256 KiB, a batch 1 MiB (test_event: envelope_limits). */
 #define ENVELOPE_SIZE_MAX 262144u
 #define ENVELOPE_BATCH_SIZE_MAX 1048576u
 

@@ -11,7 +11,7 @@
 #define BACKOFF_FIRST_MS 200u
 #define BACKOFF_MAX_DEFAULT_MS 5000u
 #define INTERVAL_DEFAULT_MS 1000u
-/* Above the server's own wait: its 2 s of catching up, and the way there and back (CONTRACTS, Reading). */
+/* Above the server's own wait: its 2 s of catching up, and the way there and back (contract for reading). */
 #define ANSWER_SLACK_MS 10000u
 /* A position and a hash; more is no cursor of ours (chosen). */
 #define CURSOR_LEN_MAX 4096u

@@ -1,5 +1,5 @@
 #pragma once
-/* net/follow.h - follow a collection: GET url?cursor=..&wait=.. again and again, as CONTRACTS "Reading" has it.
+/* net/follow.h - follow a collection: GET url?cursor=..&wait=.. again and again, as the contract for reading has it.
  * Layer: net. Thread: loop. Answer: {"items":[...],"removed":[ids],"cursor":"...","full":bool}.
  * `full`: the items are everything there is, forget the rest. Errors back off from 0.2 s, doubled, to backoff_max_ms,
  * with jitter; 410 or an ERR_INVALID cursor starts again without one. With wait_s 0 it is a slow timer. */

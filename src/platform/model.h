@@ -18,7 +18,7 @@
 
 /* 8: an agent's old reports come from its last boots; more are never in flight (chosen, never measured). */
 #define NODE_PAST_BOOTS_MAX 8u
-/* CONTRACTS, wire/instance.h: "newest last, at most 32". */
+/* Contract, wire/instance.h: "newest last, at most 32". */
 #define INSTANCE_HISTORY_MAX 32u
 /* 4,096 removed objects are remembered for those who follow with a cursor; older cursors are answered in full (chosen:
  * a rollout of a thousand instances, four times; 40 bytes each; test_platform: tombstones_are_bounded). */

@@ -16,7 +16,7 @@
 #include "platform/model.h"
 #include "platform/settings.h"
 
-/* No further rule is begun after 256 events, so that a batch stays well under 1 MiB (CONTRACTS; events of a plan have
+/* No further rule is begun after 256 events, so that a batch stays well under 1 MiB (contract; events of a plan have
  * about 500 bytes); what is left follows at once. */
 #define PLAN_EVENTS_MAX 256u
 #define PLAN_NEVER INT64_MAX

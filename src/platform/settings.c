@@ -4,13 +4,13 @@
 
 /* One row a figure: help, configuration and documentation read it here. */
 const struct platform_setting_row PLATFORM_SETTINGS[] = {
-    ROW(instances_min, "instances", 3, "mission/platform.md: at least 3 microVMs for each deployment"),
+    ROW(instances_min, "instances", 3, "what was asked for: at least 3 microVMs for each deployment"),
     ROW(instances_max, "instances", 100, "chosen: a slip of the keyboard must not fill an installation"),
     ROW(instance_vcpus, "vcpus", 1, "chosen: the least that boots"),
     ROW(instance_memory_bytes, "bytes", 256LL << 20,
         "chosen: a small web program; measured resident under TCG: 126 MB"),
     ROW(port, "", 8080, "contract: PORT is 8080 unless the project says otherwise"),
-    ROW(drain_seconds, "s", 300, "mission/platform.md: we wait 5 minutes before shutting down the old instances"),
+    ROW(drain_seconds, "s", 300, "what was asked for: we wait 5 minutes before shutting down the old instances"),
     ROW(drain_seconds_max, "s", 86400, "chosen: a day; longer is two applications"),
     ROW(vcpus_overcommit_percent, "%", 800, "chosen: web programs wait most of the time; a busy one only slows others"),
     ROW(memory_overcommit_percent, "%", 100, "never more than there is: a guest without memory dies"),

@@ -12,7 +12,7 @@
 #include "base/clock.h"
 #include "base/own.h"
 
-/* CONTRACTS: an instant later than the clock by more than this, and than the log's last, is refused. */
+/* Contract: an instant later than the clock by more than this, and than the log's last, is refused. */
 #define CLOCK_AHEAD_NS_MAX 500000000
 
 static enum err choose_time(const struct store_event *e, struct event_time last, int64_t now_ns, struct event_time *ret,

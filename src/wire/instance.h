@@ -89,7 +89,7 @@ struct instance_resource {
     struct str region;                     /* of the node */
     struct str owner;                      /* owner */
     struct str desired;                    /* running, draining, stopped */
-    struct str status;                     /* CONTRACTS: States */
+    struct str status;                     /* enum instance_status, as text */
     struct str health;                     /* NOMINAL, … */
     struct str cause;                      /* why */
     struct str since;                      /* RFC 3339, of the status */

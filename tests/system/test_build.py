@@ -131,7 +131,7 @@ def test_the_same_context_gives_the_same_digest(builder):
 
 
 def test_hello_answers(builder, tmp_path):
-    """The program out of the image, as CONTRACTS says it answers."""
+    """The program out of the image, as the contract says it answers."""
     result = builder.build(tar(hello_context()))[1]
     (tmp_path / 'mnt').mkdir()
     program = tmp_path / 'hello'

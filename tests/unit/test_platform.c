@@ -984,7 +984,7 @@ static void a_stable_hash(void **state)
     model_free(m);
 }
 
-/* CONTRACTS' catalogue: what is encoded decodes to the same, for every kind and every member. */
+/* The catalogue: what is encoded decodes to the same, for every kind and every member. */
 static void fill(const struct field_table *t, char *value, struct arena *a, int *n)
 {
     for (size_t i = 0; i < t->fields_n; i++) {
