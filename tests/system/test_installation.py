@@ -66,6 +66,16 @@ def test_up_again_does_nothing(house):
     assert before['status'] == 'healthy' and not before['problems']
 
 
+def test_make_up_says_what_to_type(hello, house):
+    """The last step of `make up`, when all is healthy: it changes nothing, and the curl that it prints works."""
+    done = subprocess.run([ROOT / 'tools/up'], env=house.env, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0 and 'Healthy already' in done.stdout and 'queued' not in done.stderr
+    command = next(line for line in done.stdout.splitlines() if line.strip().startswith('curl '))
+    answer = subprocess.run(command.split() + ['-s'], capture_output=True, text=True, timeout=30)
+    assert json.loads(answer.stdout)['version']
+    assert house.json('status')['endpoints']['public_api'] in done.stdout
+
+
 def test_two_at_once(house):
     """While one `up` or `down` is at work another is refused, with what to do."""
     import fcntl
