@@ -259,7 +259,8 @@ static void check_machine(json_t *rows)
                  {"ip", "/usr/sbin/ip", "run 'tools/setup'"},
                  {"nft", "/usr/sbin/nft", "run 'tools/setup'"},
                  {"qemu", "/usr/bin/qemu-system-x86_64", "run 'tools/setup'"},
-                 {"kvm", "/dev/kvm", "microVMs run under emulation, slower; enable virtualisation to have it"}};
+                 {"kvm-device", "/dev/kvm",
+                  "microVMs run under emulation, slower; 'slipform nodes' says whether a guest ran with it"}};
     for (size_t i = 0; i < sizeof(FILES) / sizeof(FILES[0]); i++)
         add_check(rows, FILES[i].check, access(FILES[i].path, F_OK) == 0, FILES[i].path, FILES[i].hint);
 }
