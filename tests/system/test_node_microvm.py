@@ -1,5 +1,6 @@
 """A worker with real microVMs: node-agent in a network namespace of its own, QEMU, our guest kernel and init, a tap each,
 the resolver. What the network lets through is proved packet by packet in tests/unit/test_node_network.c."""
+import ipaddress
 import os
 import pathlib
 import signal
@@ -183,8 +184,10 @@ def test_an_image_of_another_digest_is_not_started(worker, image):
 
 
 def test_guests_have_a_resolver(worker):
+    address = ipaddress.ip_address(f'{worker.prefix}1')  # as ss writes it: without leading zeros
+
     def listens():
-        return f'[{worker.prefix}1]:53' in run('ip', 'netns', 'exec', worker.netns, 'ss', '-Hlun')
+        return f'[{address}]:53' in run('ip', 'netns', 'exec', worker.netns, 'ss', '-Hlun')
     wait_for('it listens', listens)
     pids = run('ip', 'netns', 'pids', worker.netns).split()
     dns = next(p for p in pids if 'dnsmasq' in pathlib.Path(f'/proc/{p}/comm').read_text())
