@@ -85,17 +85,14 @@ static enum err open_log(struct control *c, struct errinfo *err)
     if (repair.cut_bytes > 0 || repair.adopted_records > 0)
         log_warn(c->o.log, "event log repaired: %llu bytes of an unfinished append cut off, %llu records adopted",
                  (unsigned long long)repair.cut_bytes, (unsigned long long)repair.adopted_records);
-    rc = log_reading_open(c, &c->reading, err);
     struct app_options options = {
         .name = "platform", .model = c, .apply = apply_to_control, .on_wake = on_wake, .inputs = &store, .inputs_n = 1};
-    if (rc == OK)
-        rc = app_open(c->o.loop, &options, &c->app, err);
+    rc = app_open(c->o.loop, &options, &c->app, err);
     if (rc != OK) {
-        if (c->reading != NULL)
-            log_reading_discard(c->reading);
         store_close(store);
         return rc;
     }
+    c->reading = log_queue_new(c->o.loop, c->o.event_store, STORE_READ, ID_NONE);
     c->gateway = (struct gateway){
         .name = "control", .ctx = c, .on_live = on_live, .on_change = on_change, .on_stalled = on_stalled};
     app_add_gateway(c->app, &c->gateway);
@@ -163,7 +160,7 @@ void control_part_closed(struct control *c)
         closed(ctx);
 }
 
-static void app_closed(void *ctx)
+static void part_closed(void *ctx)
 {
     control_part_closed(ctx);
 }
@@ -181,8 +178,8 @@ void control_close(struct control *c, void (*closed)(void *ctx), void *ctx)
     if (c->certifier != NULL)
         certifier_close(c->certifier);
     housekeeping_close(c->housekeeping);
-    log_reading_close(c->reading);
-    app_close(c->app, app_closed, c);
+    log_queue_close(c->reading, part_closed, c);
+    app_close(c->app, part_closed, c);
 }
 
 /* ---- reading ---- */
@@ -293,6 +290,11 @@ void control_unlisten(struct control *c, struct control_listener *l)
         at = &(*at)->next;
     if (*at != NULL)
         *at = l->next;
+}
+
+void control_read_records(struct control *c, uint64_t after_seq, size_t n, log_read_fn done, void *ctx)
+{
+    log_queue_read(c->reading, after_seq, n, done, ctx);
 }
 
 /* ---- commands ---- */

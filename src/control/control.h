@@ -16,6 +16,7 @@
 #include "base/log.h"
 #include "control/certificate.h"
 #include "control/instance_log.h"
+#include "control/log_queue.h"
 #include "control/seen.h"
 #include "event/hash.h"
 #include "platform/events.h"
@@ -94,7 +95,6 @@ typedef void (*control_done_fn)(void *ctx, enum err rc, size_t events_n, const s
 /* done is called exactly once, never from inside. args and ctx must live until then. */
 void control_submit(struct control *c, control_decide_fn decide, void *args, control_done_fn done, void *ctx);
 
-/* ---- Reading the log's records (control/log_reading.c): in uv's pool, one after the other ---- */
-typedef void (*control_records_fn)(void *ctx, enum err rc, const struct store_batch *batch, const struct errinfo *err);
-/* Records behind after_seq, at most n (1..1000). batch is lent for the call. done is called exactly once. */
-void control_read_records(struct control *c, uint64_t after_seq, size_t n, control_records_fn done, void *ctx);
+/* ---- Records of the platform's own log ---- */
+/* As log_queue_read; n is 1..1000. */
+void control_read_records(struct control *c, uint64_t after_seq, size_t n, log_read_fn done, void *ctx);

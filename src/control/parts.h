@@ -8,7 +8,6 @@
 struct planner;
 struct watchdog;
 struct certifier;
-struct log_reading;
 struct housekeeping;
 
 struct control {
@@ -24,7 +23,7 @@ struct control {
     struct planner *planner;     /* NULL: not this process's */
     struct watchdog *watchdog;   /* NULL: not this process's */
     struct certifier *certifier; /* NULL: not this process's */
-    struct log_reading *reading;
+    struct log_queue *reading;   /* of the platform's own log, for people and tools */
     struct housekeeping *housekeeping;
     int64_t live_mono_us; /* when this replica went live; 0: not yet */
     uint64_t hash_seq;    /* position of hash */
@@ -55,7 +54,3 @@ void certifier_close(struct certifier *w); /* ends with control_part_closed */
 
 struct housekeeping *housekeeping_new(struct control *c);
 void housekeeping_close(struct housekeeping *h); /* ends with control_part_closed */
-
-must_check enum err log_reading_open(struct control *c, struct log_reading **ret, struct errinfo *err);
-void log_reading_discard(struct log_reading *l); /* one that never read */
-void log_reading_close(struct log_reading *l);   /* ends with control_part_closed */
