@@ -153,6 +153,7 @@ static enum err apply_issue_certificate(struct model *m, const struct event *ev,
     *c = (struct certificate){e->certificate_id, model_next_seq(m), texts_ref(&m->texts, e->host),
                               texts_ref(&m->texts, e->not_after), ev->time.instant_ns};
     id_index_add(&m->certificates, c);
+    changes_add(m->changes, OBJECT_CERTIFICATE, c->id, ID_NONE);
     MODEL_EACH (project, p, &m->projects)
         if (text_list_has(&p->hosts, c->host))
             touch_route(m, p);

@@ -5,6 +5,7 @@
 void touch_node(struct model *m, struct node *n)
 {
     n->changed_seq = m->nodes_seq = model_next_seq(m);
+    changes_add(m->changes, OBJECT_NODE, n->id, ID_NONE);
 }
 
 void touch_route(struct model *m, struct project *p)
@@ -15,6 +16,7 @@ void touch_route(struct model *m, struct project *p)
 void touch_instance(struct model *m, struct instance *i)
 {
     i->changed_seq = m->instances_seq = model_next_seq(m);
+    changes_add(m->changes, OBJECT_INSTANCE, i->id, i->process->id);
     if (i->node != NULL)
         i->node->instances_seq = model_next_seq(m);
     struct project *project = i->process->project;
@@ -25,6 +27,7 @@ void touch_instance(struct model *m, struct instance *i)
 void touch_deployment(struct model *m, struct process *p)
 {
     p->changed_seq = model_next_seq(m);
+    changes_add(m->changes, OBJECT_PROCESS, p->id, ID_NONE);
     MODEL_EACH (instance, i, &p->instances)
         touch_instance(m, i);
     if (p->project != NULL)
@@ -34,11 +37,13 @@ void touch_deployment(struct model *m, struct process *p)
 void touch_image(struct model *m, struct image *i)
 {
     i->changed_seq = m->images_seq = model_next_seq(m);
+    changes_add(m->changes, OBJECT_IMAGE, i->id, ID_NONE);
 }
 
 void touch_project(struct model *m, struct project *p)
 {
     p->changed_seq = m->projects_seq = model_next_seq(m);
+    changes_add(m->changes, OBJECT_PROJECT, p->id, ID_NONE);
 }
 
 void bury(struct model *m, enum object_kind kind, struct id id, struct id scope)

@@ -8,6 +8,7 @@ struct model *model_new(void)
 {
     struct model *m = mem_alloc(sizeof(*m));
     m->time = EVENT_TIME_MIN;
+    m->changes = changes_new();
     return m;
 }
 
@@ -102,6 +103,7 @@ void model_free(struct model *m)
     plain_free(&m->certificates);
     texts_done(&m->texts);
     free(m->tombstones);
+    changes_free(m->changes);
     free(m);
 }
 
@@ -118,6 +120,7 @@ size_t model_size_bytes(const struct model *m)
     size += index_size(&m->instances, sizeof(struct instance)) + index_size(&m->zones, sizeof(struct zone));
     size += index_size(&m->regions, sizeof(struct region)) + index_size(&m->definitions, sizeof(struct definition));
     size += index_size(&m->certificates, sizeof(struct certificate));
+    size += changes_size_bytes(m->changes);
     size += m->tombstones == NULL ? 0 : MODEL_TOMBSTONES_MAX * sizeof(*m->tombstones);
     MODEL_EACH (instance, i, &m->instances)
         size += i->history_n * sizeof(*i->history) + 3 * sizeof(void *); /* a list item or two, its nodes' index */

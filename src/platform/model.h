@@ -13,6 +13,7 @@
 #include <assert.h>
 
 #include "event/catalogue.h"
+#include "platform/change_list.h"
 #include "platform/id_index.h"
 #include "platform/texts.h"
 
@@ -198,6 +199,7 @@ struct model {
     uint64_t instances_seq, routes_seq, projects_seq, nodes_seq, images_seq; /* last change of any of a kind */
     struct tombstone *tombstones;                                            /* ring of MODEL_TOMBSTONES_MAX */
     size_t tombstones_n;                                                     /* ever */
+    struct changes *changes; /* platform/change_list.h: derived, of no account to hash and snapshot */
 };
 
 struct model *model_new(void);
