@@ -307,7 +307,7 @@ static void init_handle(struct app *a, uv_handle_t *handle)
 
 enum err app_open(struct uv_loop_s *loop, const struct app_options *opt, struct app **ret_app, struct errinfo *err)
 {
-    if (opt->inputs_n == 0 || opt->inputs_n > APP_INPUTS_MAX)
+    if (opt->inputs_n == 0 || opt->inputs_n > 1)
         return err_set(err, ERR_INVALID, "%s has %zu input logs, this version folds one", opt->name, opt->inputs_n);
     struct app *a = mem_alloc(sizeof(*a));
     *a = (struct app){.name = opt->name,
