@@ -44,6 +44,9 @@ void image_logs_get(struct call *c);
 void deployment_logs_get(struct call *c);
 /* events.c */
 void events_get(struct call *c);
+/* stream_logs.c */
+void log_events_get(struct call *c);
+void log_events_post(struct call *c);
 /* system.c */
 void healthz(struct call *c);
 void readyz(struct call *c);
@@ -53,4 +56,4 @@ void not_in_this_version(struct call *c);
 
 /* Bodies and answers that only the API knows; the rest stands in wire/. */
 extern const struct field_table STATUS_WIRE, REGION_WIRE, ZONE_WIRE, INSTANCE_ORDER_WIRE, SECRETS_WIRE, LOG_SEQ_WIRE,
-    EMPTY_WIRE, EVENT_WIRE, READY_WIRE;
+    EMPTY_WIRE, EVENT_WIRE, LOG_APPEND_WIRE, LOG_RECORD_WIRE, READY_WIRE;

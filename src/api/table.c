@@ -12,6 +12,8 @@
 #define PAGING "cursor wait limit after"
 /* A heartbeat of a node with hundreds of instances; a batch of log lines (chosen). */
 #define REPORT_SIZE_MAX ((uint64_t)1024 * 1024)
+/* A batch of events, whose payloads are at most 1 MiB, and what JSON adds to each (chosen). */
+#define APPEND_SIZE_MAX ((uint64_t)2 * 1024 * 1024)
 #define CONTEXT_SIZE_MAX ((uint64_t)512 * 1024 * 1024)
 
 /* GET of a list that can be followed. */
@@ -110,6 +112,14 @@ const struct api_table_row API_TABLE[] = {
     {FACE_MANAGEMENT, {.method = "GET", .pattern = "/v1/events", .handle = events_get, .callers = OPERATOR | CONTROL,
                        .flags = ROUTE_LIST, .answer = &EVENT_WIRE, .status = 200, .query = "log after limit follow",
                        .doc = "events behind `after`: a page, or a stream (SSE with Last-Event-ID, or follow=true)"}},
+    {FACE_MANAGEMENT, {.method = "GET", .pattern = "/v1/logs/{id}/events", .handle = log_events_get,
+                       .callers = OPERATOR | NODE, .flags = ROUTE_LIST, .answer = &LOG_RECORD_WIRE, .status = 200,
+                       .query = "after limit",
+                       .doc = "records of an application's log; a node names its instance in Slipform-Instance"}},
+    {FACE_MANAGEMENT, {.method = "POST", .pattern = "/v1/logs/{id}/events", .handle = log_events_post,
+                       .callers = OPERATOR | NODE, .body_limit_bytes = APPEND_SIZE_MAX, .request = &LOG_APPEND_WIRE,
+                       .answer = &LOG_RECORD_WIRE, .flags = ROUTE_LIST, .status = 201,
+                       .doc = "append if the log still ends where the caller has read to, else 409 with the news"}},
     /* ---- projects ---- */
     FEED(FACE_PUBLIC, "/v1/projects", projects_list, OPERATOR, PROJECT_RESOURCE_WIRE, PAGING, "projects"),
     WRITE(FACE_PUBLIC, "POST", "/v1/projects", projects_create, OPERATOR, &PROJECT_CREATE_WIRE, &PROJECT_RESOURCE_WIRE,

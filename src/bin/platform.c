@@ -10,7 +10,8 @@
 
 struct platform_program_settings {
     struct setting_list workloads, listen, tuning;
-    const char *event_store, *blob_folder, *logs_folder, *certificates_folder, *ca_cert_file, *ca_key_file;
+    const char *event_store, *blob_folder, *logs_folder, *streams_folder, *certificates_folder, *ca_cert_file,
+        *ca_key_file;
     const char *token_hash_file, *app_domain, *replica;
     int64_t edge_https_port, node_timeout_seconds;
 };
@@ -36,6 +37,7 @@ static const struct setting SETTINGS[] = {
     ROW(TEXT, event_store, NULL, true, "the log of the platform, e.g. files;path=/var/lib/slipform/log"),
     ROW(PATH, blob_folder, NULL, true, "contexts and images"),
     ROW(PATH, logs_folder, NULL, false, "lines of instances; none: they are neither kept nor shown here"),
+    ROW(PATH, streams_folder, NULL, false, "logs of applications' streams; none: they are not kept here"),
     ROW(PATH, certificates_folder, NULL, false, "keys of routed hosts; for workload certificates"),
     ROW(PATH, ca_cert_file, NULL, false, "the installation's CA; absent: ca_file"),
     ROW(PATH, ca_key_file, NULL, false, "its key; for workload certificates and identities of builders"),
@@ -168,6 +170,7 @@ static enum err open_control(struct platform_program *p, struct errinfo *err)
         .replica = s->replica != NULL ? s->replica : d->common.instance_id,
         .event_store = s->event_store,
         .logs_folder = s->logs_folder,
+        .streams_folder = s->streams_folder,
         .certificates_folder = s->certificates_folder,
         .ca_cert_file = s->ca_cert_file != NULL ? s->ca_cert_file : d->common.ca_file,
         .ca_key_file = s->ca_key_file,

@@ -139,6 +139,8 @@ enum err control_open(const struct control_options *o, struct control **ret, str
         return rc;
     }
     c->housekeeping = housekeeping_new(c);
+    if (o->streams_folder != NULL)
+        c->stream_logs = stream_logs_new(o->loop, o->streams_folder);
     if (o->has_planner)
         c->planner = planner_new(c);
     if (o->has_watchdog)
@@ -170,7 +172,8 @@ void control_close(struct control *c, void (*closed)(void *ctx), void *ctx)
     c->is_closing = true;
     c->closed = closed;
     c->closed_ctx = ctx;
-    c->closing_n = 3u + (c->planner != NULL) + (c->watchdog != NULL) + (c->certifier != NULL);
+    c->closing_n =
+        3u + (c->stream_logs != NULL) + (c->planner != NULL) + (c->watchdog != NULL) + (c->certifier != NULL);
     if (c->planner != NULL)
         planner_close(c->planner);
     if (c->watchdog != NULL)
@@ -178,6 +181,8 @@ void control_close(struct control *c, void (*closed)(void *ctx), void *ctx)
     if (c->certifier != NULL)
         certifier_close(c->certifier);
     housekeeping_close(c->housekeeping);
+    if (c->stream_logs != NULL)
+        stream_logs_close(TAKE(c->stream_logs), part_closed, c);
     log_queue_close(c->reading, part_closed, c);
     app_close(c->app, part_closed, c);
 }
@@ -227,6 +232,11 @@ struct seen *control_seen(const struct control *c)
 struct instance_logs *control_logs(const struct control *c)
 {
     return c->logs;
+}
+
+struct stream_logs *control_stream_logs(const struct control *c)
+{
+    return c->stream_logs;
 }
 
 struct certificates *control_certificates(const struct control *c)

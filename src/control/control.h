@@ -18,6 +18,7 @@
 #include "control/instance_log.h"
 #include "control/log_queue.h"
 #include "control/seen.h"
+#include "control/stream_logs.h"
 #include "event/hash.h"
 #include "platform/events.h"
 #include "platform/model.h"
@@ -36,6 +37,7 @@ struct control_options {
     const char *installation, *replica;     /* borrowed for the control's life, like every text here */
     const char *event_store;                /* "files;path=…" */
     const char *logs_folder;                /* of instances; NULL: none are kept here */
+    const char *streams_folder;             /* logs of applications' streams; NULL: none are kept here */
     const char *certificates_folder;        /* NULL: none are kept here */
     const char *ca_cert_file, *ca_key_file; /* NULL: issues nothing */
     struct platform_settings settings;      /* app_domain and installation are set from here */
@@ -63,6 +65,7 @@ int control_edge_https_port(const struct control *c);
 uv_loop_t *control_loop(const struct control *c);
 const struct logger *control_logger(const struct control *c);
 struct seen *control_seen(const struct control *c);
+struct stream_logs *control_stream_logs(const struct control *c);   /* NULL: none are kept here */
 struct instance_logs *control_logs(const struct control *c);        /* NULL: none are kept here */
 struct certificates *control_certificates(const struct control *c); /* NULL: none are kept here */
 bool control_is_live(const struct control *c);

@@ -18,6 +18,7 @@ struct control {
     struct id_source ids;
     struct seen *seen;
     struct instance_logs *logs;
+    struct stream_logs *stream_logs; /* NULL: none are kept here */
     struct certificates *certificates;
     struct control_listener *listeners;
     struct planner *planner;     /* NULL: not this process's */

@@ -34,7 +34,7 @@ struct store_kind {
     char *(*watch_path)(struct store *s);
 };
 
-extern const struct store_kind STORE_FILES, STORE_JSONL;
+extern const struct store_kind STORE_FILES, STORE_JSONL, STORE_REMOTE;
 
 /* The value of `key` in "kind;key=value;…", or {NULL,0}. Lent. */
 struct str store_spec_get(const struct store *s, const char *key);

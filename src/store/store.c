@@ -6,7 +6,7 @@
 #include "base/own.h"
 #include "store/kind.h"
 
-static const struct store_kind *const KINDS[] = {&STORE_FILES, &STORE_JSONL};
+static const struct store_kind *const KINDS[] = {&STORE_FILES, &STORE_JSONL, &STORE_REMOTE};
 
 static const struct store_kind *kind_find(struct str name)
 {

@@ -5,6 +5,7 @@
  * A store is named by a text, "kind;key=value;...": CreateStream events and settings carry it.
  *   files;path=DIR[;lock_wait_ms=N]   JSONL segments in a folder, many processes (docs/formats/event-log.md)
  *   jsonl;path=FILE                   one JSONL file written by hand or by others, read only (a bootstrap log)
+ *   remote;url=URL;log=ID             a log that the platform keeps, over HTTP: SLIPFORM_EVENTS of a microVM
  *
  * Thread: every call blocks, and one handle is used by one thread at a time (store_cancel excepted): a loop runs calls
  * in uv's pool, one after the other (app/ does). Handles share nothing: two handles on one log are like two processes.

@@ -191,6 +191,11 @@ static void env_of_guest(struct env *e, const struct instance *i)
     env_add(e, "SLIPFORM_PROJECT", s->project);
     env_add(e, "SLIPFORM_REGION", s->region.len > 0 ? s->region : str_from(i->agent->o.region));
     env_add(e, "SLIPFORM_ZONE", s->zone.len > 0 ? s->zone : str_from(i->agent->o.zone));
+    char address[EVENT_CHANNEL_ADDRESS_SIZE];
+    if (i->agent->network != NULL) {
+        event_channel_address(i->agent, address);
+        env_add(e, "SLIPFORM_EVENTS", str_from(arena_printf(e->arena, "http://%s", address)));
+    }
 }
 
 static char *metrics_file(const struct instance *i)

@@ -292,6 +292,8 @@ static enum err begin_work(struct agent *a, struct errinfo *err)
     }
     begin_preflight(a);
     enum err rc = api_open(a, err);
+    if (rc == OK)
+        rc = event_channel_open(a, err);
     if (rc == OK && a->o.management_apis_n > 0)
         rc = desired_follow(a, err);
     if (rc != OK)
@@ -400,6 +402,10 @@ void agent_stop(struct agent *a, void (*on_stopped)(void *ctx), void *ctx)
     if (a->server != NULL) {
         a->handles_open++;
         http_server_close(TAKE(a->server), 1000, on_server_closed, a);
+    }
+    if (a->event_channel != NULL) {
+        a->handles_open++;
+        http_server_close(TAKE(a->event_channel), 0, on_server_closed, a);
     }
     uv_close((uv_handle_t *)&a->timer, on_handle_closed);
     uv_close((uv_handle_t *)&a->heartbeat, on_handle_closed);

@@ -62,7 +62,8 @@ struct instance {
     struct checker check;
     struct delivery state, logs;
     int64_t logs_seq;
-    int64_t clean_at_ms; /* CLEAN under way has to be tried again */
+    int64_t clean_at_ms;    /* CLEAN under way has to be tried again */
+    unsigned event_calls_n; /* of its event channel, under way */
     char since[40];
     enum converge_status since_status;
     UT_hash_handle hh;
@@ -94,6 +95,7 @@ struct agent {
     struct image_cache *images;
     struct preflight *preflight;
     struct http_server *server;
+    struct http_server *event_channel; /* NULL: no microVMs here */
     struct follow *follow;
     size_t api; /* that answered last */
     struct delivery join, report;
@@ -164,6 +166,11 @@ void report_node_fill(struct agent *a, struct node_report *ret, struct arena *ar
 const char *report_api(const struct agent *a); /* NULL: none known */
 void report_used(const struct agent *a, struct resources *ret_used);
 void report_capacity(const struct agent *a, struct resources *ret_capacity);
+
+/* ---- event_channel.c ---- */
+#define EVENT_CHANNEL_ADDRESS_SIZE 64
+enum err event_channel_open(struct agent *a, struct errinfo *err); /* nothing on a node without microVMs */
+void event_channel_address(const struct agent *a, char ret_text[static EVENT_CHANNEL_ADDRESS_SIZE]);
 
 /* ---- api.c ---- */
 enum err api_open(struct agent *a, struct errinfo *err);

@@ -36,6 +36,9 @@ struct network_guest {
     struct ip ipv6, ipv4;
 };
 
+/* Where a node answers its microVMs that read and append events, on <prefix>::1 (chosen). */
+#define NETWORK_EVENTS_PORT 7620
+
 struct network;
 /* *ret_network is returned: network_close. Nothing is changed yet. OK | ERR_INVALID options | ERR_UNAVAILABLE */
 must_check enum err network_open(const struct network_options *o, struct network **ret_network, struct errinfo *err);

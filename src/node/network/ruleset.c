@@ -88,8 +88,9 @@ static void add_filters(struct buf *out, const struct ruleset *r)
              "  iifname != \"%s*\" accept\n"
              "  ct state established,related accept\n"
              "  ip6 daddr %s meta l4proto { tcp, udp } th dport 53 accept\n"
+             "  ip6 daddr %s tcp dport %d accept\n"
              "  counter drop\n }\n",
-             r->taps, node);
+             r->taps, node, node, NETWORK_EVENTS_PORT);
     buf_addf(out,
              " chain through {\n"
              "  type filter hook forward priority filter; policy accept;\n"

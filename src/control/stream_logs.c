@@ -1,0 +1,95 @@
+#include "control/stream_logs.h"
+
+#include <stdlib.h>
+
+#include "base/map.h"
+#include "base/own.h"
+
+/* Logs that are open at once; a queue that is idle gives its place to another (chosen: a handle has five files). */
+enum { OPEN_MAX = 128 };
+
+struct stream_log {
+    struct id id;
+    struct log_queue *queue;
+    UT_hash_handle hh;
+};
+
+struct stream_logs {
+    uv_loop_t *loop;
+    char *folder;
+    struct stream_log *logs; /* the one that was used last is the last */
+    size_t closing_n;
+    bool is_closing;
+    void (*closed)(void *ctx);
+    void *closed_ctx;
+};
+
+struct stream_logs *stream_logs_new(uv_loop_t *loop, const char *folder)
+{
+    struct stream_logs *s = mem_alloc(sizeof(*s));
+    *s = (struct stream_logs){.loop = loop, .folder = mem_strdup(folder)};
+    return s;
+}
+
+static void queue_closed(void *ctx)
+{
+    struct stream_logs *s = ctx;
+    if (--s->closing_n > 0 || !s->is_closing)
+        return;
+    void (*closed)(void *) = s->closed;
+    void *closed_ctx = s->closed_ctx;
+    free(s->folder);
+    free(s);
+    if (closed != NULL)
+        closed(closed_ctx);
+}
+
+static void drop(struct stream_logs *s, struct stream_log *l)
+{
+    HASH_DEL(s->logs, l);
+    s->closing_n++;
+    log_queue_close(l->queue, queue_closed, s);
+    free(l);
+}
+
+static void make_room(struct stream_logs *s)
+{
+    struct stream_log *l, *next;
+    HASH_ITER(hh, s->logs, l, next)
+    {
+        if (HASH_COUNT(s->logs) < OPEN_MAX)
+            return;
+        if (log_queue_waiting(l->queue) == 0)
+            drop(s, l);
+    }
+}
+
+struct log_queue *stream_logs_of(struct stream_logs *s, struct id log_id)
+{
+    struct stream_log *l = NULL;
+    HASH_FIND(hh, s->logs, &log_id, sizeof(log_id), l);
+    if (l != NULL) {
+        HASH_DEL(s->logs, l);
+    } else {
+        make_room(s);
+        char id[ID_TEXT_SIZE];
+        id_format(log_id, id);
+        auto_free char *spec = mem_printf("files;path=%s/%s", s->folder, id);
+        l = mem_alloc(sizeof(*l));
+        *l = (struct stream_log){.id = log_id, .queue = log_queue_new(s->loop, spec, STORE_CREATE, ID_NONE)};
+    }
+    HASH_ADD(hh, s->logs, id, sizeof(l->id), l);
+    return l->queue;
+}
+
+void stream_logs_close(struct stream_logs *s, void (*closed)(void *ctx), void *ctx)
+{
+    s->is_closing = true;
+    s->closed = closed;
+    s->closed_ctx = ctx;
+    s->closing_n++; /* this call */
+    struct stream_log *l, *next;
+    HASH_ITER(hh, s->logs, l, next)
+    drop(s, l);
+    queue_closed(s);
+}
