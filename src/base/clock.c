@@ -58,10 +58,15 @@ void clock_format_us(int64_t wall_us, char ret_text[static CLOCK_TEXT_SIZE])
 
 static bool digits(struct str s, size_t at, size_t n, int64_t *ret)
 {
-    uint64_t v = 0;
-    if (at + n > s.len || !str_parse_u64(str_slice(s, at, at + n), 9999, &v))
+    int64_t v = 0;
+    if (at + n > s.len)
         return false;
-    *ret = (int64_t)v;
+    for (size_t i = at; i < at + n; i++) {
+        if (s.ptr[i] < '0' || s.ptr[i] > '9')
+            return false;
+        v = v * 10 + (s.ptr[i] - '0');
+    }
+    *ret = v;
     return true;
 }
 

@@ -3,6 +3,7 @@
 #include "base/encode.h"
 #include "base/json.h"
 #include "event/hash.h"
+#include "event/text.h"
 
 uint32_t envelope_encode(const struct envelope *e, uint32_t prev_sum, struct buf *out)
 {
@@ -26,8 +27,11 @@ struct scan {
 
 static void skip_space(struct scan *s)
 {
-    while (s->at < s->text.len && strchr(" \t\r\n", s->text.ptr[s->at]) != NULL && s->text.ptr[s->at] != '\0')
-        s->at++;
+    for (; s->at < s->text.len; s->at++) {
+        char c = s->text.ptr[s->at];
+        if (c > ' ' || (c != ' ' && c != '\t' && c != '\r' && c != '\n'))
+            return;
+    }
 }
 
 static bool take(struct scan *s, char c)
@@ -58,7 +62,10 @@ static bool take_string(struct scan *s, struct str *ret_raw)
     if (!take(s, '"'))
         return false;
     size_t from = s->at;
-    for (; s->at < s->text.len; s->at++) {
+    for (;; s->at++) {
+        s->at += text_plain_span(s->text.ptr + s->at, s->text.len - s->at);
+        if (s->at >= s->text.len)
+            return false;
         unsigned char c = (unsigned char)s->text.ptr[s->at];
         if (c < 0x20)
             return false;
@@ -72,7 +79,6 @@ static bool take_string(struct scan *s, struct str *ret_raw)
             return true;
         }
     }
-    return false;
 }
 
 static bool skip_value(struct scan *s);
@@ -207,6 +213,45 @@ static enum err read_members(struct scan *s, struct lines_members *m, struct err
     return OK;
 }
 
+static bool take_bytes(struct scan *s, struct str bytes)
+{
+    if (!str_starts(str_slice(s->text, s->at, s->text.len), bytes))
+        return false;
+    s->at += bytes.len;
+    return true;
+}
+
+/* `before`, which ends in a quote, and the rest of a string of plain ASCII; *ret has both quotes. */
+static bool take_plain(struct scan *s, struct str before, struct str *ret)
+{
+    if (!take_bytes(s, before))
+        return false;
+    size_t from = s->at - 1;
+    s->at += text_plain_span(s->text.ptr + s->at, s->text.len - s->at);
+    if (s->at == s->text.len || s->text.ptr[s->at] != '"')
+        return false;
+    *ret = str_slice(s->text, from, ++s->at);
+    return true;
+}
+
+/* What envelope_encode writes: its members in its order, no white space. False: not that, read_members has to look. */
+static bool read_our_members(struct scan *s, struct lines_members *m)
+{
+    if (!take_plain(s, STR("{\"time\":\""), &m->time) || !take_plain(s, STR(",\"type\":\""), &m->type) ||
+        !take_plain(s, STR(",\"id\":\""), &m->id))
+        return false;
+    if (take_bytes(s, STR(",\"more\":true")))
+        m->more = STR("true");
+    if (!take_bytes(s, STR(",\"payload\":{")))
+        return false;
+    size_t from = --s->at; /* an object at once: a value after white space is left to read_members */
+    if (!skip_value(s))
+        return false;
+    m->payload = str_slice(s->text, from, s->at);
+    m->sum_at = s->at;
+    return take_plain(s, STR(",\"sum\":\""), &m->sum) && take_bytes(s, STR("}")) && s->at == s->text.len;
+}
+
 static bool unquote(struct str *v)
 {
     if (v->len < 2 || v->ptr[0] != '"' || memchr(v->ptr, '\\', v->len) != NULL)
@@ -221,9 +266,13 @@ enum err envelope_decode(struct str line, uint32_t prev_sum, struct envelope *re
         return err_set(err, ERR_LIMIT, "an event of %zu bytes is over %u", line.len, ENVELOPE_SIZE_MAX);
     struct scan s = {.text = line};
     struct lines_members m = {0};
-    enum err rc = read_members(&s, &m, err);
-    if (rc != OK)
-        return rc;
+    if (!read_our_members(&s, &m)) {
+        s = (struct scan){.text = line};
+        m = (struct lines_members){0};
+        enum err rc = read_members(&s, &m, err);
+        if (rc != OK)
+            return rc;
+    }
     struct envelope e = {0};
     if (!unquote(&m.time) || !event_time_parse(m.time, &e.time))
         return err_set(err, ERR_INVALID, "'time' must be like '2026-11-22T12:00:00.000001Z#0'");

@@ -4,6 +4,7 @@
 
 #include "base/json.h"
 #include "base/own.h"
+#include "event/fields_read.h"
 
 struct decoder {
     struct arena *arena;
@@ -127,6 +128,12 @@ enum err fields_decode(const struct field_table *t, const json_t *doc, struct ar
 
 enum err fields_parse(const struct field_table *t, struct str text, struct arena *a, void *ret_struct,
                       struct errinfo *err)
+{
+    return fields_read(t, text, a, ret_struct) ? OK : fields_parse_tree(t, text, a, ret_struct, err);
+}
+
+enum err fields_parse_tree(const struct field_table *t, struct str text, struct arena *a, void *ret_struct,
+                           struct errinfo *err)
 {
     auto_json json_t *doc = NULL;
     enum err rc = json_parse(text, &doc, err);

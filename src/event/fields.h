@@ -37,6 +37,7 @@ struct objects {
 
 struct field {
     const char *name; /* JSON key */
+    size_t name_len;
     enum field_type type;
     size_t offset;
     bool required;
@@ -51,11 +52,11 @@ struct field_table {
 };
 
 #define FIELD_REQ(type_, struct_, member, key, doc_)                                                                   \
-    {key, FIELD_##type_, offsetof(struct struct_, member), true, NULL, doc_}
+    {key, sizeof(key) - 1, FIELD_##type_, offsetof(struct struct_, member), true, NULL, doc_}
 #define FIELD_OPT(type_, struct_, member, key, doc_)                                                                   \
-    {key, FIELD_##type_, offsetof(struct struct_, member), false, NULL, doc_}
+    {key, sizeof(key) - 1, FIELD_##type_, offsetof(struct struct_, member), false, NULL, doc_}
 #define FIELD_SUB(type_, struct_, member, key, table_, doc_)                                                           \
-    {key, FIELD_##type_, offsetof(struct struct_, member), false, &(table_), doc_}
+    {key, sizeof(key) - 1, FIELD_##type_, offsetof(struct struct_, member), false, &(table_), doc_}
 #define FIELD_TABLE(struct_, rows) {#struct_, sizeof(struct struct_), rows, sizeof(rows) / sizeof((rows)[0])}
 
 /* 10,000: longest list of a document (chosen, never measured; test_event: list_too_long). */

@@ -18,3 +18,5 @@ bool hash_digest_parse(struct str text, uint8_t ret_digest[static HASH_SIZE]);
 
 /* CRC-32C (Castagnoli, RFC 3720 B.4) of bytes, going on from `crc` (0 to begin). */
 uint32_t crc32c(uint32_t crc, const void *bytes, size_t n);
+/* The same without the processor's own instruction for it: what crc32c does where there is none. */
+uint32_t crc32c_by_table(uint32_t crc, const void *bytes, size_t n);

@@ -36,16 +36,17 @@ bool id_parse(struct str text, struct id *ret_id)
 {
     if (text.len != ID_TEXT_SIZE - 1)
         return false;
-    struct id id = {{0}};
-    size_t at = 0;
-    for (size_t g = 0; g < 5; g++) {
-        size_t n = GROUPS[g + 1] - GROUPS[g];
-        if (!hex_parse(str_slice(text, at, at + 2 * n), id.bytes + GROUPS[g], n))
-            return false;
-        at += 2 * n;
-        if (g < 4 && text.ptr[at++] != '-')
-            return false;
+    static const uint8_t DIGITS_AT[16] = {0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34};
+    const char *p = text.ptr;
+    struct id id;
+    int all = 0; /* negative when any is no digit */
+    for (size_t i = 0; i < 16; i++) {
+        int hi = HEX_DIGITS[(unsigned char)p[DIGITS_AT[i]]], lo = HEX_DIGITS[(unsigned char)p[DIGITS_AT[i] + 1]];
+        all |= hi | lo;
+        id.bytes[i] = (uint8_t)((unsigned)hi << 4 | (unsigned)lo);
     }
+    if (all < 0 || p[8] != '-' || p[13] != '-' || p[18] != '-' || p[23] != '-')
+        return false;
     *ret_id = id;
     return true;
 }

@@ -186,9 +186,11 @@ static enum err take_line(struct scan *s, struct str *ret_line, struct store_dam
 /* The bytes as we write them: a sum with another spelling would let a changed byte pass. */
 static bool has_our_tail(struct str line, uint32_t sum)
 {
-    char tail[32];
-    int n = snprintf(tail, sizeof(tail), ",\"sum\":\"crc32c:%08" PRIx32 "\"}", sum);
-    return str_ends(line, (struct str){tail, (size_t)n});
+    char tail[] = ",\"sum\":\"crc32c:00000000\"}";
+    char *digits = tail + sizeof(tail) - sizeof("00000000\"}");
+    for (int i = 0; i < 8; i++)
+        digits[i] = "0123456789abcdef"[sum >> (28 - 4 * i) & 15];
+    return str_ends(line, (struct str){tail, sizeof(tail) - 1});
 }
 
 static enum err check_record(struct scan *s, struct str line, struct envelope *ret, struct store_damage *d,
