@@ -11,63 +11,8 @@
 
 #include "base/clock.h"
 #include "base/own.h"
-
-/* Contract: an instant later than the clock by more than this, and than the log's last, is refused. */
-#define CLOCK_AHEAD_NS_MAX 500000000
-
-static enum err choose_time(const struct store_event *e, struct event_time last, int64_t now_ns, struct event_time *ret,
-                            struct errinfo *err)
-{
-    *ret = e->has_time ? e->time : event_time_next(last, now_ns);
-    if (event_time_cmp(*ret, last) <= 0)
-        return err_set(err, ERR_INVALID, "the time of a '%.*s' is not later than the log's last", STR_ARG(e->type));
-    if (ret->instant_ns > now_ns + CLOCK_AHEAD_NS_MAX && ret->instant_ns > last.instant_ns)
-        return err_set(err, ERR_INVALID, "the time of a '%.*s' is more than 500 ms ahead of the store's clock",
-                       STR_ARG(e->type));
-    return OK;
-}
-
-/* One line behind f->lines, checked as a reader will. *end moves on. */
-static enum err add_line(struct files *f, const struct store_event *e, bool more, int64_t now_ns, struct head *end,
-                         struct store_record *ret, struct errinfo *err)
-{
-    struct envelope line = {.type = e->type, .id = e->id, .payload = e->payload, .more = more, .has_sum = true};
-    enum err rc = choose_time(e, end->time, now_ns, &line.time, err);
-    if (rc != OK)
-        return rc;
-    size_t from = f->lines.len;
-    line.sum = envelope_encode(&line, end->sum, &f->lines);
-    struct envelope back;
-    rc = envelope_decode((struct str){f->lines.ptr + from, f->lines.len - from - 1}, end->sum, &back, err);
-    if (rc == ERR_CORRUPT || (rc == OK && (!str_eq(back.payload, e->payload) || !back.has_sum)))
-        return err_set(err, ERR_INVALID, "the payload of a '%.*s' is not one JSON object", STR_ARG(e->type));
-    if (rc != OK)
-        return err_wrap(err, rc, "append a '%.*s'", STR_ARG(e->type));
-    end->seq++;
-    end->time = line.time;
-    end->sum = line.sum;
-    end->length += f->lines.len - from;
-    if (ret != NULL)
-        *ret = (struct store_record){.seq = end->seq, .e = line};
-    return OK;
-}
-
-static enum err build_lines(struct files *f, const struct store_event *events, size_t n, struct head *end,
-                            struct store_record *ret_records, struct errinfo *err)
-{
-    int64_t now_ns = clock_wall_us() * 1000;
-    buf_clear(&f->lines);
-    for (size_t i = 0; i < n; i++) {
-        enum err rc =
-            add_line(f, &events[i], i + 1 < n, now_ns, end, ret_records == NULL ? NULL : &ret_records[i], err);
-        if (rc != OK)
-            return rc;
-        if (f->lines.len > ENVELOPE_BATCH_SIZE_MAX)
-            return err_set(err, ERR_LIMIT, "%zu events are more than the %u bytes of an append", n,
-                           ENVELOPE_BATCH_SIZE_MAX);
-    }
-    return OK;
-}
+#include "store/disk.h"
+#include "store/lines.h"
 
 /* Somebody died between writing and publishing: cut that off. */
 static enum err clean_tail(struct store *s, struct files *f, struct errinfo *err)
@@ -87,7 +32,7 @@ static enum err clean_tail(struct store *s, struct files *f, struct errinfo *err
 
 static enum err write_lines(struct store *s, struct files *f, struct errinfo *err)
 {
-    if (files_pwrite(s, f->segment_fd, f->lines.ptr, f->lines.len, f->head.length))
+    if (disk_pwrite(s->disk, f->segment_fd, f->lines.ptr, f->lines.len, f->head.length))
         return OK;
     int why = errno;
     enum err rc = files_truncate(s, f, f->head.length, err);
@@ -108,8 +53,8 @@ static enum err check_end(const struct store *s, const struct files *f, struct s
 }
 
 static enum err append_locked(struct store *s, struct files *f, struct store_pos expect,
-                              const struct store_event *events, size_t n, struct store_record *ret_records,
-                              struct errinfo *err)
+                              const struct store_group *groups, size_t groups_n, struct store_record *ret_records,
+                              size_t *ret_taken, struct errinfo *err)
 {
     enum err rc = files_refresh(s, f, err);
     if (rc != OK)
@@ -120,20 +65,25 @@ static enum err append_locked(struct store *s, struct files *f, struct store_pos
         return err_set(err, ERR_IO, "one slot of the head of log '%s' is damaged, it must be opened anew", s->name);
     }
     rc = check_end(s, f, expect, err);
-    struct head end = f->head;
+    struct head next = f->head;
+    struct lines_end end = {next.seq, next.sum, next.time};
     if (rc == OK)
         rc = clean_tail(s, f, err);
     if (rc == OK)
-        rc = build_lines(f, events, n, &end, ret_records, err);
+        rc = lines_build(s, groups, groups_n, clock_wall_us(), &end, &f->lines, ret_records, ret_taken, err);
     if (rc == OK)
         rc = write_lines(s, f, err);
     if (rc == OK)
         rc = files_sync(s, f, err);
-    return rc == OK ? files_publish(s, f, &end, err) : rc;
+    next.length += f->lines.len;
+    next.seq = end.seq;
+    next.sum = end.sum;
+    next.time = end.time;
+    return rc == OK ? files_publish(s, f, &next, err) : rc;
 }
 
-static enum err files_append(struct store *s, struct store_pos expect, const struct store_event *events, size_t n,
-                             struct store_record *ret_records, struct errinfo *err)
+static enum err files_append(struct store *s, struct store_pos expect, const struct store_group *groups,
+                             size_t groups_n, struct store_record *ret_records, size_t *ret_taken, struct errinfo *err)
 {
     struct files *f = s->impl;
     if (f->is_failed)
@@ -145,7 +95,7 @@ static enum err files_append(struct store *s, struct store_pos expect, const str
         rc = files_lock(s, f, err);
     if (rc != OK)
         return rc;
-    rc = append_locked(s, f, expect, events, n, ret_records, err);
+    rc = append_locked(s, f, expect, groups, groups_n, ret_records, ret_taken, err);
     files_unlock(f);
     return rc;
 }

@@ -39,5 +39,3 @@ must_check enum err files_refresh(struct store *s, struct files *f, struct errin
 must_check enum err files_publish(struct store *s, struct files *f, struct head *next, struct errinfo *err);
 must_check enum err files_truncate(struct store *s, struct files *f, uint64_t length, struct errinfo *err);
 must_check enum err files_sync(struct store *s, struct files *f, struct errinfo *err);
-/* A pwrite of all bytes. Sets errno. */
-bool files_pwrite(struct store *s, int fd, const void *bytes, size_t n, uint64_t at);

@@ -15,7 +15,7 @@
 #include "base/clock.h"
 #include "base/own.h"
 #include "base/random.h"
-#include "store/durable.h"
+#include "store/disk.h"
 #include "store/files.h"
 
 static enum err failed(struct files *f, struct errinfo *err, const char *name, const char *what)
@@ -25,30 +25,14 @@ static enum err failed(struct files *f, struct errinfo *err, const char *name, c
     return err_set_os(err, ERR_IO, why, "log '%s': %s failed, it must be opened anew", name, what);
 }
 
-bool files_pwrite(struct store *s, int fd, const void *bytes, size_t n, uint64_t at)
-{
-    for (size_t done = 0; done < n;) {
-        const char *from = (const char *)bytes + done;
-        ssize_t m = s->disk != NULL ? s->disk->pwrite(s->disk->ctx, fd, from, n - done, (off_t)(at + done))
-                                    : pwrite(fd, from, n - done, (off_t)(at + done));
-        if (m < 0 && errno == EINTR)
-            continue;
-        if (m < 0)
-            return false;
-        done += (size_t)m;
-    }
-    return true;
-}
-
 enum err files_sync(struct store *s, struct files *f, struct errinfo *err)
 {
-    int rc = s->disk != NULL ? s->disk->fdatasync(s->disk->ctx, f->segment_fd) : fdatasync(f->segment_fd);
-    return rc < 0 ? failed(f, err, s->name, "fdatasync") : OK;
+    return disk_fdatasync(s->disk, f->segment_fd) < 0 ? failed(f, err, s->name, "fdatasync") : OK;
 }
 
 enum err files_truncate(struct store *s, struct files *f, uint64_t length, struct errinfo *err)
 {
-    return ftruncate(f->segment_fd, (off_t)length) < 0 ? failed(f, err, s->name, "cutting off a torn tail") : OK;
+    return disk_ftruncate(s->disk, f->segment_fd, length) < 0 ? failed(f, err, s->name, "cutting off a torn tail") : OK;
 }
 
 /* flock cannot wait with a bound, so ask again with growing pauses: the holder needs one fdatasync (0.1 to 5 ms). */
@@ -95,7 +79,7 @@ static enum err read_head(struct store *s, struct files *f, struct errinfo *err)
     for (int i = 0; i < 3; i++) {
         char bytes[HEAD_SIZE];
         struct head h = {0};
-        ssize_t n = pread(f->head_fd, bytes, HEAD_SIZE, 0);
+        ssize_t n = disk_pread(s->disk, f->head_fd, bytes, HEAD_SIZE, 0);
         if (n < 0)
             return err_set_os(err, ERR_IO, errno, "read the head of log '%s'", s->name);
         if (n == (ssize_t)HEAD_SIZE && f->good_slots == 2 && memcmp(bytes, f->head_bytes, HEAD_SIZE) == 0)
@@ -136,7 +120,7 @@ enum err files_publish(struct store *s, struct files *f, struct head *next, stru
     char slot[HEAD_SLOT_SIZE];
     head_encode(next, slot);
     size_t at = head_offset(next->generation);
-    if (!files_pwrite(s, f->head_fd, slot, sizeof(slot), at))
+    if (!disk_pwrite(s->disk, f->head_fd, slot, sizeof(slot), at))
         return failed(f, err, s->name, "writing the head");
     memcpy(f->head_bytes + at, slot, sizeof(slot));
     f->good_slots = 2; /* the other one is that of f->head */
@@ -169,9 +153,9 @@ static enum err make_log(struct store *s, struct files *f, struct errinfo *err)
     }
     char name[SEGMENT_NAME_SIZE], slots[HEAD_SIZE];
     segment_name(1, name);
-    auto_close int fd = openat(f->dir_fd, name, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    auto_close int fd = disk_open(s->disk, f->dir_fd, name, O_RDWR | O_CREAT, 0600);
     struct stat st;
-    if (fd < 0 || fstat(fd, &st) < 0 || fsync(fd) < 0)
+    if (fd < 0 || fstat(fd, &st) < 0 || disk_fdatasync(s->disk, fd) < 0)
         return err_set_os(err, ERR_IO, errno, "create '%s' in '%s'", name, s->name);
     if (st.st_size > 0)
         return store_set_damage(
@@ -179,19 +163,18 @@ static enum err make_log(struct store *s, struct files *f, struct errinfo *err)
     head_encode(&h, slots);
     h.generation = 1;
     head_encode(&h, slots + HEAD_SLOT_SIZE);
-    auto_free char *path = mem_printf("%s/head", s->name);
-    return durable_replace(path, (struct str){slots, HEAD_SIZE}, err);
+    return disk_replace(s->disk, f->dir_fd, "head", (struct str){slots, HEAD_SIZE}, true, err);
 }
 
 static enum err open_head(struct store *s, struct files *f, struct errinfo *err)
 {
     int flags = (s->mode == STORE_READ ? O_RDONLY : O_RDWR) | O_CLOEXEC;
-    f->head_fd = openat(f->dir_fd, "head", flags);
+    f->head_fd = disk_open(s->disk, f->dir_fd, "head", flags, 0);
     if (f->head_fd < 0 && errno == ENOENT && s->mode == STORE_CREATE) {
         enum err rc = make_log(s, f, err);
         if (rc != OK)
             return rc;
-        f->head_fd = openat(f->dir_fd, "head", flags);
+        f->head_fd = disk_open(s->disk, f->dir_fd, "head", flags, 0);
     }
     if (f->head_fd < 0)
         return err_set_os(err,
@@ -223,7 +206,7 @@ static enum err open_segments(struct store *s, struct files *f, uint64_t *ret_si
         return folder_damage(s, f->head.segment, "it is not the last segment, as the head says", err);
     char name[SEGMENT_NAME_SIZE];
     segment_name(f->head.segment, name);
-    int fd = openat(f->dir_fd, name, (s->mode == STORE_READ ? O_RDONLY : O_RDWR) | O_CLOEXEC);
+    int fd = disk_open(s->disk, f->dir_fd, name, s->mode == STORE_READ ? O_RDONLY : O_RDWR, 0);
     struct stat st;
     if (fd >= 0)
         f->segment_fd = fd;
@@ -328,9 +311,9 @@ static enum err open_folder(struct store *s, struct files *f, struct errinfo *er
     if (s->mode == STORE_READ)
         return OK;
     int create = s->mode == STORE_CREATE ? O_CREAT : 0;
-    f->lock_fd = openat(f->dir_fd, "lock", O_RDWR | O_CLOEXEC | create, 0600);
+    f->lock_fd = disk_open(s->disk, f->dir_fd, "lock", O_RDWR | O_CLOEXEC | create, 0600);
     if (f->lock_fd >= 0)
-        f->turn_fd = openat(f->dir_fd, "turn", O_RDWR | O_CLOEXEC | O_CREAT, 0600);
+        f->turn_fd = disk_open(s->disk, f->dir_fd, "turn", O_RDWR | O_CLOEXEC | O_CREAT, 0600);
     if (f->lock_fd < 0 || f->turn_fd < 0)
         return err_set_os(err,
                           errno == ENOENT   ? ERR_NOT_FOUND
@@ -353,7 +336,10 @@ enum err files_open(struct store *s, struct store_repair *ret_repair, struct err
         .dir_fd = -1, .lock_fd = -1, .turn_fd = -1, .head_fd = -1, .segment_fd = -1, .lock_wait_ms = lock_wait_ms};
     s->impl = f;
     scan_init(&f->reader);
-    rc = read_boot_id(&f->boot, err);
+    if (s->disk != NULL && !id_is_none(s->disk->boot))
+        f->boot = s->disk->boot;
+    else
+        rc = read_boot_id(&f->boot, err);
     if (rc == OK)
         rc = open_folder(s, f, err);
     if (rc == OK && s->mode != STORE_READ)
@@ -382,7 +368,7 @@ void files_close(struct store *s)
 {
     struct files *f = s->impl;
     if (f->head_fd >= 0 && s->mode != STORE_READ && !f->is_failed)
-        (void)fdatasync(f->head_fd); /* only saves the next boot a look behind an old head */
+        (void)disk_fdatasync(s->disk, f->head_fd); /* only saves the next boot a look behind an old head */
     close_fd(f->head_fd);
     close_fd(f->segment_fd);
     close_fd(f->lock_fd);

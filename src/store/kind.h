@@ -9,7 +9,12 @@ struct store {
     enum store_mode mode;
     struct id log_wanted, log;
     const struct store_disk *disk;
-    void *impl;                  /* the kind's; NULL while closed */
+    struct store_world *world;
+    bool takes_any_time; /* of store_copy: times come from another log */
+    void *impl;          /* the kind's; NULL while closed */
+    store_changed_fn
+        changed; /* of store_watch, in a kind that tells; NULL: nobody watches. May be called by any thread */
+    void *changed_ctx;
     _Atomic bool is_cancelled;   /* set by other threads */
     _Atomic int64_t clock_floor; /* us; last event seen */
     bool is_damaged;
@@ -21,26 +26,30 @@ struct store_kind {
     /* Sets s->impl and s->log. On an error nothing is left behind. */
     enum err (*open)(struct store *s, struct store_repair *ret_repair, struct errinfo *err);
     void (*close)(struct store *s);
-    /* NULL: read only. The contract of store_append; types, ids, payloads are not checked yet. */
-    enum err (*append)(struct store *s, struct store_pos expect, const struct store_event *events, size_t n,
-                       struct store_record *ret_records, struct errinfo *err);
+    /* NULL: read only. The contract of store_append_many; types, ids, payloads are checked. */
+    enum err (*append)(struct store *s, struct store_pos expect, const struct store_group *groups, size_t groups_n,
+                       struct store_record *ret_records, size_t *ret_taken, struct errinfo *err);
     enum err (*hold)(struct store *s, struct errinfo *err); /* NULL: nothing to do; release as well */
     void (*release)(struct store *s);
     enum err (*read)(struct store *s, uint64_t after_seq, size_t records_max, size_t size_max, struct store_batch *ret,
                      struct errinfo *err);
     enum err (*end)(struct store *s, struct store_pos *ret_end, struct errinfo *err);
     int64_t (*clock_us)(struct store *s);
-    /* Path of a file that is written whenever the log grows, or NULL: it never does. Returned. */
+    /* Path of a file that is written whenever the log grows, or NULL: there is none. Returned. */
     char *(*watch_path)(struct store *s);
+    bool tells; /* instead of a path: it calls s->changed, when set, after the log grew */
 };
 
-extern const struct store_kind STORE_FILES, STORE_JSONL, STORE_REMOTE;
+extern const struct store_kind STORE_FILES, STORE_JSONL, STORE_REMOTE, STORE_SIMULATED;
 
 /* The value of `key` in "kind;key=value;…", or {NULL,0}. Lent. */
 struct str store_spec_get(const struct store *s, const char *key);
 /* A whole number in [0,max], `otherwise` when the key is absent. OK | ERR_INVALID */
 must_check enum err store_spec_number(const struct store *s, const char *key, uint64_t max, uint64_t otherwise,
                                       uint64_t *ret, struct errinfo *err);
+/* The time of the next event of a log whose last is `last`. OK | ERR_INVALID not later, or too far ahead of now_ns */
+must_check enum err store_choose_time(const struct store *s, const struct store_event *e, struct event_time last,
+                                      int64_t now_ns, struct event_time *ret, struct errinfo *err);
 /* Note damage (the first stays) and return ERR_CORRUPT with its text. */
 must_check enum err store_set_damage(struct store *s, const struct store_damage *d, struct errinfo *err);
 /* An event of that time was seen: the clock does not go back behind it. */

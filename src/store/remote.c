@@ -201,10 +201,15 @@ static enum err read_written(struct store *s, struct str body, struct store_pos 
     return OK;
 }
 
-static enum err remote_append(struct store *s, struct store_pos expect, const struct store_event *events, size_t n,
-                              struct store_record *ret_records, struct errinfo *err)
+/* One command a call: the API knows no groups. */
+static enum err remote_append(struct store *s, struct store_pos expect, const struct store_group *groups,
+                              size_t groups_n, struct store_record *ret_records, size_t *ret_taken, struct errinfo *err)
 {
     const struct remote *r = s->impl;
+    const struct store_event *events = groups[0].events;
+    size_t n = groups[0].n;
+    (void)groups_n;
+    *ret_taken = 1;
     AUTO(buf) struct buf body = {0};
     for (size_t i = 0; i < n; i++)
         if (events[i].has_time)

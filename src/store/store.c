@@ -6,7 +6,7 @@
 #include "base/own.h"
 #include "store/kind.h"
 
-static const struct store_kind *const KINDS[] = {&STORE_FILES, &STORE_JSONL, &STORE_REMOTE};
+static const struct store_kind *const KINDS[] = {&STORE_FILES, &STORE_JSONL, &STORE_REMOTE, &STORE_SIMULATED};
 
 static const struct store_kind *kind_find(struct str name)
 {
@@ -51,8 +51,12 @@ enum err store_open(const char *spec, const struct store_options *opt, struct st
         return err_set(err, ERR_INVALID, "event store '%s': kind '%.*s' is not known, use 'files;path=DIR'", spec,
                        STR_ARG(name));
     struct store *s = mem_alloc(sizeof(*s));
-    *s = (struct store){
-        .kind = kind, .spec = mem_strdup(spec), .mode = opt->mode, .log_wanted = opt->log, .disk = opt->disk};
+    *s = (struct store){.kind = kind,
+                        .spec = mem_strdup(spec),
+                        .mode = opt->mode,
+                        .log_wanted = opt->log,
+                        .disk = opt->disk,
+                        .world = opt->world};
     struct str path = store_spec_get(s, "path");
     s->name = path.len > 0 ? mem_strndup(path.ptr, path.len) : mem_strdup(spec);
     struct store_repair repair = {0};
@@ -143,19 +147,53 @@ static enum err event_check(const struct store_event *e, struct errinfo *err)
     return OK;
 }
 
+/* Contract: an instant later than the clock by more than this, and than the log's last, is refused. */
+#define CLOCK_AHEAD_NS_MAX 500000000
+
+enum err store_choose_time(const struct store *s, const struct store_event *e, struct event_time last, int64_t now_ns,
+                           struct event_time *ret, struct errinfo *err)
+{
+    *ret = e->has_time ? e->time : event_time_next(last, now_ns);
+    if (event_time_cmp(*ret, last) <= 0)
+        return err_set(err, ERR_INVALID, "the time of a '%.*s' is not later than the log's last", STR_ARG(e->type));
+    if (!s->takes_any_time && ret->instant_ns > now_ns + CLOCK_AHEAD_NS_MAX && ret->instant_ns > last.instant_ns)
+        return err_set(err, ERR_INVALID, "the time of a '%.*s' is more than 500 ms ahead of the store's clock",
+                       STR_ARG(e->type));
+    return OK;
+}
+
 enum err store_append(struct store *s, struct store_pos expect, const struct store_event *events, size_t n,
                       struct store_record *ret_records, struct errinfo *err)
 {
-    assert(n > 0);
+    size_t taken = 0;
+    return store_append_many(s, expect, &(struct store_group){events, n}, 1, ret_records, &taken, err);
+}
+
+static enum err group_check(const struct store_group *g, struct errinfo *err)
+{
+    assert(g->n > 0);
+    enum err rc = OK;
+    for (size_t i = 0; i < g->n && rc == OK; i++)
+        rc = event_check(&g->events[i], err);
+    return rc;
+}
+
+enum err store_append_many(struct store *s, struct store_pos expect, const struct store_group *groups, size_t groups_n,
+                           struct store_record *ret_records, size_t *ret_taken, struct errinfo *err)
+{
+    assert(groups_n > 0);
     if (s->kind->append == NULL || s->mode == STORE_READ)
         return err_set(err, ERR_DENIED, "log '%s' is open for reading only", s->name);
     if (s->impl == NULL)
         return closed_err(s, err);
-    enum err rc = OK;
-    for (size_t i = 0; i < n && rc == OK; i++)
-        rc = event_check(&events[i], err);
+    enum err rc = group_check(&groups[0], err);
+    size_t good = 1, taken = 0;
+    while (rc == OK && good < groups_n && group_check(&groups[good], NULL) == OK)
+        good++;
     if (rc == OK)
-        rc = s->kind->append(s, expect, events, n, ret_records, err);
+        rc = s->kind->append(s, expect, groups, good, ret_records, &taken, err);
+    if (rc == OK)
+        *ret_taken = taken;
     store_release(s);
     return rc;
 }

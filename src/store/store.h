@@ -3,9 +3,11 @@
  * Layer: store (may use net, os, base, event). Pure: no.
  *
  * A store is named by a text, "kind;key=value;...": CreateStream events and settings carry it.
- *   files;path=DIR[;lock_wait_ms=N]   JSONL segments in a folder, many processes (docs/formats/event-log.md)
- *   jsonl;path=FILE                   one JSONL file written by hand or by others, read only (a bootstrap log)
- *   remote;url=URL;log=ID             a log that the platform keeps, over HTTP: SLIPFORM_EVENTS of a microVM
+ *   files;path=DIR[;lock_wait_ms=N][;segment_size=BYTES]
+ *                      JSONL segments in a folder, many processes (docs/formats/event-log.md)
+ *   jsonl;path=FILE    one JSONL file written by hand or by others, read only (a bootstrap log)
+ *   remote;url=URL;log=ID  a log that the platform keeps, over HTTP: SLIPFORM_EVENTS of a microVM
+ *   simulated;name=X   in memory, in a world of virtual time and faults (store/simulated.h); options name the world
  *
  * Thread: every call blocks, and one handle is used by one thread at a time (store_cancel excepted): a loop runs calls
  * in uv's pool, one after the other (app/ does). Handles share nothing: two handles on one log are like two processes.
@@ -53,12 +55,22 @@ static inline void store_batch_cleanup(struct store_batch *b)
     store_batch_done(b);
 }
 
-/* System calls that the files store makes durable with; tests put faults here. */
+/* System calls of the files store on what it keeps, each with its errno; NULL: the kernel's. Tests put faults, kills
+ * and a disk that forgets here. Names are below the folder dir_fd. */
 struct store_disk {
     void *ctx;
+    int (*open)(void *ctx, int dir_fd, const char *name, int flags, mode_t mode);
+    ssize_t (*pread)(void *ctx, int fd, void *bytes, size_t n, off_t at);
     ssize_t (*pwrite)(void *ctx, int fd, const void *bytes, size_t n, off_t at);
+    int (*ftruncate)(void *ctx, int fd, off_t size);
     int (*fdatasync)(void *ctx, int fd);
+    int (*fsync)(void *ctx, int fd); /* of a folder */
+    int (*rename)(void *ctx, int dir_fd, const char *from, const char *to);
+    int (*unlink)(void *ctx, int dir_fd, const char *name);
+    struct id boot; /* ID_NONE: the kernel's boot id. Another one than a head names: the machine went down since */
 };
+
+struct store_world;
 
 enum store_mode {
     STORE_READ,   /* never writes, repairs nothing; must exist */
@@ -69,6 +81,7 @@ struct store_options {
     enum store_mode mode;
     struct id log;                 /* STORE_CREATE: incarnation of a log that is made; ID_NONE: random */
     const struct store_disk *disk; /* NULL: the real one. Borrowed for the store's life */
+    struct store_world *world;     /* of kind simulated, else NULL. Borrowed for the store's life */
 };
 
 /* What opening had to do. */
@@ -104,6 +117,22 @@ struct id store_log_id(const struct store *s); /* incarnation: another one after
 must_check enum err store_append(struct store *s, struct store_pos expect, const struct store_event *events, size_t n,
                                  struct store_record *ret_records, struct errinfo *err);
 
+/* The events of one command. */
+struct store_group {
+    const struct store_event *events;
+    size_t n; /* at least 1 */
+};
+
+/* Append several commands' events at once, in order: one write, one fdatasync. Each group is all or none, also after a
+ * torn write; a fold never sees half of one. What is taken is the longest run of groups from the first on that is good
+ * and fits (kind remote: one): the others were not written, and the caller decides them anew behind those that were.
+ *   ret_records  NULL or room for all events    ret_taken  groups that were written, at least 1; set on OK only
+ * Answers as store_append does, ERR_INVALID and ERR_LIMIT for the first group only. After ERR_IO any number of groups
+ * from the first on may be in the log: store_reopen, then look for the last id of each group, until one is missing. */
+must_check enum err store_append_many(struct store *s, struct store_pos expect, const struct store_group *groups,
+                                      size_t groups_n, struct store_record *ret_records, size_t *ret_taken,
+                                      struct errinfo *err);
+
 /* After conflicts in a row: nobody else appends until the next store_append of this handle, whatever it answers, or
  * store_release; what is read and decided in between is not overtaken. Hold it for a read and a decision, not longer.
  * Kinds of stores that are fair by themselves do nothing. OK | ERR_UNAVAILABLE, ERR_CANCELLED, ERR_IO, ERR_DENIED not
@@ -124,6 +153,27 @@ must_check enum err store_end(struct store *s, struct store_pos *ret_end, struct
 /* Where event `id` stands behind after_seq. OK | ERR_NOT_FOUND | as store_read. Cost: reads all that is behind. */
 must_check enum err store_find_id(struct store *s, uint64_t after_seq, struct id id, uint64_t *ret_seq,
                                   struct errinfo *err);
+
+/* Where to go on copying `from` to `to`: the place in `from` that the end of `to` is a copy of; the beginning when `to`
+ * is empty. OK | ERR_CONFLICT `to` holds what `from` does not: not a copy of it, or of a part | as store_read */
+must_check enum err store_copy_place(struct store *from, struct store *to, struct store_pos *ret_after,
+                                     struct errinfo *err);
+
+struct store_copied {
+    uint64_t records;
+    struct store_pos from_at, to_at; /* copied up to here; both are (0, 0) as long as nothing is known */
+};
+/* Append to `to` what `from` holds behind `after`, up to its end at the time of the call; others may append to `from`
+ * meanwhile: what is copied is a state that the log had. Commands are copied whole, times, ids, types and payloads as
+ * they are, and nothing is asked of times but that they rise. A record without id gets one that follows from its log
+ * and seq. From the beginning into an empty log, sums are the same too: a copy of a files store is the same bytes. The
+ * log keeps its incarnation only if `to` was made with it (store_options.log): a backup that is restored wants that, a
+ * second log that goes on by itself must not have it.
+ *   ret  how far it came, also on an error: resume with store_copy_place
+ * OK | ERR_NOT_FOUND `after` is not in `from` | ERR_CONFLICT somebody else appended to `to`
+ *    | ERR_LIMIT a command is over ENVELOPE_BATCH_SIZE_MAX | as store_read of `from` and store_append of `to` */
+must_check enum err store_copy(struct store *from, struct store_pos after, struct store *to, struct store_copied *ret,
+                               struct errinfo *err);
 
 /* The store's clock: that of new events and of deadlines. files: the host's wall clock, never before the last event
  * that this handle saw. Microseconds since 1970. */
@@ -156,8 +206,11 @@ struct store_verdict {
     uint64_t events;     /* good ones, up to the first bad */
     uint64_t unverified; /* of them: without a sum (only a single file of others may have such) */
     uint64_t torn_bytes; /* behind the durable length: no damage, cut off by the next to append */
-    struct store_damage first_bad;
+    uint64_t segments;   /* of a files store */
+    uint64_t sealed;     /* of them: with a seal that was checked; all but the last, and one just after a crash */
+    struct store_damage first_bad; /* by seq; a bad seal names its segment's first record and its own file */
 };
-/* Read a whole log, changing nothing: the folder of a files store, or one JSONL file.
+/* Read a whole log, changing nothing: the folder of a files store, or one JSONL file. Every record against the one
+ * before, every sealed segment against its seal.
  * OK, also for a damaged log: see ret->ok | ERR_NOT_FOUND | ERR_IO */
 must_check enum err store_verify(const char *path, struct store_verdict *ret, struct errinfo *err);

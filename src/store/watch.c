@@ -1,21 +1,36 @@
-/* Being told of growth: inotify (by libuv) on the file that is written whenever the log grows. */
+/* Being told of growth: inotify (by libuv) on the file that is written whenever the log grows, or the kind's own word,
+ * which may come from any thread and is brought to the loop. */
 #include <uv.h>
 
 #include "base/own.h"
 #include "store/kind.h"
 
 struct store_watch {
-    uv_fs_event_t handle;
+    union {
+        uv_handle_t any;
+        uv_fs_event_t file;
+        uv_async_t told;
+    } handle;
+    struct store *store;      /* with the kind's own word, else NULL */
     store_changed_fn changed; /* NULL: not any more */
     void *ctx;
 };
 
+static void tell(const struct store_watch *w)
+{
+    if (w->changed != NULL)
+        w->changed(w->ctx);
+}
+
 static void on_event(uv_fs_event_t *handle, const char *name, int events, int status)
 {
     (void)name, (void)events, (void)status; /* a hint, whatever it says */
-    struct store_watch *w = handle->data;
-    if (w->changed != NULL)
-        w->changed(w->ctx);
+    tell(handle->data);
+}
+
+static void on_told(uv_async_t *handle)
+{
+    tell(handle->data);
 }
 
 static void on_closed(uv_handle_t *handle)
@@ -23,25 +38,51 @@ static void on_closed(uv_handle_t *handle)
     free(handle->data);
 }
 
+static void on_grown(void *ctx)
+{
+    struct store_watch *w = ctx;
+    (void)uv_async_send(&w->handle.told); /* cannot fail on an open handle */
+}
+
+static int watch_file(struct store_watch *w, struct uv_loop_s *loop, const char *path)
+{
+    int rc = uv_fs_event_init(loop, &w->handle.file);
+    if (rc < 0) {
+        free(w);
+        return rc;
+    }
+    w->handle.any.data = w;
+    rc = uv_fs_event_start(&w->handle.file, on_event, path, 0);
+    if (rc < 0)
+        store_unwatch(w);
+    return rc;
+}
+
+static int watch_store(struct store_watch *w, struct uv_loop_s *loop, struct store *s)
+{
+    int rc = uv_async_init(loop, &w->handle.told, on_told);
+    if (rc < 0) {
+        free(w);
+        return rc;
+    }
+    w->handle.any.data = w;
+    w->store = s;
+    s->changed_ctx = w;
+    s->changed = on_grown;
+    return 0;
+}
+
 enum err store_watch(struct store *s, struct uv_loop_s *loop, store_changed_fn changed, void *ctx,
                      struct store_watch **ret_watch, struct errinfo *err)
 {
-    auto_free char *path = s->kind->watch_path(s);
+    auto_free char *path = s->kind->watch_path == NULL ? NULL : s->kind->watch_path(s);
     *ret_watch = NULL;
-    if (path == NULL)
+    if (path == NULL && !s->kind->tells)
         return OK;
     struct store_watch *w = mem_alloc(sizeof(*w));
-    int rc = uv_fs_event_init(loop, &w->handle);
-    if (rc < 0) {
-        free(w);
-        return err_set_os(err, ERR_IO, -rc, "watch '%s'", path);
-    }
-    w->handle.data = w;
-    rc = uv_fs_event_start(&w->handle, on_event, path, 0);
-    if (rc < 0) {
-        store_unwatch(w);
-        return err_set_os(err, ERR_IO, -rc, "watch '%s' (see fs.inotify.max_user_instances)", path);
-    }
+    int rc = path == NULL ? watch_store(w, loop, s) : watch_file(w, loop, path);
+    if (rc < 0)
+        return err_set_os(err, ERR_IO, -rc, "watch '%s' (see fs.inotify.max_user_instances)", s->name);
     w->changed = changed;
     w->ctx = ctx;
     *ret_watch = w;
@@ -53,5 +94,7 @@ void store_unwatch(struct store_watch *w)
     if (w == NULL)
         return;
     w->changed = NULL;
-    uv_close((uv_handle_t *)&w->handle, on_closed);
+    if (w->store != NULL)
+        w->store->changed = NULL;
+    uv_close(&w->handle.any, on_closed);
 }

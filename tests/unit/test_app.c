@@ -509,7 +509,7 @@ static void append_that_fails(void **state)
 {
     struct fixture *x = *state;
     struct flaky d = {0};
-    d.disk = (struct store_disk){&d, flaky_pwrite, flaky_fdatasync};
+    d.disk = (struct store_disk){.ctx = &d, .pwrite = flaky_pwrite, .fdatasync = flaky_fdatasync};
     struct counter a = {0};
     counter_start(x, &a, open_store(x, &d.disk), (struct store_pos){0});
     (void)emit(x, &a, 1);

@@ -895,11 +895,12 @@ static void fault_loop(void **state)
             struct fixture x;
             setup(&x, "files");
             struct faulty_disk d = {.fail_at = fail_at, .error = ERRORS[k], .short_by = 5};
-            d.disk = (struct store_disk){&d, faulty_pwrite, faulty_fdatasync};
+            d.disk = (struct store_disk){.ctx = &d, .pwrite = faulty_pwrite, .fdatasync = faulty_fdatasync};
             struct store *s = NULL;
-            assert_ok(
-                store_open(x.spec, &(struct store_options){.mode = STORE_CREATE, .disk = &d.disk}, &s, NULL, &why));
+            const struct store_options opt = {.mode = STORE_CREATE, .disk = &d.disk};
             failures = 0;
+            while (store_open(x.spec, &opt, &s, NULL, &why) != OK)
+                failures++;
             for (uint64_t i = 1; i <= 5;) {
                 struct store_event e = number_event(0, i);
                 struct store_pos before = end_of(s);
@@ -932,7 +933,7 @@ static void failed_handle_harms_nobody(void **state)
     struct fixture x;
     setup(&x, "files");
     struct faulty_disk d = {.error = EIO};
-    d.disk = (struct store_disk){&d, faulty_pwrite, faulty_fdatasync};
+    d.disk = (struct store_disk){.ctx = &d, .pwrite = faulty_pwrite, .fdatasync = faulty_fdatasync};
     struct store *bad = NULL, *good = NULL;
     assert_ok(store_open(x.spec, &(struct store_options){.mode = STORE_CREATE, .disk = &d.disk}, &bad, NULL, &why));
     (void)add(bad, 1);
