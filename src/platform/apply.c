@@ -4,8 +4,6 @@
 
 #include <arpa/inet.h>
 
-#include "base/mem.h"
-
 enum err refuse_missing(struct errinfo *err, const char *what, struct id id)
 {
     char text[ID_TEXT_SIZE];
@@ -20,13 +18,13 @@ enum err refuse_twice(struct errinfo *err, const char *what, struct id id)
     return err_set(err, ERR_CORRUPT, "%s '%s' exists already", what, text);
 }
 
-void id_list_set(struct id_list *list, struct ids ids)
+void id_list_set(struct model *m, struct id_list *list, struct ids ids)
 {
-    free(list->items);
+    journal_free(m->journal, list->items);
     *list = (struct id_list){.n = (uint32_t)ids.n};
     if (ids.n == 0)
         return;
-    list->items = mem_calloc(ids.n, sizeof(*list->items));
+    list->items = journal_alloc(m->journal, ids.n * sizeof(*list->items));
     memcpy(list->items, ids.items, ids.n * sizeof(*list->items));
 }
 
@@ -72,9 +70,9 @@ static enum err apply_create_region(struct model *m, const struct create_region 
         return refuse_twice(err, "region", e->region_id);
     if (model_region_by_name(m, e->name) != NULL)
         return err_set(err, ERR_CORRUPT, "a region named '%.*s' exists already", STR_ARG(e->name));
-    struct region *r = mem_alloc(sizeof(*r));
+    struct region *r = object_new(m, region);
     *r = (struct region){e->region_id, model_next_seq(m), texts_ref(&m->texts, e->name)};
-    id_index_add(&m->regions, r);
+    index_add(m, &m->regions, r);
     return OK;
 }
 
@@ -87,9 +85,9 @@ static enum err apply_create_zone(struct model *m, const struct create_zone *e, 
         return refuse_missing(err, "region", e->region_id);
     if (model_zone_by_name(m, region, e->name) != NULL)
         return err_set(err, ERR_CORRUPT, "region '%s' has a zone '%.*s' already", region->name, STR_ARG(e->name));
-    struct zone *z = mem_alloc(sizeof(*z));
+    struct zone *z = object_new(m, zone);
     *z = (struct zone){e->zone_id, model_next_seq(m), texts_ref(&m->texts, e->name), region};
-    id_index_add(&m->zones, z);
+    index_add(m, &m->zones, z);
     return OK;
 }
 
@@ -98,14 +96,14 @@ static enum err define(struct model *m, struct id id, enum event_kind kind, stru
 {
     if (id_index_find(&m->definitions, id) != NULL)
         return refuse_twice(err, event_kind_row(kind)->name, id);
-    struct definition *d = mem_alloc(sizeof(*d));
+    struct definition *d = object_new(m, definition);
     *d = (struct definition){.id = id,
                              .changed_seq = model_next_seq(m),
                              .kind = kind,
                              .name = texts_ref(&m->texts, name),
                              .text = texts_ref(&m->texts, text),
                              .version = ""};
-    id_index_add(&m->definitions, d);
+    index_add(m, &m->definitions, d);
     *ret = d;
     return OK;
 }
@@ -143,16 +141,13 @@ static enum err apply_issue_certificate(struct model *m, const struct event *ev,
     const struct certificate *old = model_certificate_by_host(m, e->host);
     if (old != NULL) { /* one a host: the newest */
         bury(m, OBJECT_CERTIFICATE, old->id, ID_NONE);
-        struct certificate *gone = id_index_find(&m->certificates, old->id);
-        id_index_remove(&m->certificates, gone->id);
-        texts_unref(&m->texts, gone->host);
-        texts_unref(&m->texts, gone->not_after);
-        free(gone);
+        index_remove(m, &m->certificates, old->id);
+        object_free(m, certificate, old);
     }
-    struct certificate *c = mem_alloc(sizeof(*c));
+    struct certificate *c = object_new(m, certificate);
     *c = (struct certificate){e->certificate_id, model_next_seq(m), texts_ref(&m->texts, e->host),
                               texts_ref(&m->texts, e->not_after), ev->time.instant_ns};
-    id_index_add(&m->certificates, c);
+    index_add(m, &m->certificates, c);
     changes_add(m->changes, OBJECT_CERTIFICATE, c->id, ID_NONE);
     MODEL_EACH (project, p, &m->projects)
         if (text_list_has(&p->hosts, c->host))

@@ -2,8 +2,6 @@
  * it, CreateProcess says what it runs once there is an image, RouteDeployment leads the project's hosts to it. */
 #include "platform/model_write.h"
 
-#include "base/mem.h"
-
 /* Which status may follow which: bit `to` of row `from`. The same again: another cause. */
 #define TO(s) (1u << DEPLOYMENT_##s)
 static const unsigned DEPLOYMENT_MOVES[DEPLOYMENT_STATUS_MAX_] = {
@@ -18,55 +16,47 @@ static const unsigned DEPLOYMENT_MOVES[DEPLOYMENT_STATUS_MAX_] = {
 };
 #undef TO
 
-static struct project *find_project(struct model *m, struct id id)
-{
-    return id_index_find(&m->projects, id);
-}
-
-static struct process *find_deployment(struct model *m, struct id id)
-{
-    struct process *p = id_index_find(&m->processes, id);
-    return p != NULL && p->project != NULL ? p : NULL;
-}
-
 /* ---- Projects ---- */
 
 static enum err apply_create_project(struct model *m, const struct event *ev, struct errinfo *err)
 {
     const struct create_project *e = &ev->create_project;
-    if (find_project(m, e->project_id) != NULL)
+    if (model_project(m, e->project_id) != NULL)
         return refuse_twice(err, "project", e->project_id);
     if (e->slug.len == 0 || model_project_by_slug(m, e->slug) != NULL)
         return err_set(err, ERR_CORRUPT, "slug '%.*s' belongs to another project", STR_ARG(e->slug));
-    struct project *p = mem_alloc(sizeof(*p));
+    struct project *p = object_new(m, project);
     *p = (struct project){.id = e->project_id,
                           .name = texts_ref(&m->texts, e->name),
                           .slug = texts_ref(&m->texts, e->slug),
                           .created_ns = ev->time.instant_ns};
-    id_index_add(&m->projects, p);
+    index_add(m, &m->projects, p);
     touch_project(m, p);
     return OK;
 }
 
 /* Nothing serves any more: edges forget the project's hosts. */
-static void unroute(struct model *m, struct project *p)
+static void unroute(struct model *m, const struct project *was)
 {
-    if (p->live == NULL)
+    if (was->live == NULL)
         return;
-    touch_deployment(m, p->live);
+    struct project *p = project_edit(m, was);
+    struct process *live = process_edit(m, p->live);
+    touch_deployment(m, live);
     touch_route(m, p);
     bury(m, OBJECT_ROUTE, p->id, ID_NONE);
-    p->live->replaced_seq = model_next_seq(m);
-    p->live->drain_wait_seconds = p->is_deleted ? 0 : p->live->drain_seconds;
+    live->replaced_seq = model_next_seq(m);
+    live->drain_wait_seconds = p->is_deleted ? 0 : live->drain_seconds;
     p->live = NULL;
     text_list_clear(&m->texts, &p->hosts);
 }
 
 static enum err apply_delete_project(struct model *m, const struct delete_project *e, struct errinfo *err)
 {
-    struct project *p = find_project(m, e->project_id);
-    if (p == NULL || p->is_deleted)
+    const struct project *was = model_project(m, e->project_id);
+    if (was == NULL || was->is_deleted)
         return refuse_missing(err, "project", e->project_id);
+    struct project *p = project_edit(m, was);
     p->is_deleted = true;
     unroute(m, p);
     bury(m, OBJECT_PROJECT, p->id, ID_NONE);
@@ -81,15 +71,15 @@ static enum err apply_create_image(struct model *m, const struct event *ev, stru
     const struct create_image *e = &ev->create_image;
     if (model_image(m, e->image_id) != NULL)
         return refuse_twice(err, "image", e->image_id);
-    if (!id_is_none(e->project_id) && find_project(m, e->project_id) == NULL)
+    if (!id_is_none(e->project_id) && model_project(m, e->project_id) == NULL)
         return refuse_missing(err, "project", e->project_id);
     if (!id_is_none(e->builder_instance_id) && model_instance(m, e->builder_instance_id) == NULL)
         return refuse_missing(err, "builder instance", e->builder_instance_id);
     if (!id_is_none(e->builder_instance_id) && model_image_of_builder(m, e->builder_instance_id) != NULL)
         return err_set(err, ERR_CORRUPT, "its builder builds another image already");
-    struct image *i = mem_alloc(sizeof(*i));
+    struct image *i = object_new(m, image);
     *i = (struct image){.id = e->image_id,
-                        .project = id_is_none(e->project_id) ? NULL : find_project(m, e->project_id),
+                        .project = id_is_none(e->project_id) ? NULL : model_project(m, e->project_id),
                         .context_digest = texts_ref(&m->texts, e->context_digest),
                         .digest = "",
                         .cause = "",
@@ -98,7 +88,7 @@ static enum err apply_create_image(struct model *m, const struct event *ev, stru
                         .created_ns = ev->time.instant_ns,
                         .since_ns = ev->time.instant_ns,
                         .config = {.workdir = "", .user = "", .stop_signal = ""}};
-    id_index_add(&m->images, i);
+    index_add(m, &m->images, i);
     touch_image(m, i);
     return OK;
 }
@@ -119,17 +109,18 @@ static void image_becomes_ready(struct model *m, struct image *i, const struct i
 static enum err apply_image_status_change(struct model *m, const struct event *ev, struct errinfo *err)
 {
     const struct image_status_change *e = &ev->image_status_change;
-    struct image *i = id_index_find(&m->images, e->image_id);
+    const struct image *was = model_image(m, e->image_id);
     enum image_status status;
-    if (i == NULL)
+    if (was == NULL)
         return refuse_missing(err, "image", e->image_id);
     if (!image_status_parse(e->status, &status))
         return err_set(err, ERR_CORRUPT, "'%.*s' is not a status of an image", STR_ARG(e->status));
-    if (i->status != IMAGE_BUILDING)
-        return err_set(err, ERR_CORRUPT, "the image is %s and cannot become %s", image_status_name(i->status),
+    if (was->status != IMAGE_BUILDING)
+        return err_set(err, ERR_CORRUPT, "the image is %s and cannot become %s", image_status_name(was->status),
                        image_status_name(status));
     if (status == IMAGE_READY && e->digest.len == 0)
         return err_set(err, ERR_CORRUPT, "a ready image has a digest");
+    struct image *i = image_edit(m, was);
     if (status == IMAGE_READY)
         image_becomes_ready(m, i, e);
     if (i->status != status)
@@ -154,15 +145,10 @@ static enum err check_streams(const struct model *m, const struct create_process
     return OK;
 }
 
-static struct process *process_new(struct id id)
+static struct process *process_new(struct model *m, struct id id)
 {
-    struct process *p = mem_alloc(sizeof(*p));
-    *p = (struct process){.id = id};
-    const char **texts[] = {&p->name,         &p->version,      &p->artifact_url,  &p->config, &p->secret_refs,
-                            &p->runtime,      &p->because,      &p->health.path,   &p->cause,  &p->context_digest,
-                            &p->requested_by, &p->image_digest, &p->status_because};
-    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
-        *texts[i] = "";
+    struct process *p = object_new(m, process);
+    p->id = id;
     return p;
 }
 
@@ -186,7 +172,7 @@ static void process_fill(struct model *m, struct process *p, const struct create
     texts_set(t, &p->because, e->because);
     texts_set(t, &p->image_digest, e->image_digest);
     text_list_set(t, &p->availability_zones, e->availability_zones);
-    id_list_set(&p->input_stream_ids, e->input_stream_ids);
+    id_list_set(m, &p->input_stream_ids, e->input_stream_ids);
     process_set_health(m, p, &e->health);
     p->output_stream_id = e->output_stream_id;
     p->resources = e->resources;
@@ -199,43 +185,28 @@ static void process_fill(struct model *m, struct process *p, const struct create
 
 static enum err apply_create_process(struct model *m, const struct create_process *e, struct errinfo *err)
 {
-    struct process *p = id_index_find(&m->processes, e->process_id);
+    const struct process *was = model_process(m, e->process_id);
     bool is_deployment = !id_is_none(e->project_id);
-    if (is_deployment && (p == NULL || p->project == NULL || !id_eq(p->project->id, e->project_id)))
+    if (is_deployment && (was == NULL || was->project == NULL || !id_eq(was->project->id, e->project_id)))
         return refuse_missing(err, "deployment", e->process_id);
-    if (is_deployment && p->status != DEPLOYMENT_QUEUED && p->status != DEPLOYMENT_BUILDING)
-        return err_set(err, ERR_CORRUPT, "the deployment is %s already", deployment_status_name(p->status));
-    if (p != NULL && (!is_deployment || p->is_placed))
+    if (is_deployment && was->status != DEPLOYMENT_QUEUED && was->status != DEPLOYMENT_BUILDING)
+        return err_set(err, ERR_CORRUPT, "the deployment is %s already", deployment_status_name(was->status));
+    if (was != NULL && (!is_deployment || was->is_placed))
         return refuse_twice(err, "process", e->process_id);
     enum err rc = check_streams(m, e, err);
     if (rc != OK)
         return rc;
-    if (p == NULL) {
-        p = process_new(e->process_id);
-        id_index_add(&m->processes, p);
-    }
+    struct process *p = was == NULL ? process_new(m, e->process_id) : process_edit(m, was);
+    if (was == NULL)
+        index_add(m, &m->processes, p);
     process_fill(m, p, e);
     touch_deployment(m, p);
     return OK;
 }
 
-static void process_free(struct model *m, struct process *p)
-{
-    struct texts *t = &m->texts;
-    const char *texts[] = {p->name,         p->version,      p->artifact_url,  p->config, p->secret_refs,
-                           p->runtime,      p->because,      p->health.path,   p->cause,  p->context_digest,
-                           p->requested_by, p->image_digest, p->status_because};
-    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
-        texts_unref(t, texts[i]);
-    text_list_clear(t, &p->availability_zones);
-    free(p->input_stream_ids.items);
-    id_index_done(&p->instances);
-    free(p);
-}
-
 static enum err apply_delete_process(struct model *m, const struct delete_process *e, struct errinfo *err)
 {
-    struct process *p = id_index_find(&m->processes, e->process_id);
+    const struct process *p = model_process(m, e->process_id);
     if (p == NULL)
         return refuse_missing(err, "process", e->process_id);
     if (p->instances.n > 0)
@@ -244,10 +215,10 @@ static enum err apply_delete_process(struct model *m, const struct delete_proces
         return err_set(err, ERR_CORRUPT, "the deployment is %s", deployment_status_name(p->status));
     touch_deployment(m, p);
     if (p->project != NULL)
-        id_index_remove(&p->project->deployments, p->id);
+        index_remove(m, &project_edit(m, p->project)->deployments, p->id);
     bury(m, OBJECT_PROCESS, p->id, p->project == NULL ? ID_NONE : p->project->id);
-    id_index_remove(&m->processes, p->id);
-    process_free(m, p);
+    index_remove(m, &m->processes, p->id);
+    object_free(m, process, p);
     return OK;
 }
 
@@ -256,7 +227,7 @@ static enum err apply_delete_process(struct model *m, const struct delete_proces
 static enum err apply_create_deployment(struct model *m, const struct event *ev, struct errinfo *err)
 {
     const struct create_deployment *e = &ev->create_deployment;
-    struct project *project = find_project(m, e->project_id);
+    const struct project *project = model_project(m, e->project_id);
     if (model_process(m, e->deployment_id) != NULL)
         return refuse_twice(err, "deployment", e->deployment_id);
     if (project == NULL || project->is_deleted)
@@ -264,7 +235,7 @@ static enum err apply_create_deployment(struct model *m, const struct event *ev,
     bool from_context = e->context_digest.len > 0;
     if (!from_context && model_image(m, e->image_id) == NULL)
         return refuse_missing(err, "image", e->image_id);
-    struct process *p = process_new(e->deployment_id);
+    struct process *p = process_new(m, e->deployment_id);
     p->project = project;
     p->name = texts_ref(&m->texts, str_from(project->slug));
     p->context_digest = texts_ref(&m->texts, e->context_digest);
@@ -280,8 +251,8 @@ static enum err apply_create_deployment(struct model *m, const struct event *ev,
     process_set_health(m, p, &e->health);
     p->created_seq = model_next_seq(m);
     p->created_ns = p->since_ns = p->said_ns = ev->time.instant_ns;
-    id_index_add(&m->processes, p);
-    id_index_add(&project->deployments, p);
+    index_add(m, &m->processes, p);
+    index_add(m, &project_edit(m, project)->deployments, p);
     touch_deployment(m, p);
     return OK;
 }
@@ -305,15 +276,16 @@ static enum err check_deployment_status(const struct process *p, enum deployment
 static enum err apply_deployment_status_change(struct model *m, const struct event *ev, struct errinfo *err)
 {
     const struct deployment_status_change *e = &ev->deployment_status_change;
-    struct process *p = find_deployment(m, e->deployment_id);
+    const struct process *was = model_deployment(m, e->deployment_id);
     enum deployment_status status;
-    if (p == NULL)
+    if (was == NULL)
         return refuse_missing(err, "deployment", e->deployment_id);
     if (!deployment_status_parse(e->status, &status))
         return err_set(err, ERR_CORRUPT, "'%.*s' is not a status of a deployment", STR_ARG(e->status));
-    enum err rc = check_deployment_status(p, status, err);
+    enum err rc = check_deployment_status(was, status, err);
     if (rc != OK)
         return rc;
+    struct process *p = process_edit(m, was);
     if (status == DEPLOYMENT_DRAINING && p->project->live == p)
         unroute(m, p->project);
     if (p->status != status)
@@ -332,8 +304,8 @@ static enum err apply_deployment_status_change(struct model *m, const struct eve
 
 static enum err apply_route_deployment(struct model *m, const struct route_deployment *e, struct errinfo *err)
 {
-    struct process *p = find_deployment(m, e->deployment_id);
-    struct project *project = find_project(m, e->project_id);
+    const struct process *p = model_deployment(m, e->deployment_id);
+    const struct project *project = model_project(m, e->project_id);
     if (p == NULL)
         return refuse_missing(err, "deployment", e->deployment_id);
     if (project == NULL || project->is_deleted)
@@ -343,15 +315,16 @@ static enum err apply_route_deployment(struct model *m, const struct route_deplo
                        project->slug);
     if (p->status != DEPLOYMENT_STARTING && p->status != DEPLOYMENT_LIVE)
         return err_set(err, ERR_CORRUPT, "a deployment that is %s cannot serve", deployment_status_name(p->status));
-    struct process *old = project->live;
-    if (old != NULL && old != p) {
+    if (project->live != NULL && project->live != p) {
+        struct process *old = process_edit(m, project->live);
         old->replaced_seq = model_next_seq(m);
         old->drain_wait_seconds = p->drain_seconds;
         touch_deployment(m, old);
     }
-    project->live = p;
-    text_list_set(&m->texts, &project->hosts, e->hosts);
-    p->route_seq = model_next_seq(m);
+    struct project *routed = project_edit(m, project);
+    routed->live = p;
+    text_list_set(&m->texts, &routed->hosts, e->hosts);
+    process_edit(m, p)->route_seq = model_next_seq(m);
     touch_deployment(m, p);
     touch_route(m, project);
     return OK;

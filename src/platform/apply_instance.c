@@ -1,8 +1,6 @@
 /* Folds of instances: created on a node, observed there, told to stop, deleted. */
 #include "platform/model_write.h"
 
-#include "base/mem.h"
-
 /* Which status may follow which: bit `to` of row `from`. The agent restarts in place (running, failed or stopped to
  * starting), a lost node may come back with all that it runs (lost to anything). Draining is a one-way street. */
 #define TO(s) (1u << INSTANCE_##s)
@@ -28,14 +26,13 @@ bool instance_may_become(const struct instance *i, enum instance_status to)
     return (INSTANCE_MOVES[i->status] & 1u << to) != 0;
 }
 
-static struct node *node_of(struct model *m, const struct create_instance *e)
+static const struct node *node_of(const struct model *m, const struct create_instance *e)
 {
     if (!id_is_none(e->node_id))
-        return id_index_find(&m->nodes, e->node_id);
+        return model_node(m, e->node_id);
     if (!str_starts(e->runner_url, STR("node:")))
         return NULL;
-    const struct node *n = model_node_by_name(m, str_slice(e->runner_url, 5, e->runner_url.len));
-    return n == NULL ? NULL : id_index_find(&m->nodes, n->id);
+    return model_node_by_name(m, str_slice(e->runner_url, 5, e->runner_url.len));
 }
 
 /* One owner an address: inside its node's /64, and nobody else's. *ret_host is its host number. */
@@ -65,7 +62,7 @@ static bool is_buried(const struct model *m, struct id id)
     return false;
 }
 
-static enum err check_create_instance(struct model *m, const struct create_instance *e, const struct node *n,
+static enum err check_create_instance(const struct model *m, const struct create_instance *e, const struct node *n,
                                       uint64_t *ret_host, struct errinfo *err)
 {
     if (model_instance(m, e->instance_id) != NULL)
@@ -88,32 +85,18 @@ static enum err check_create_instance(struct model *m, const struct create_insta
     return e->address.len == 0 ? OK : check_address(n, e->address, ret_host, err);
 }
 
-/* Keep the last INSTANCE_HISTORY_MAX. */
-static void remember(struct model *m, struct instance *i, int64_t at_ns)
-{
-    if (i->history_n == INSTANCE_HISTORY_MAX) {
-        texts_unref(&m->texts, i->history[0].cause);
-        memmove(i->history, i->history + 1, (INSTANCE_HISTORY_MAX - 1) * sizeof(*i->history));
-        i->history_n--;
-    } else {
-        i->history = mem_realloc(i->history, (i->history_n + 1u) * sizeof(*i->history));
-    }
-    i->history[i->history_n++] = (struct instance_history){
-        .at_ns = at_ns, .cause = texts_ref(&m->texts, str_from(i->cause)), .status = i->status, .health = i->health};
-}
-
 static enum err apply_create_instance(struct model *m, const struct event *ev, struct errinfo *err)
 {
     const struct create_instance *e = &ev->create_instance;
-    struct node *n = node_of(m, e);
+    const struct node *n = node_of(m, e);
     uint64_t host = 0;
     enum err rc = check_create_instance(m, e, n, &host, err);
     if (rc != OK)
         return rc;
     struct texts *t = &m->texts;
-    struct instance *i = mem_alloc(sizeof(*i));
+    struct instance *i = object_new(m, instance);
     *i = (struct instance){.id = e->instance_id,
-                           .process = id_index_find(&m->processes, e->process_id),
+                           .process = model_process(m, e->process_id),
                            .node = n,
                            .runner_url = texts_ref(t, e->runner_url),
                            .owner = texts_ref(t, e->owner),
@@ -127,30 +110,30 @@ static enum err apply_create_instance(struct model *m, const struct event *ev, s
                            .restart_never = str_eq(e->restart, STR("never"))};
     text_list_set(t, &i->workloads, e->workloads);
     text_list_set(t, &i->partition_ranges, e->partition_ranges);
-    id_list_set(&i->log_ids, e->log_ids);
-    remember(m, i, i->since_ns);
-    id_index_add(&m->instances, i);
-    id_index_add(&i->process->instances, i);
+    id_list_set(m, &i->log_ids, e->log_ids);
+    instance_remember(m, i, i->since_ns);
+    index_add(m, &m->instances, i);
+    index_add(m, &process_edit(m, i->process)->instances, i);
     if (n != NULL)
-        id_index_add(&n->instances, i);
+        index_add(m, &node_edit(m, n)->instances, i);
     if (n != NULL && host >= n->host_next)
-        n->host_next = host + 1;
+        node_edit(m, n)->host_next = host + 1;
     touch_instance(m, i);
     return OK;
 }
 
 static enum err apply_delete_instance(struct model *m, const struct delete_instance *e, struct errinfo *err)
 {
-    struct instance *i = id_index_find(&m->instances, e->instance_id);
+    const struct instance *i = model_instance(m, e->instance_id);
     if (i == NULL)
         return refuse_missing(err, "instance", e->instance_id);
     touch_instance(m, i); /* for those who follow its node or its route */
     bury(m, OBJECT_INSTANCE, i->id, i->node == NULL ? ID_NONE : i->node->id);
-    id_index_remove(&m->instances, i->id);
-    id_index_remove(&i->process->instances, i->id);
+    index_remove(m, &m->instances, i->id);
+    index_remove(m, &process_edit(m, i->process)->instances, i->id);
     if (i->node != NULL)
-        id_index_remove(&i->node->instances, i->id);
-    instance_free(m, i);
+        index_remove(m, &node_edit(m, i->node)->instances, i->id);
+    object_free(m, instance, i);
     return OK;
 }
 
@@ -188,11 +171,11 @@ static enum err read_status(const struct instance_status_change *e, const struct
 }
 
 /* The planner waits longer each time an instance of a live deployment fails, and starts over after a calm. */
-static void count_failure(struct instance *i, int64_t now_ns)
+static void count_failure(struct model *m, const struct instance *i, int64_t now_ns)
 {
-    struct process *p = i->process;
-    if (p->project == NULL || p->status != DEPLOYMENT_LIVE)
+    if (i->process->project == NULL || i->process->status != DEPLOYMENT_LIVE)
         return;
+    struct process *p = process_edit(m, i->process);
     bool is_calm = now_ns - p->failure_ns > MODEL_CALM_SECONDS * INT64_C(1000000000);
     p->failures_n = is_calm ? 1 : p->failures_n + 1;
     p->failure_ns = now_ns;
@@ -201,25 +184,26 @@ static void count_failure(struct instance *i, int64_t now_ns)
 static enum err apply_instance_status_change(struct model *m, const struct event *ev, struct errinfo *err)
 {
     const struct instance_status_change *e = &ev->instance_status_change;
-    struct instance *i = id_index_find(&m->instances, e->instance_id);
+    const struct instance *was = model_instance(m, e->instance_id);
     enum instance_status status;
     enum health health;
     uint8_t wanted;
-    if (i == NULL)
+    if (was == NULL)
         return refuse_missing(err, "instance", e->instance_id);
-    if (!id_is_none(e->node_id) && (i->node == NULL || !id_eq(e->node_id, i->node->id)))
+    if (!id_is_none(e->node_id) && (was->node == NULL || !id_eq(e->node_id, was->node->id)))
         return err_set(err, ERR_CORRUPT, "the reporting node is not the one that the instance is placed on");
-    enum err rc = read_status(e, i, &status, &health, err);
+    enum err rc = read_status(e, was, &status, &health, err);
     if (rc != OK)
         return rc;
-    if (!desired_parse(e->desired, i->wanted, &wanted))
+    if (!desired_parse(e->desired, was->wanted, &wanted))
         return err_set(err, ERR_CORRUPT, "'%.*s' is not a desired state", STR_ARG(e->desired));
-    bool is_report = e->boot_id.len > 0 && i->node != NULL;
-    if (is_report && node_report_is_old(i->node, e->boot_id, e->report_seq, i->boot_id, i->report_seq))
+    bool is_report = e->boot_id.len > 0 && was->node != NULL;
+    if (is_report && node_report_is_old(was->node, e->boot_id, e->report_seq, was->boot_id, was->report_seq))
         return OK;
-    if (!instance_may_become(i, status))
+    if (!instance_may_become(was, status))
         return err_set(err, ERR_CORRUPT, "the instance is %s and cannot become %s",
-                       instance_status_name((enum instance_status)i->status), instance_status_name(status));
+                       instance_status_name((enum instance_status)was->status), instance_status_name(status));
+    struct instance *i = instance_edit(m, was);
     if (is_report) {
         node_hears(m, i->node, e->boot_id);
         texts_set(&m->texts, &i->boot_id, e->boot_id);
@@ -227,14 +211,14 @@ static enum err apply_instance_status_change(struct model *m, const struct event
         i->restarts = (uint32_t)e->restarts;
     }
     if (status == INSTANCE_FAILED && i->status != INSTANCE_FAILED)
-        count_failure(i, ev->time.instant_ns);
+        count_failure(m, i, ev->time.instant_ns);
     if (i->status != status)
         i->since_ns = ev->time.instant_ns;
     i->status = (uint8_t)status;
     i->health = (uint8_t)health;
     i->wanted = wanted;
     texts_set(&m->texts, &i->cause, e->cause);
-    remember(m, i, ev->time.instant_ns);
+    instance_remember(m, i, ev->time.instant_ns);
     touch_instance(m, i);
     return OK;
 }

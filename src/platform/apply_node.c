@@ -1,8 +1,6 @@
 /* Folds of nodes: they join, report, are suspected and trusted. */
 #include "platform/model_write.h"
 
-#include "base/mem.h"
-
 /* Which status may follow which: bit `to` of row `from`. */
 #define TO(s) (1u << NODE_##s)
 static const unsigned NODE_MOVES[NODE_STATUS_MAX_] = {
@@ -14,11 +12,6 @@ static const unsigned NODE_MOVES[NODE_STATUS_MAX_] = {
 };
 #undef TO
 
-static struct node *find_node(struct model *m, struct id id)
-{
-    return id_index_find(&m->nodes, id);
-}
-
 /* Another node that has this /64 already. */
 static const struct node *prefix_taken(const struct model *m, uint64_t prefix, struct id but)
 {
@@ -28,8 +21,9 @@ static const struct node *prefix_taken(const struct model *m, uint64_t prefix, s
     return NULL;
 }
 
-static void node_describe(struct model *m, struct node *n, const struct join_node *e, uint64_t prefix)
+static void node_describe(struct model *m, const struct node *was, const struct join_node *e, uint64_t prefix)
 {
+    struct node *n = node_edit(m, was);
     texts_set(&m->texts, &n->agent_url, e->agent_url);
     texts_set(&m->texts, &n->prefix, e->prefix);
     n->prefix_u64 = prefix;
@@ -44,8 +38,8 @@ static void adopt_named(struct model *m, struct node *n)
         struct str url = str_from(i->runner_url);
         if (i->node != NULL || !str_starts(url, STR("node:")) || !str_eq_c(str_slice(url, 5, url.len), n->name))
             continue;
-        i->node = n;
-        id_index_add(&n->instances, i);
+        instance_edit(m, i)->node = n;
+        index_add(m, &n->instances, instance_edit(m, i));
         touch_instance(m, i);
     }
 }
@@ -55,31 +49,31 @@ static enum err apply_join_node(struct model *m, const struct event *ev, struct 
 {
     const struct join_node *e = &ev->join_node;
     const struct zone *zone = model_zone(m, e->zone_id);
-    struct node *n = find_node(m, e->node_id);
+    const struct node *was = model_node(m, e->node_id);
     const struct node *same_name = model_node_by_name(m, e->name);
     uint64_t prefix = 0;
     if (zone == NULL)
         return refuse_missing(err, "zone", e->zone_id);
-    if (same_name != NULL && same_name != n)
+    if (same_name != NULL && same_name != was)
         return err_set(err, ERR_CORRUPT, "a node named '%s' exists already", same_name->name);
     if (e->prefix.len > 0 && !prefix_parse(e->prefix, &prefix))
         return err_set(err, ERR_CORRUPT, "prefix '%.*s' is not an IPv6 /64", STR_ARG(e->prefix));
     if (e->prefix.len > 0 && prefix_taken(m, prefix, e->node_id) != NULL)
         return err_set(err, ERR_CORRUPT, "prefix '%.*s' belongs to node '%s'", STR_ARG(e->prefix),
                        prefix_taken(m, prefix, e->node_id)->name);
-    if (n != NULL) {
-        if (same_name == NULL || n->zone != zone)
-            return err_set(err, ERR_CORRUPT, "node '%s' cannot change its name or its zone", n->name);
-        if (n->prefix[0] != '\0' && !str_eq_c(e->prefix, n->prefix))
-            return err_set(err, ERR_CORRUPT, "node '%s' cannot change its prefix '%s'", n->name, n->prefix);
-        node_describe(m, n, e, prefix);
+    if (was != NULL) {
+        if (same_name == NULL || was->zone != zone)
+            return err_set(err, ERR_CORRUPT, "node '%s' cannot change its name or its zone", was->name);
+        if (was->prefix[0] != '\0' && !str_eq_c(e->prefix, was->prefix))
+            return err_set(err, ERR_CORRUPT, "node '%s' cannot change its prefix '%s'", was->name, was->prefix);
+        node_describe(m, was, e, prefix);
         return OK;
     }
-    n = mem_alloc(sizeof(*n));
+    struct node *n = object_new(m, node);
     *n = (struct node){.id = e->node_id, .zone = zone, .host_next = NODE_HOST_FIRST, .since_ns = ev->time.instant_ns};
     n->cause = n->boot_id = n->agent_url = n->prefix = "";
     n->name = texts_ref(&m->texts, e->name);
-    id_index_add(&m->nodes, n);
+    index_add(m, &m->nodes, n);
     node_describe(m, n, e, prefix);
     adopt_named(m, n);
     return OK;
@@ -115,10 +109,10 @@ bool node_report_is_old(const struct node *n, struct str boot_id, int64_t report
     return str_eq_c(boot_id, last_boot_id) && report_seq <= last_seq;
 }
 
-void node_hears(struct model *m, struct node *n, struct str boot_id)
+void node_hears(struct model *m, const struct node *n, struct str boot_id)
 {
     if (!str_eq_c(boot_id, n->boot_id)) {
-        node_boots(m, n, boot_id);
+        node_boots(m, node_edit(m, n), boot_id);
         touch_node(m, n);
     }
 }
@@ -126,18 +120,19 @@ void node_hears(struct model *m, struct node *n, struct str boot_id)
 static enum err apply_node_status_change(struct model *m, const struct event *ev, struct errinfo *err)
 {
     const struct node_status_change *e = &ev->node_status_change;
-    struct node *n = find_node(m, e->node_id);
+    const struct node *was = model_node(m, e->node_id);
     enum node_status status;
-    if (n == NULL)
+    if (was == NULL)
         return refuse_missing(err, "node", e->node_id);
     if (!node_status_parse(e->status, &status))
         return err_set(err, ERR_CORRUPT, "'%.*s' is not a status of a node", STR_ARG(e->status));
     bool is_report = e->boot_id.len > 0;
-    if (is_report && node_report_is_old(n, e->boot_id, e->report_seq, n->boot_id, n->report_seq))
+    if (is_report && node_report_is_old(was, e->boot_id, e->report_seq, was->boot_id, was->report_seq))
         return OK;
-    if ((NODE_MOVES[n->status] & 1u << status) == 0)
-        return err_set(err, ERR_CORRUPT, "node '%s' is %s and cannot become %s", n->name, node_status_name(n->status),
-                       node_status_name(status));
+    if ((NODE_MOVES[was->status] & 1u << status) == 0)
+        return err_set(err, ERR_CORRUPT, "node '%s' is %s and cannot become %s", was->name,
+                       node_status_name(was->status), node_status_name(status));
+    struct node *n = node_edit(m, was);
     if (is_report) {
         node_boots(m, n, e->boot_id);
         n->report_seq = e->report_seq;
@@ -161,9 +156,10 @@ static enum err apply_node_status_change(struct model *m, const struct event *ev
 
 static enum err apply_suspect_node(struct model *m, const struct suspect_node *e, struct errinfo *err)
 {
-    struct node *n = find_node(m, e->node_id);
-    if (n == NULL)
+    const struct node *was = model_node(m, e->node_id);
+    if (was == NULL)
         return refuse_missing(err, "node", e->node_id);
+    struct node *n = node_edit(m, was);
     const char *replica = texts_ref(&m->texts, e->replica);
     if (!text_list_has(&n->suspected_by, replica))
         text_list_add(&m->texts, &n->suspected_by, e->replica);
@@ -174,9 +170,10 @@ static enum err apply_suspect_node(struct model *m, const struct suspect_node *e
 
 static enum err apply_trust_node(struct model *m, const struct trust_node *e, struct errinfo *err)
 {
-    struct node *n = find_node(m, e->node_id);
-    if (n == NULL)
+    const struct node *was = model_node(m, e->node_id);
+    if (was == NULL)
         return refuse_missing(err, "node", e->node_id);
+    struct node *n = node_edit(m, was);
     const char *replica = texts_ref(&m->texts, e->replica);
     text_list_remove(&m->texts, &n->suspected_by, replica);
     n->is_heard_again = n->status == NODE_LOST;

@@ -1,32 +1,31 @@
 /* What changed, and where: stamps on objects, and tombstones for what is gone. */
-#include "base/mem.h"
 #include "platform/model_write.h"
 
-void touch_node(struct model *m, struct node *n)
+void touch_node(struct model *m, const struct node *n)
 {
-    n->changed_seq = m->nodes_seq = model_next_seq(m);
+    node_edit(m, n)->changed_seq = m->nodes_seq = model_next_seq(m);
     changes_add(m->changes, OBJECT_NODE, n->id, ID_NONE);
 }
 
-void touch_route(struct model *m, struct project *p)
+void touch_route(struct model *m, const struct project *p)
 {
-    p->route_seq = m->routes_seq = model_next_seq(m);
+    project_edit(m, p)->route_seq = m->routes_seq = model_next_seq(m);
 }
 
-void touch_instance(struct model *m, struct instance *i)
+void touch_instance(struct model *m, const struct instance *i)
 {
-    i->changed_seq = m->instances_seq = model_next_seq(m);
+    instance_edit(m, i)->changed_seq = m->instances_seq = model_next_seq(m);
     changes_add(m->changes, OBJECT_INSTANCE, i->id, i->process->id);
     if (i->node != NULL)
-        i->node->instances_seq = model_next_seq(m);
-    struct project *project = i->process->project;
+        node_edit(m, i->node)->instances_seq = model_next_seq(m);
+    const struct project *project = i->process->project;
     if (project != NULL && project->live == i->process)
         touch_route(m, project);
 }
 
-void touch_deployment(struct model *m, struct process *p)
+void touch_deployment(struct model *m, const struct process *p)
 {
-    p->changed_seq = model_next_seq(m);
+    process_edit(m, p)->changed_seq = model_next_seq(m);
     changes_add(m->changes, OBJECT_PROCESS, p->id, ID_NONE);
     MODEL_EACH (instance, i, &p->instances)
         touch_instance(m, i);
@@ -34,24 +33,42 @@ void touch_deployment(struct model *m, struct process *p)
         touch_project(m, p->project);
 }
 
-void touch_image(struct model *m, struct image *i)
+void touch_image(struct model *m, const struct image *i)
 {
-    i->changed_seq = m->images_seq = model_next_seq(m);
+    image_edit(m, i)->changed_seq = m->images_seq = model_next_seq(m);
     changes_add(m->changes, OBJECT_IMAGE, i->id, ID_NONE);
 }
 
-void touch_project(struct model *m, struct project *p)
+void touch_project(struct model *m, const struct project *p)
 {
-    p->changed_seq = m->projects_seq = model_next_seq(m);
+    project_edit(m, p)->changed_seq = m->projects_seq = model_next_seq(m);
     changes_add(m->changes, OBJECT_PROJECT, p->id, ID_NONE);
 }
 
 void bury(struct model *m, enum object_kind kind, struct id id, struct id scope)
 {
     if (m->tombstones == NULL)
-        m->tombstones = mem_calloc(MODEL_TOMBSTONES_MAX, sizeof(*m->tombstones));
-    m->tombstones[m->tombstones_n++ % MODEL_TOMBSTONES_MAX] =
-        (struct tombstone){.seq = model_next_seq(m), .kind = kind, .id = id, .scope = scope};
+        m->tombstones = journal_alloc(m->journal, MODEL_TOMBSTONES_MAX * sizeof(*m->tombstones));
+    struct tombstone *slot = &m->tombstones[m->tombstones_n++ % MODEL_TOMBSTONES_MAX];
+    if (m->journal != NULL)
+        journal_bytes(m->journal, slot, sizeof(*slot));
+    *slot = (struct tombstone){.seq = model_next_seq(m), .kind = kind, .id = id, .scope = scope};
+}
+
+void instance_remember(struct model *m, struct instance *i, int64_t at_ns)
+{
+    uint32_t n = i->history_n;
+    bool is_full = n == INSTANCE_HISTORY_MAX;
+    size_t size = n * sizeof(*i->history);
+    i->history = journal_resize(m->journal, i->history, size, is_full ? size : size + sizeof(*i->history));
+    if (is_full) {
+        texts_unref(&m->texts, i->history[0].cause);
+        memmove(i->history, i->history + 1, size - sizeof(*i->history));
+        n--;
+    }
+    i->history[n] = (struct instance_history){
+        .at_ns = at_ns, .cause = texts_ref(&m->texts, str_from(i->cause)), .status = i->status, .health = i->health};
+    i->history_n = n + 1;
 }
 
 bool model_can_follow(const struct model *m, uint64_t seq)

@@ -25,7 +25,7 @@ static size_t position(const struct id_index *x, struct id id)
     return from;
 }
 
-void *id_index_find(const struct id_index *x, struct id id)
+const void *id_index_find(const struct id_index *x, struct id id)
 {
     size_t at = position(x, id);
     return at < x->n && id_eq(id_of(x->items[at]), id) ? x->items[at] : NULL;

@@ -11,7 +11,7 @@ struct id_index {
     size_t n, size;
 };
 
-void *id_index_find(const struct id_index *x, struct id id); /* NULL: not there */
-void id_index_add(struct id_index *x, void *object);         /* its id must not be there yet */
-void id_index_remove(struct id_index *x, struct id id);      /* nothing when it is not there */
+const void *id_index_find(const struct id_index *x, struct id id); /* NULL: not there */
+void id_index_add(struct id_index *x, void *object);               /* its id must not be there yet */
+void id_index_remove(struct id_index *x, struct id id);            /* nothing when it is not there */
 void id_index_done(struct id_index *x);

@@ -1,7 +1,9 @@
 /* The model's memory: made, freed, measured. */
 #include "platform/model.h"
 
+#define MODEL_WRITE_MEMORY
 #include "base/mem.h"
+#include "platform/members.h"
 #include "platform/model_write.h"
 
 struct model *model_new(void)
@@ -12,95 +14,41 @@ struct model *model_new(void)
     return m;
 }
 
-void instance_free(struct model *m, struct instance *i)
+void *members_new(struct model *m, const struct members *members)
 {
-    const char *texts[] = {i->runner_url, i->owner, i->runtime, i->address, i->cause, i->because, i->boot_id};
-    for (size_t k = 0; k < sizeof(texts) / sizeof(texts[0]); k++)
-        texts_unref(&m->texts, texts[k]);
-    for (uint32_t k = 0; k < i->history_n; k++)
-        texts_unref(&m->texts, i->history[k].cause);
-    free(i->history);
-    text_list_clear(&m->texts, &i->workloads);
-    text_list_clear(&m->texts, &i->partition_ranges);
-    free(i->log_ids.items);
-    free(i);
+    void *object = journal_alloc(m->journal, members->size);
+    members_init(members, object);
+    if (m->journal != NULL)
+        journal_new(m->journal, object, members);
+    return object;
 }
 
-/* Texts are freed all at once afterwards; here only the arrays. */
-static void list_free(struct text_list *list)
+void members_free(struct model *m, const struct members *members, const void *object)
 {
-    free(list->items);
+    void *gone = (void *)(uintptr_t)object;
+    members_done(m->journal, &m->texts, members, gone);
+    journal_free(m->journal, gone);
 }
 
-static void nodes_free(struct id_index *nodes)
+/* Texts are freed all at once afterwards; here only objects and arrays. */
+static void objects_free(const struct member *all, struct model *m)
 {
-    MODEL_EACH (node, n, nodes) {
-        list_free(&n->labels);
-        list_free(&n->runtimes);
-        list_free(&n->suspected_by);
-        list_free(&n->past_boots);
-        id_index_done(&n->instances);
-        free(n);
+    struct id_index *x = member_at(all, m);
+    for (size_t i = 0; i < x->n; i++) {
+        members_done(NULL, NULL, all->of, x->items[i]);
+        free(x->items[i]);
     }
-    id_index_done(nodes);
-}
-
-static void processes_free(struct id_index *processes)
-{
-    MODEL_EACH (process, p, processes) {
-        list_free(&p->availability_zones);
-        free(p->input_stream_ids.items);
-        id_index_done(&p->instances);
-        free(p);
-    }
-    id_index_done(processes);
-}
-
-static void projects_free(struct id_index *projects)
-{
-    MODEL_EACH (project, p, projects) {
-        list_free(&p->hosts);
-        id_index_done(&p->deployments);
-        free(p);
-    }
-    id_index_done(projects);
-}
-
-static void images_free(struct id_index *images)
-{
-    MODEL_EACH (image, i, images) {
-        list_free(&i->config.entrypoint);
-        list_free(&i->config.cmd);
-        list_free(&i->config.env);
-        free(i);
-    }
-    id_index_done(images);
-}
-
-static void plain_free(struct id_index *objects)
-{
-    for (size_t i = 0; i < objects->n; i++)
-        free(objects->items[i]);
-    id_index_done(objects);
+    id_index_done(x);
 }
 
 void model_free(struct model *m)
 {
     if (m == NULL)
         return;
-    MODEL_EACH (instance, i, &m->instances)
-        instance_free(m, i);
-    id_index_done(&m->instances);
-    nodes_free(&m->nodes);
-    processes_free(&m->processes);
-    projects_free(&m->projects);
-    images_free(&m->images);
-    MODEL_EACH (definition, d, &m->definitions)
-        list_free(&d->event_types);
-    plain_free(&m->definitions);
-    plain_free(&m->regions);
-    plain_free(&m->zones);
-    plain_free(&m->certificates);
+    assert(m->journal == NULL);
+    for (size_t i = 0; i < MEMBERS_model.n; i++)
+        if (MEMBERS_model.items[i].kind == MEMBER_OBJECTS)
+            objects_free(&MEMBERS_model.items[i], m);
     texts_done(&m->texts);
     free(m->tombstones);
     changes_free(m->changes);

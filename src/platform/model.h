@@ -76,8 +76,8 @@ struct instance_history {
 struct instance {
     struct id id;
     uint64_t changed_seq;
-    struct process *process;
-    struct node *node; /* NULL: on no node that the model knows (a bootstrap log names its nodes by runner_url) */
+    const struct process *process;
+    const struct node *node; /* NULL: on no node that the model knows (a bootstrap log names its nodes by runner_url) */
     const char *runner_url, *owner, *runtime, *address, *cause, *because;
     const char *boot_id; /* of the last report */
     int64_t report_seq, created_ns, since_ns;
@@ -113,7 +113,7 @@ struct process {
     struct id_index instances;
 
     /* From here on only for deployments (project != NULL). */
-    struct project *project;
+    const struct project *project;
     enum deployment_status status;
     bool is_placed; /* CreateProcess has been folded */
     const char *cause, *context_digest, *requested_by, *status_because;
@@ -134,8 +134,8 @@ struct project {
     uint64_t changed_seq;
     uint64_t route_seq; /* of the last change that an edge must know: switch, endpoints, hosts, certificates */
     const char *name, *slug;
-    struct process *live;   /* NULL: nothing serves */
-    struct text_list hosts; /* that lead to it */
+    const struct process *live; /* NULL: nothing serves */
+    struct text_list hosts;     /* that lead to it */
     struct id_index deployments;
     bool is_deleted;
     int64_t created_ns;
@@ -144,7 +144,7 @@ struct project {
 struct image {
     struct id id;
     uint64_t changed_seq;
-    struct project *project; /* may be NULL */
+    const struct project *project; /* may be NULL */
     const char *context_digest, *digest, *cause, *because;
     struct id builder_instance_id; /* the instance may be gone; its log is the build's log */
     int64_t size_bytes, created_ns, since_ns;
@@ -200,6 +200,7 @@ struct model {
     struct tombstone *tombstones;                                            /* ring of MODEL_TOMBSTONES_MAX */
     size_t tombstones_n;                                                     /* ever */
     struct changes *changes; /* platform/change_list.h: derived, of no account to hash and snapshot */
+    struct journal *journal; /* during a trial (platform/model_trial.h), else NULL */
 };
 
 struct model *model_new(void);
@@ -242,7 +243,7 @@ const struct certificate *model_certificate_by_host(const struct model *m, struc
  * loop: return, or use the index. */
 #define MODEL_EACH(type, var, index)                                                                                   \
     for (size_t var##_i_ = 0; var##_i_ < (index)->n; var##_i_++)                                                       \
-        for (struct type *var = (index)->items[var##_i_]; var != NULL; var = NULL)
+        for (const struct type *var = (index)->items[var##_i_]; var != NULL; var = NULL)
 
 /* ---- Questions that more than one room asks. ---- */
 /* Running and NOMINAL, on a node that is not lost, and meant to run. */

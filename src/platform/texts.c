@@ -4,6 +4,7 @@
 
 #include "base/mem.h"
 #include "event/hash.h"
+#include "platform/journal.h"
 
 struct text_entry {
     uint32_t hash, len, refs;
@@ -45,6 +46,13 @@ static void grow(struct texts *t)
     free(old);
 }
 
+static const char *taken(struct texts *t, const struct text_entry *e)
+{
+    if (t->journal != NULL)
+        journal_text(t->journal, e->bytes);
+    return e->bytes;
+}
+
 const char *texts_ref(struct texts *t, struct str s)
 {
     const char *nul = s.len == 0 ? NULL : memchr(s.ptr, '\0', s.len);
@@ -59,7 +67,7 @@ const char *texts_ref(struct texts *t, struct str s)
         struct text_entry *e = t->slots[i];
         if (e->hash == hash && e->len == s.len && memcmp(e->bytes, s.ptr, s.len) == 0) {
             e->refs++;
-            return e->bytes;
+            return taken(t, e);
         }
     }
     struct text_entry *e = mem_alloc(sizeof(*e) + s.len + 1);
@@ -67,7 +75,7 @@ const char *texts_ref(struct texts *t, struct str s)
     memcpy(e->bytes, s.ptr, s.len);
     place(t, e);
     t->used_n++;
-    return e->bytes;
+    return taken(t, e);
 }
 
 /* Linear probing without tombstones: what stands behind a freed slot is placed anew, up to the next gap. */
@@ -87,7 +95,7 @@ static void take_out(struct texts *t, struct text_entry *e)
 
 void texts_unref(struct texts *t, const char *text)
 {
-    if (text == NULL || text[0] == '\0')
+    if (text == NULL || text[0] == '\0' || t->journal != NULL)
         return;
     struct text_entry *e = entry_of(text);
     assert(e->refs > 0);
@@ -123,14 +131,17 @@ void texts_done(struct texts *t)
 
 void text_list_add(struct texts *t, struct text_list *list, struct str s)
 {
-    list->items = mem_realloc(list->items, (list->n + 1u) * sizeof(*list->items));
+    size_t size = list->n * sizeof(*list->items);
+    list->items = journal_resize(t->journal, list->items, size, size + sizeof(*list->items));
     list->items[list->n++] = texts_ref(t, s);
 }
 
 void text_list_remove(struct texts *t, struct text_list *list, const char *text)
 {
+    size_t size = list->n * sizeof(*list->items);
     for (uint32_t i = 0; i < list->n; i++)
         if (strcmp(list->items[i], text) == 0) {
+            list->items = journal_resize(t->journal, list->items, size, size);
             texts_unref(t, list->items[i]);
             memmove(&list->items[i], &list->items[i + 1], (list->n - i - 1u) * sizeof(*list->items));
             list->n--;
@@ -142,7 +153,7 @@ void text_list_clear(struct texts *t, struct text_list *list)
 {
     for (uint32_t i = 0; i < list->n; i++)
         texts_unref(t, list->items[i]);
-    free(list->items);
+    journal_free(t->journal, list->items);
     *list = (struct text_list){0};
 }
 

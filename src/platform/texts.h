@@ -7,14 +7,17 @@
 
 #include "base/str.h"
 
+struct journal;
+
 struct texts {
     struct text_entry **slots; /* open addressing, a power of two */
     size_t slots_n, used_n;
+    struct journal *journal; /* during a trial, else NULL */
 };
 
 /* A counted text with the bytes of s (a NUL inside ends it). Never NULL; lent until texts_unref. */
 const char *texts_ref(struct texts *t, struct str s);
-/* Give one count back; texts_ref's own pointers only. NULL and "" are fine. */
+/* Give one count back; texts_ref's own pointers only. NULL and "" are fine. In a trial nothing is given back. */
 void texts_unref(struct texts *t, const char *text);
 /* *member becomes the text of s, what was there is given back. */
 void texts_set(struct texts *t, const char **member, struct str s);

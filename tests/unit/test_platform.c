@@ -244,7 +244,7 @@ static struct id go_live(struct world *w)
 }
 
 /* Its first instance on that node. */
-static struct instance *on(struct world *w, struct id deployment, const char *node)
+static const struct instance *on(struct world *w, struct id deployment, const char *node)
 {
     MODEL_EACH (instance, i, &model_deployment(w->model, deployment)->instances)
         if (strcmp(i->node->name, node) == 0)
@@ -650,7 +650,7 @@ static void crash_loops_do_not_fill_the_log(void **state)
     (void)state;
     struct world *w = world_new();
     struct id one = go_live(w);
-    struct instance *i = on(w, one, "w1");
+    const struct instance *i = on(w, one, "w1");
     struct id id = i->id;
     size_t n = w->log_n;
     for (int k = 0; k < 40; k++) {
@@ -878,7 +878,7 @@ static void old_reports_are_ignored_by_the_fold(void **state)
     (void)state;
     struct world *w = world_new();
     struct id one = go_live(w);
-    struct instance *i = on(w, one, "w1");
+    const struct instance *i = on(w, one, "w1");
     struct event e = event_of(EVENT_INSTANCE_STATUS_CHANGE);
     e.time = event_time_next(w->model->time, w->now_ms * 1000000);
     e.instance_status_change = (struct instance_status_change){.instance_id = i->id,
