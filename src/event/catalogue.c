@@ -60,6 +60,7 @@ static const struct field NODE_STATUS_CHANGE_FIELDS[] = {
     FIELD_OPT(STRS, node_status_change, runtimes, "runtimes", "proved by its pre-flight, best first"),
     FIELD_OPT(STR, node_status_change, boot_id, "bootId", "of the host, from its kernel"),
     FIELD_OPT(I64, node_status_change, report_seq, "reportSeq", "rises within a boot"),
+    FIELD_OPT(JSON, node_status_change, because, "because", "what it was decided from"),
 };
 static const struct field_table NODE_STATUS_CHANGE_TABLE = FIELD_TABLE(node_status_change, NODE_STATUS_CHANGE_FIELDS);
 
@@ -134,7 +135,8 @@ static const struct field CREATE_INSTANCE_FIELDS[] = {
     FIELD_REQ(ID, create_instance, instance_id, "instanceId", "instance"),
     FIELD_REQ(ID, create_instance, process_id, "processId", "process that it runs"),
     FIELD_OPT(IDS, create_instance, log_ids, "logIds", "logs that it folds"),
-    FIELD_OPT(STRS, create_instance, partition_ranges, "partitionRanges", "its share of each"),
+    FIELD_OPT(STRS, create_instance, partition_ranges, "partitionRanges", "its share of each: * or a hash range"),
+    FIELD_OPT(STR, create_instance, partition_range, "partitionRange", "older form: one range for all logs"),
     FIELD_OPT(STR, create_instance, runner_url, "runnerUrl", "node:<name>"),
     FIELD_OPT(STRS, create_instance, workloads, "workloads", "* or names"),
     FIELD_OPT(ID, create_instance, node_id, "nodeId", "node that it is placed on"),
@@ -250,6 +252,147 @@ static const struct field ISSUE_CERTIFICATE_FIELDS[] = {
 };
 static const struct field_table ISSUE_CERTIFICATE_TABLE = FIELD_TABLE(issue_certificate, ISSUE_CERTIFICATE_FIELDS);
 
+/* ---- Format 2 ---- */
+
+static const struct field RAISE_FORMAT_FIELDS[] = {
+    FIELD_REQ(I64, raise_format, format, "format", "kinds of this format may be written from now on"),
+    FIELD_OPT(JSON, raise_format, because, "because", "what it was decided from"),
+};
+static const struct field_table RAISE_FORMAT_TABLE = FIELD_TABLE(raise_format, RAISE_FORMAT_FIELDS);
+
+static const struct field SET_ASIDE_FIELDS[] = {
+    FIELD_OPT(ID, set_aside, log_id, "logId", "log; absent: this one"),
+    FIELD_REQ(I64, set_aside, seq, "seq", "position of the record that no fold takes"),
+    FIELD_REQ(STR, set_aside, reason, "reason", "why"),
+    FIELD_OPT(STR, set_aside, requested_by, "requestedBy", "who"),
+};
+static const struct field_table SET_ASIDE_TABLE = FIELD_TABLE(set_aside, SET_ASIDE_FIELDS);
+
+static const struct field DRAIN_NODE_FIELDS[] = {
+    FIELD_REQ(ID, drain_node, node_id, "nodeId", "node"),
+    FIELD_OPT(STR, drain_node, cause, "cause", "why"),
+    FIELD_OPT(JSON, drain_node, because, "because", "what it was decided from"),
+};
+static const struct field_table DRAIN_NODE_TABLE = FIELD_TABLE(drain_node, DRAIN_NODE_FIELDS);
+
+static const struct field LEAVE_NODE_FIELDS[] = {
+    FIELD_REQ(ID, leave_node, node_id, "nodeId", "node"),
+    FIELD_OPT(STR, leave_node, cause, "cause", "why"),
+    FIELD_OPT(JSON, leave_node, because, "because", "what it was decided from"),
+};
+static const struct field_table LEAVE_NODE_TABLE = FIELD_TABLE(leave_node, LEAVE_NODE_FIELDS);
+
+static const struct field CREATE_USER_FIELDS[] = {
+    FIELD_REQ(ID, create_user, user_id, "userId", "user"),
+    FIELD_REQ(STR, create_user, identity, "identity", "keyed digest of who signs in"),
+    FIELD_OPT(JSON, create_user, name, "name", "sealed"),
+    FIELD_OPT(JSON, create_user, email, "email", "sealed"),
+};
+static const struct field_table CREATE_USER_TABLE = FIELD_TABLE(create_user, CREATE_USER_FIELDS);
+
+static const struct field JOIN_WAITLIST_FIELDS[] = {
+    FIELD_REQ(ID, join_waitlist, entry_id, "entryId", "place in the list"),
+    FIELD_REQ(STR, join_waitlist, identity, "identity", "keyed digest of the address"),
+    FIELD_OPT(JSON, join_waitlist, email, "email", "sealed"),
+};
+static const struct field_table JOIN_WAITLIST_TABLE = FIELD_TABLE(join_waitlist, JOIN_WAITLIST_FIELDS);
+
+static const struct field ERASE_SUBJECT_FIELDS[] = {
+    FIELD_REQ(ID, erase_subject, subject_id, "subjectId", "a user, or a place in the waitlist"),
+    FIELD_OPT(JSON, erase_subject, because, "because", "what it was decided from"),
+};
+static const struct field_table ERASE_SUBJECT_TABLE = FIELD_TABLE(erase_subject, ERASE_SUBJECT_FIELDS);
+
+static const struct field UPDATE_PROJECT_FIELDS[] = {
+    FIELD_REQ(ID, update_project, project_id, "projectId", "project"),
+    FIELD_OPT(STR, update_project, name, "name", "for people; absent: as before, like all that follow"),
+    FIELD_OPT(STR, update_project, repository, "repository", "git repository whose pushes are deployed"),
+    FIELD_OPT(STR, update_project, branch, "branch", "that is deployed"),
+    FIELD_OPT(I64, update_project, instances_wanted, "instancesWanted", "when a deployment does not say"),
+    FIELD_OPT(I64, update_project, drain_seconds, "drainSeconds", "likewise"),
+    FIELD_OPT(I64, update_project, port, "port", "likewise"),
+    FIELD_SUB(OBJECT, update_project, resources, "resources", RESOURCES_TABLE, "likewise"),
+    FIELD_OPT(STRS, update_project, cleared, "cleared", "keys of members that go back to the default"),
+};
+static const struct field_table UPDATE_PROJECT_TABLE = FIELD_TABLE(update_project, UPDATE_PROJECT_FIELDS);
+
+static const struct field DELETE_IMAGE_FIELDS[] = {
+    FIELD_REQ(ID, delete_image, image_id, "imageId", "image"),
+    FIELD_OPT(JSON, delete_image, because, "because", "what it was decided from"),
+};
+static const struct field_table DELETE_IMAGE_TABLE = FIELD_TABLE(delete_image, DELETE_IMAGE_FIELDS);
+
+static const struct field ATTACH_DOMAIN_FIELDS[] = {
+    FIELD_REQ(ID, attach_domain, domain_id, "domainId", "domain"),
+    FIELD_REQ(ID, attach_domain, project_id, "projectId", "project that it shall lead to"),
+    FIELD_REQ(STR, attach_domain, host, "host", "name, unique"),
+    FIELD_OPT(STR, attach_domain, challenge, "challenge", "what its TXT record must say"),
+};
+static const struct field_table ATTACH_DOMAIN_TABLE = FIELD_TABLE(attach_domain, ATTACH_DOMAIN_FIELDS);
+
+static const struct field VERIFY_DOMAIN_FIELDS[] = {
+    FIELD_REQ(ID, verify_domain, domain_id, "domainId", "domain"),
+    FIELD_REQ(STR, verify_domain, status, "status", "verified, serving, failed"),
+    FIELD_OPT(STR, verify_domain, cause, "cause", "why"),
+    FIELD_OPT(JSON, verify_domain, because, "because", "what it was decided from"),
+};
+static const struct field_table VERIFY_DOMAIN_TABLE = FIELD_TABLE(verify_domain, VERIFY_DOMAIN_FIELDS);
+
+static const struct field DETACH_DOMAIN_FIELDS[] = {
+    FIELD_REQ(ID, detach_domain, domain_id, "domainId", "domain"),
+    FIELD_OPT(JSON, detach_domain, because, "because", "what it was decided from"),
+};
+static const struct field_table DETACH_DOMAIN_TABLE = FIELD_TABLE(detach_domain, DETACH_DOMAIN_FIELDS);
+
+static const struct field SET_SECRET_FIELDS[] = {
+    FIELD_REQ(ID, set_secret, secret_id, "secretId", "secret; known already: another value"),
+    FIELD_OPT(ID, set_secret, project_id, "projectId", "project; absent: of event-sourced applications"),
+    FIELD_REQ(STR, set_secret, name, "name", "of the environment variable"),
+    FIELD_OPT(JSON, set_secret, value, "value", "sealed"),
+};
+static const struct field_table SET_SECRET_TABLE = FIELD_TABLE(set_secret, SET_SECRET_FIELDS);
+
+static const struct field UNSET_SECRET_FIELDS[] = {
+    FIELD_REQ(ID, unset_secret, secret_id, "secretId", "secret"),
+};
+static const struct field_table UNSET_SECRET_TABLE = FIELD_TABLE(unset_secret, UNSET_SECRET_FIELDS);
+
+static const struct field SCALE_PROCESS_FIELDS[] = {
+    FIELD_REQ(ID, scale_process, process_id, "processId", "process"),
+    FIELD_REQ(I64, scale_process, instances_wanted, "instancesWanted", "how many"),
+    FIELD_OPT(STR, scale_process, cause, "cause", "why"),
+    FIELD_OPT(JSON, scale_process, because, "because", "what it was decided from"),
+};
+static const struct field_table SCALE_PROCESS_TABLE = FIELD_TABLE(scale_process, SCALE_PROCESS_FIELDS);
+
+static const struct field SET_SCALING_RULE_FIELDS[] = {
+    FIELD_OPT(ID, set_scaling_rule, project_id, "projectId", "project; or"),
+    FIELD_OPT(ID, set_scaling_rule, process_id, "processId", "process"),
+    FIELD_OPT(STR, set_scaling_rule, metric, "metric", "cpu, requests"),
+    FIELD_OPT(I64, set_scaling_rule, target_percent, "targetPercent", "of what an instance can do"),
+    FIELD_OPT(I64, set_scaling_rule, instances_min, "instancesMin", "never fewer"),
+    FIELD_OPT(I64, set_scaling_rule, instances_max, "instancesMax", "never more; absent: no rule any more"),
+    FIELD_OPT(I64, set_scaling_rule, cool_down_seconds, "coolDownSeconds", "between two changes"),
+};
+static const struct field_table SET_SCALING_RULE_TABLE = FIELD_TABLE(set_scaling_rule, SET_SCALING_RULE_FIELDS);
+
+static const struct field INSTANCE_PROGRESS_FIELDS[] = {
+    FIELD_REQ(ID, instance_progress, instance_id, "instanceId", "instance"),
+    FIELD_OPT(TIME, instance_progress, checkpoint, "checkpoint", "event time that it has handled"),
+    FIELD_OPT(I64, instance_progress, n_input_events_handled, "nInputEventsHandled", "since it began"),
+    FIELD_OPT(I64, instance_progress, n_output_events, "nOutputEvents", "likewise"),
+};
+static const struct field_table INSTANCE_PROGRESS_TABLE = FIELD_TABLE(instance_progress, INSTANCE_PROGRESS_FIELDS);
+
+static const struct field INSTANCE_IOPW_FIELDS[] = {
+    FIELD_REQ(ID, instance_iopw, instance_id, "instanceId", "instance"),
+    FIELD_OPT(TIME, instance_iopw, window_start, "windowStart", "event time"),
+    FIELD_OPT(TIME, instance_iopw, window_end, "windowEnd", "event time"),
+    FIELD_OPT(I64, instance_iopw, n_input_events_handled_ok, "nInputEventsHandledOk", "within the window"),
+    FIELD_OPT(I64, instance_iopw, n_output_events, "nOutputEvents", "likewise"),
+};
+static const struct field_table INSTANCE_IOPW_TABLE = FIELD_TABLE(instance_iopw, INSTANCE_IOPW_FIELDS);
+
 static const struct event_kind_row ROWS[] = {
 #define EVENT_KIND_ROW(constant, type, name) [EVENT_##constant] = {EVENT_##constant, name, &constant##_TABLE},
     EVENT_KINDS(EVENT_KIND_ROW)
@@ -271,6 +414,30 @@ const struct event_kind_row *event_kind_find(struct str name)
     return NULL;
 }
 
+int event_kind_format(enum event_kind kind)
+{
+    return kind < EVENT_RAISE_FORMAT ? 1 : EVENT_FORMAT;
+}
+
+bool event_kind_is_statistic(enum event_kind kind)
+{
+    return kind == EVENT_INSTANCE_PROGRESS || kind == EVENT_INSTANCE_IOPW;
+}
+
+void event_lift(struct event *e, struct arena *a)
+{
+    if (e->kind != EVENT_CREATE_INSTANCE)
+        return;
+    struct create_instance *c = &e->create_instance;
+    if (c->partition_range.len == 0 || c->partition_ranges.n > 0)
+        return;
+    size_t n = c->log_ids.n == 0 ? 1 : c->log_ids.n;
+    c->partition_ranges = (struct strs){arena_alloc(a, n * sizeof(struct str)), n};
+    for (size_t i = 0; i < n; i++)
+        c->partition_ranges.items[i] = c->partition_range;
+    c->partition_range = (struct str){0};
+}
+
 /* Members of an anonymous union: they all begin at one offset. */
 static void *payload_of(struct event *e)
 {
@@ -287,7 +454,10 @@ enum err event_decode(const struct envelope *e, struct arena *a, struct event *r
     ret->id = e->id;
     ret->kind = row->kind;
     enum err rc = fields_parse(row->fields, e->payload, a, payload_of(ret), err);
-    return rc == OK ? OK : err_wrap(err, rc, "%s", row->name);
+    if (rc != OK)
+        return err_wrap(err, rc, "%s", row->name);
+    event_lift(ret, a);
+    return OK;
 }
 
 void event_encode_payload(const struct event *e, struct buf *out)
@@ -302,6 +472,8 @@ static const char *const DEPLOYMENT_NAMES[] = {"queued",   "building", "starting
                                                "draining", "stopped",  "failed",   "cancelled"};
 static const char *const NODE_NAMES[] = {"joining", "ready", "draining", "gone", "lost"};
 static const char *const IMAGE_NAMES[] = {"building", "ready", "failed"};
+
+static const char *const DOMAIN_NAMES[] = {"pending", "verified", "serving", "failed"};
 
 static bool find_name(struct str text, const char *const *names, unsigned n, unsigned *ret)
 {
@@ -386,5 +558,20 @@ bool image_status_parse(struct str text, enum image_status *ret)
     if (!find_name(text, IMAGE_NAMES, IMAGE_STATUS_MAX_, &i))
         return false;
     *ret = (enum image_status)i;
+    return true;
+}
+
+static_assert(sizeof(DOMAIN_NAMES) / sizeof(DOMAIN_NAMES[0]) == DOMAIN_STATUS_MAX_, "every state has a name");
+const char *domain_status_name(enum domain_status s)
+{
+    assert(s < DOMAIN_STATUS_MAX_);
+    return DOMAIN_NAMES[s];
+}
+bool domain_status_parse(struct str text, enum domain_status *ret)
+{
+    unsigned i = 0;
+    if (!find_name(text, DOMAIN_NAMES, DOMAIN_STATUS_MAX_, &i))
+        return false;
+    *ret = (enum domain_status)i;
     return true;
 }

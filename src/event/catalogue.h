@@ -41,6 +41,7 @@ struct node_status_change {
     struct strs runtimes; /* that its pre-flight proved, best first */
     struct str boot_id;
     int64_t report_seq;
+    struct str because;
 };
 struct suspect_node {
     struct id node_id;
@@ -89,9 +90,10 @@ struct create_process {
 struct create_instance {
     struct id instance_id, process_id;
     struct ids log_ids;
-    struct strs partition_ranges;
-    struct str runner_url; /* "node:<name>" in a bootstrap log */
-    struct strs workloads; /* "*" or names */
+    struct strs partition_ranges; /* event/partition.h: its share of each of log_ids */
+    struct str partition_range;   /* an older shape: event_decode makes it partition_ranges */
+    struct str runner_url;        /* "node:<name>" in a bootstrap log */
+    struct strs workloads;        /* "*" or names */
     struct id node_id;
     struct str owner, runtime, address, restart; /* restart: "always" (also when empty) or "never" */
     struct str because;
@@ -159,6 +161,91 @@ struct issue_certificate {
     struct str host, not_after; /* RFC 3339 */
 };
 
+/* ---- Format 2 (event_kind_format) ---- */
+struct raise_format {
+    int64_t format; /* from now on kinds of this format may be written */
+    struct str because;
+};
+struct set_aside {
+    struct id log_id;
+    int64_t seq; /* of the record that no fold takes */
+    struct str reason, requested_by;
+};
+struct drain_node {
+    struct id node_id;
+    struct str cause, because;
+};
+struct leave_node {
+    struct id node_id;
+    struct str cause, because;
+};
+struct create_user {
+    struct id user_id;
+    struct str identity;    /* keyed digest of who signs in: finds the user without knowing them */
+    struct str name, email; /* JSON, sealed: {"sealed":"<key id>:…"} */
+};
+struct join_waitlist {
+    struct id entry_id;
+    struct str identity; /* keyed digest of the address: nobody waits twice */
+    struct str email;    /* JSON, sealed */
+};
+struct erase_subject {
+    struct id subject_id; /* of a user or of a place in the waitlist */
+    struct str because;
+};
+struct update_project {
+    struct id project_id;
+    struct str name, repository, branch; /* empty: as before */
+    int64_t instances_wanted, drain_seconds, port;
+    struct resources resources; /* members that are 0: as before */
+    struct strs cleared;        /* keys of members that go back to the default */
+};
+struct delete_image {
+    struct id image_id;
+    struct str because;
+};
+struct attach_domain {
+    struct id domain_id, project_id;
+    struct str host, challenge; /* what its TXT record must say */
+};
+struct verify_domain {
+    struct id domain_id;
+    struct str status, cause; /* verified, serving, failed */
+    struct str because;
+};
+struct detach_domain {
+    struct id domain_id;
+    struct str because;
+};
+struct set_secret {
+    struct id secret_id, project_id; /* project_id none: of the installation's applications */
+    struct str name, value;          /* value: JSON, sealed */
+};
+struct unset_secret {
+    struct id secret_id;
+};
+struct scale_process {
+    struct id process_id;
+    int64_t instances_wanted;
+    struct str cause, because; /* because: the load window that it was decided from */
+};
+struct set_scaling_rule {
+    struct id project_id, process_id; /* one of them */
+    int64_t instances_min, instances_max, target_percent, cool_down_seconds;
+    struct str metric; /* cpu, requests; empty with instances_max 0: no rule any more */
+};
+/* Statistics: a stream of their own. A model's fold takes them and changes nothing. */
+struct instance_progress {
+    struct id instance_id;
+    struct event_time checkpoint;
+    int64_t n_input_events_handled, n_output_events;
+};
+struct instance_iopw {
+    struct id instance_id;
+    struct event_time window_start, window_end;
+    int64_t n_input_events_handled_ok, n_output_events;
+};
+
 /* X(kind constant, struct, "name") */
 #define EVENT_KINDS(X)                                                                                                 \
     X(CREATE_REGION, create_region, "CreateRegion")                                                                    \
@@ -183,7 +270,25 @@ struct issue_certificate {
     X(CREATE_DEPLOYMENT, create_deployment, "CreateDeployment")                                                        \
     X(DEPLOYMENT_STATUS_CHANGE, deployment_status_change, "DeploymentStatusChange")                                    \
     X(ROUTE_DEPLOYMENT, route_deployment, "RouteDeployment")                                                           \
-    X(ISSUE_CERTIFICATE, issue_certificate, "IssueCertificate")
+    X(ISSUE_CERTIFICATE, issue_certificate, "IssueCertificate")                                                        \
+    X(RAISE_FORMAT, raise_format, "RaiseFormat")                                                                       \
+    X(SET_ASIDE, set_aside, "SetAside")                                                                                \
+    X(DRAIN_NODE, drain_node, "DrainNode")                                                                             \
+    X(LEAVE_NODE, leave_node, "LeaveNode")                                                                             \
+    X(CREATE_USER, create_user, "CreateUser")                                                                          \
+    X(JOIN_WAITLIST, join_waitlist, "JoinWaitlist")                                                                    \
+    X(ERASE_SUBJECT, erase_subject, "EraseSubject")                                                                    \
+    X(UPDATE_PROJECT, update_project, "UpdateProject")                                                                 \
+    X(DELETE_IMAGE, delete_image, "DeleteImage")                                                                       \
+    X(ATTACH_DOMAIN, attach_domain, "AttachDomain")                                                                    \
+    X(VERIFY_DOMAIN, verify_domain, "VerifyDomain")                                                                    \
+    X(DETACH_DOMAIN, detach_domain, "DetachDomain")                                                                    \
+    X(SET_SECRET, set_secret, "SetSecret")                                                                             \
+    X(UNSET_SECRET, unset_secret, "UnsetSecret")                                                                       \
+    X(SCALE_PROCESS, scale_process, "ScaleProcess")                                                                    \
+    X(SET_SCALING_RULE, set_scaling_rule, "SetScalingRule")                                                            \
+    X(INSTANCE_PROGRESS, instance_progress, "InstanceProgress")                                                        \
+    X(INSTANCE_IOPW, instance_iopw, "InstanceIopw")
 
 enum event_kind {
 #define EVENT_KIND_CONSTANT(constant, type, name) EVENT_##constant,
@@ -213,6 +318,17 @@ struct event_kind_row {
 const struct event_kind_row *event_kind_row(enum event_kind kind);
 /* NULL: a name that this version does not know. */
 const struct event_kind_row *event_kind_find(struct str name);
+
+/* Formats grow: a kind is written only when the log's format (RaiseFormat) is at least the one that brought it, so that
+ * no replica meets a kind that it cannot read. Every log begins with format 1; this version reads EVENT_FORMAT. */
+#define EVENT_FORMAT 2
+int event_kind_format(enum event_kind kind);
+/* InstanceProgress, InstanceIopw: no decision folds them. */
+bool event_kind_is_statistic(enum event_kind kind);
+
+/* Older shapes of a decoded event become the newest, so that folds know one only: a single partitionRange is one for
+ * each of logIds. event_decode does it; any other decoder must. */
+void event_lift(struct event *e, struct arena *a);
 
 /* Type the payload of a record. OK | ERR_NOT_FOUND unknown kind | ERR_INVALID naming the field. */
 must_check enum err event_decode(const struct envelope *e, struct arena *a, struct event *ret, struct errinfo *err);
@@ -257,14 +373,17 @@ enum deployment_status {
 };
 enum node_status { NODE_JOINING, NODE_READY, NODE_DRAINING, NODE_GONE, NODE_LOST, NODE_STATUS_MAX_ };
 enum image_status { IMAGE_BUILDING, IMAGE_READY, IMAGE_FAILED, IMAGE_STATUS_MAX_ };
+enum domain_status { DOMAIN_PENDING, DOMAIN_VERIFIED, DOMAIN_SERVING, DOMAIN_FAILED, DOMAIN_STATUS_MAX_ };
 
 const char *instance_status_name(enum instance_status s);
 const char *health_name(enum health h);
 const char *deployment_status_name(enum deployment_status s);
 const char *node_status_name(enum node_status s);
 const char *image_status_name(enum image_status s);
+const char *domain_status_name(enum domain_status s);
 bool instance_status_parse(struct str text, enum instance_status *ret);
 bool health_parse(struct str text, enum health *ret); /* "" is HEALTH_UNKNOWN */
 bool deployment_status_parse(struct str text, enum deployment_status *ret);
 bool node_status_parse(struct str text, enum node_status *ret);
 bool image_status_parse(struct str text, enum image_status *ret);
+bool domain_status_parse(struct str text, enum domain_status *ret);

@@ -173,7 +173,9 @@ static enum err apply_kind(struct model *m, const struct event *ev, struct errin
     case EVENT_JOIN_NODE:
     case EVENT_NODE_STATUS_CHANGE:
     case EVENT_SUSPECT_NODE:
-    case EVENT_TRUST_NODE: return apply_node_event(m, ev, err);
+    case EVENT_TRUST_NODE:
+    case EVENT_DRAIN_NODE:
+    case EVENT_LEAVE_NODE: return apply_node_event(m, ev, err);
     case EVENT_CREATE_INSTANCE:
     case EVENT_DELETE_INSTANCE:
     case EVENT_INSTANCE_STATUS_CHANGE: return apply_instance_event(m, ev, err);
@@ -186,6 +188,22 @@ static enum err apply_kind(struct model *m, const struct event *ev, struct errin
     case EVENT_CREATE_DEPLOYMENT:
     case EVENT_DEPLOYMENT_STATUS_CHANGE:
     case EVENT_ROUTE_DEPLOYMENT: return apply_deployment_event(m, ev, err);
+    case EVENT_DELETE_IMAGE: return apply_delete_image(m, &ev->delete_image, err);
+    case EVENT_SCALE_PROCESS:
+    case EVENT_SET_SCALING_RULE: return apply_scaling_event(m, ev, err);
+    case EVENT_UPDATE_PROJECT:
+    case EVENT_ATTACH_DOMAIN:
+    case EVENT_VERIFY_DOMAIN:
+    case EVENT_DETACH_DOMAIN:
+    case EVENT_SET_SECRET:
+    case EVENT_UNSET_SECRET: return apply_project_event(m, ev, err);
+    case EVENT_CREATE_USER:
+    case EVENT_JOIN_WAITLIST:
+    case EVENT_ERASE_SUBJECT: return apply_subject_event(m, ev, err);
+    case EVENT_RAISE_FORMAT:
+    case EVENT_SET_ASIDE: return apply_log_event(m, ev, err);
+    case EVENT_INSTANCE_PROGRESS:
+    case EVENT_INSTANCE_IOPW: return OK; /* statistics: no decision folds them */
     case EVENT_KIND_MAX_: break;
     }
     return err_set(err, ERR_CORRUPT, "unknown kind of event %d", (int)ev->kind);

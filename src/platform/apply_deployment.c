@@ -29,6 +29,9 @@ static enum err apply_create_project(struct model *m, const struct event *ev, st
     *p = (struct project){.id = e->project_id,
                           .name = texts_ref(&m->texts, e->name),
                           .slug = texts_ref(&m->texts, e->slug),
+                          .repository = "",
+                          .branch = "",
+                          .scaling = {.metric = ""},
                           .created_ns = ev->time.instant_ns};
     index_add(m, &m->projects, p);
     touch_project(m, p);
@@ -59,6 +62,8 @@ static enum err apply_delete_project(struct model *m, const struct delete_projec
     struct project *p = project_edit(m, was);
     p->is_deleted = true;
     unroute(m, p);
+    project_drop_domains(m, p);
+    project_drop_secrets(m, p);
     bury(m, OBJECT_PROJECT, p->id, ID_NONE);
     touch_project(m, p);
     return OK;
@@ -176,15 +181,16 @@ static void process_fill(struct model *m, struct process *p, const struct create
     process_set_health(m, p, &e->health);
     p->output_stream_id = e->output_stream_id;
     p->resources = e->resources;
-    p->instances_wanted = e->instances_wanted;
+    p->instances_wanted = p->instances_asked = e->instances_wanted;
     p->port = e->port;
     p->is_placed = true;
     if (!id_is_none(e->image_id))
         p->image_id = e->image_id;
 }
 
-static enum err apply_create_process(struct model *m, const struct create_process *e, struct errinfo *err)
+static enum err apply_create_process(struct model *m, const struct event *ev, struct errinfo *err)
 {
+    const struct create_process *e = &ev->create_process;
     const struct process *was = model_process(m, e->process_id);
     bool is_deployment = !id_is_none(e->project_id);
     if (is_deployment && (was == NULL || was->project == NULL || !id_eq(was->project->id, e->project_id)))
@@ -197,28 +203,41 @@ static enum err apply_create_process(struct model *m, const struct create_proces
     if (rc != OK)
         return rc;
     struct process *p = was == NULL ? process_new(m, e->process_id) : process_edit(m, was);
-    if (was == NULL)
+    if (was == NULL) {
+        p->created_seq = model_next_seq(m);
+        p->created_ns = ev->time.instant_ns;
         index_add(m, &m->processes, p);
+    }
     process_fill(m, p, e);
     touch_deployment(m, p);
     return OK;
 }
 
-static enum err apply_delete_process(struct model *m, const struct delete_process *e, struct errinfo *err)
+void process_drop(struct model *m, const struct process *p)
 {
-    const struct process *p = model_process(m, e->process_id);
-    if (p == NULL)
-        return refuse_missing(err, "process", e->process_id);
-    if (p->instances.n > 0)
-        return err_set(err, ERR_CORRUPT, "process '%s' still has %zu instances", p->name, p->instances.n);
-    if (p->project != NULL && !deployment_is_over(p))
-        return err_set(err, ERR_CORRUPT, "the deployment is %s", deployment_status_name(p->status));
-    touch_deployment(m, p);
     if (p->project != NULL)
         index_remove(m, &project_edit(m, p->project)->deployments, p->id);
     bury(m, OBJECT_PROCESS, p->id, p->project == NULL ? ID_NONE : p->project->id);
     index_remove(m, &m->processes, p->id);
     object_free(m, process, p);
+}
+
+/* An application's instances drain first: it goes with the last of them. */
+static enum err apply_delete_process(struct model *m, const struct delete_process *e, struct errinfo *err)
+{
+    const struct process *p = model_process(m, e->process_id);
+    if (p == NULL)
+        return refuse_missing(err, "process", e->process_id);
+    if (p->instances.n > 0 && p->project != NULL)
+        return err_set(err, ERR_CORRUPT, "process '%s' still has %zu instances", p->name, p->instances.n);
+    if (p->is_deleted)
+        return err_set(err, ERR_CORRUPT, "process '%s' is being deleted already", p->name);
+    if (p->project != NULL && !deployment_is_over(p))
+        return err_set(err, ERR_CORRUPT, "the deployment is %s", deployment_status_name(p->status));
+    touch_deployment(m, p);
+    process_edit(m, p)->is_deleted = true;
+    if (p->instances.n == 0)
+        process_drop(m, p);
     return OK;
 }
 
@@ -341,7 +360,7 @@ enum err apply_deployment_event(struct model *m, const struct event *ev, struct 
     if (ev->kind == EVENT_IMAGE_STATUS_CHANGE)
         return apply_image_status_change(m, ev, err);
     if (ev->kind == EVENT_CREATE_PROCESS)
-        return apply_create_process(m, &ev->create_process, err);
+        return apply_create_process(m, ev, err);
     if (ev->kind == EVENT_DELETE_PROCESS)
         return apply_delete_process(m, &ev->delete_process, err);
     if (ev->kind == EVENT_CREATE_DEPLOYMENT)

@@ -72,6 +72,8 @@ static enum err check_create_instance(const struct model *m, const struct create
     const struct process *p = model_process(m, e->process_id);
     if (p == NULL)
         return refuse_missing(err, "process", e->process_id);
+    if (p->is_deleted)
+        return err_set(err, ERR_CORRUPT, "process '%s' is being deleted: it takes no instances", p->name);
     if (p->project != NULL && (!p->is_placed || deployment_is_over(p)))
         return err_set(err, ERR_CORRUPT, "deployment '%s' is %s: it takes no instances", p->name,
                        deployment_status_name(p->status));
@@ -122,8 +124,9 @@ static enum err apply_create_instance(struct model *m, const struct event *ev, s
     return OK;
 }
 
-static enum err apply_delete_instance(struct model *m, const struct delete_instance *e, struct errinfo *err)
+static enum err apply_delete_instance(struct model *m, const struct event *ev, struct errinfo *err)
 {
+    const struct delete_instance *e = &ev->delete_instance;
     const struct instance *i = model_instance(m, e->instance_id);
     if (i == NULL)
         return refuse_missing(err, "instance", e->instance_id);
@@ -133,7 +136,11 @@ static enum err apply_delete_instance(struct model *m, const struct delete_insta
     index_remove(m, &process_edit(m, i->process)->instances, i->id);
     if (i->node != NULL)
         index_remove(m, &node_edit(m, i->node)->instances, i->id);
+    const struct process *p = i->process;
+    process_remember_gone(m, i, e->because, ev->time.instant_ns);
     object_free(m, instance, i);
+    if (p->is_deleted && p->instances.n == 0)
+        process_drop(m, p);
     return OK;
 }
 
@@ -173,7 +180,9 @@ static enum err read_status(const struct instance_status_change *e, const struct
 /* The planner waits longer each time an instance of a live deployment fails, and starts over after a calm. */
 static void count_failure(struct model *m, const struct instance *i, int64_t now_ns)
 {
-    if (i->process->project == NULL || i->process->status != DEPLOYMENT_LIVE)
+    bool is_live =
+        i->process->project == NULL ? process_is_application(i->process) : i->process->status == DEPLOYMENT_LIVE;
+    if (!is_live)
         return;
     struct process *p = process_edit(m, i->process);
     bool is_calm = now_ns - p->failure_ns > MODEL_CALM_SECONDS * INT64_C(1000000000);
@@ -228,7 +237,7 @@ enum err apply_instance_event(struct model *m, const struct event *ev, struct er
     if (ev->kind == EVENT_CREATE_INSTANCE)
         return apply_create_instance(m, ev, err);
     if (ev->kind == EVENT_DELETE_INSTANCE)
-        return apply_delete_instance(m, &ev->delete_instance, err);
+        return apply_delete_instance(m, ev, err);
     assert(ev->kind == EVENT_INSTANCE_STATUS_CHANGE);
     return apply_instance_status_change(m, ev, err);
 }

@@ -4,12 +4,13 @@
 /* Which status may follow which: bit `to` of row `from`. */
 #define TO(s) (1u << NODE_##s)
 static const unsigned NODE_MOVES[NODE_STATUS_MAX_] = {
-    [NODE_JOINING] = TO(JOINING) | TO(READY) | TO(LOST) | TO(GONE),
+    [NODE_JOINING] = TO(JOINING) | TO(READY) | TO(DRAINING) | TO(LOST) | TO(GONE),
     [NODE_READY] = TO(READY) | TO(JOINING) | TO(DRAINING) | TO(LOST) | TO(GONE),
     [NODE_DRAINING] = TO(DRAINING) | TO(READY) | TO(JOINING) | TO(LOST) | TO(GONE),
     [NODE_GONE] = TO(JOINING),
     [NODE_LOST] = TO(LOST) | TO(JOINING) | TO(READY) | TO(DRAINING) | TO(GONE),
 };
+enum { TO_DRAINING = TO(DRAINING) };
 #undef TO
 
 /* Another node that has this /64 already. */
@@ -44,6 +45,15 @@ static void adopt_named(struct model *m, struct node *n)
     }
 }
 
+/* It had left: its agent's next report says whether it is ready. */
+static void node_returns(struct model *m, const struct node *was, int64_t now_ns)
+{
+    struct node *n = node_edit(m, was);
+    n->status = n->reported = NODE_JOINING;
+    n->since_ns = now_ns;
+    texts_set(&m->texts, &n->cause, STR(""));
+}
+
 /* Joining again, with the same name and zone, changes labels and addresses: an agent's port may move. */
 static enum err apply_join_node(struct model *m, const struct event *ev, struct errinfo *err)
 {
@@ -67,6 +77,8 @@ static enum err apply_join_node(struct model *m, const struct event *ev, struct 
         if (was->prefix[0] != '\0' && !str_eq_c(e->prefix, was->prefix))
             return err_set(err, ERR_CORRUPT, "node '%s' cannot change its prefix '%s'", was->name, was->prefix);
         node_describe(m, was, e, prefix);
+        if (was->status == NODE_GONE)
+            node_returns(m, was, ev->time.instant_ns);
         return OK;
     }
     struct node *n = object_new(m, node);
@@ -139,6 +151,8 @@ static enum err apply_node_status_change(struct model *m, const struct event *ev
         n->reported = status;
         n->capacity = e->capacity;
         text_list_set(&m->texts, &n->runtimes, e->runtimes);
+    } else if (n->status == NODE_DRAINING && status == NODE_READY) {
+        n->reported = status; /* a person takes the drain back */
     }
     if (n->status != status)
         n->since_ns = ev->time.instant_ns;
@@ -182,6 +196,48 @@ static enum err apply_trust_node(struct model *m, const struct trust_node *e, st
     return OK;
 }
 
+/* What it runs is moved by the planner. A lost node drains once it is back. */
+static enum err apply_drain_node(struct model *m, const struct event *ev, struct errinfo *err)
+{
+    const struct drain_node *e = &ev->drain_node;
+    const struct node *was = model_node(m, e->node_id);
+    if (was == NULL)
+        return refuse_missing(err, "node", e->node_id);
+    bool is_lost = was->status == NODE_LOST;
+    if (was->reported == NODE_DRAINING || (!is_lost && (NODE_MOVES[was->status] & TO_DRAINING) == 0))
+        return err_set(err, ERR_CORRUPT, "node '%s' is %s and cannot drain", was->name, node_status_name(was->status));
+    struct node *n = node_edit(m, was);
+    n->reported = NODE_DRAINING;
+    if (!is_lost) {
+        n->status = NODE_DRAINING;
+        n->since_ns = ev->time.instant_ns;
+        texts_set(&m->texts, &n->cause, e->cause);
+    }
+    touch_node(m, n);
+    return OK;
+}
+
+/* Its name, address range and history stay; it may join again. */
+static enum err apply_leave_node(struct model *m, const struct event *ev, struct errinfo *err)
+{
+    const struct leave_node *e = &ev->leave_node;
+    const struct node *was = model_node(m, e->node_id);
+    if (was == NULL)
+        return refuse_missing(err, "node", e->node_id);
+    if (was->status == NODE_GONE)
+        return err_set(err, ERR_CORRUPT, "node '%s' has left already", was->name);
+    if (was->instances.n > 0)
+        return err_set(err, ERR_CORRUPT, "node '%s' still has %zu instances", was->name, was->instances.n);
+    struct node *n = node_edit(m, was);
+    n->status = n->reported = NODE_GONE;
+    n->is_heard_again = false;
+    n->since_ns = ev->time.instant_ns;
+    texts_set(&m->texts, &n->cause, e->cause);
+    text_list_clear(&m->texts, &n->suspected_by);
+    touch_node(m, n);
+    return OK;
+}
+
 enum err apply_node_event(struct model *m, const struct event *ev, struct errinfo *err)
 {
     if (ev->kind == EVENT_JOIN_NODE)
@@ -190,6 +246,10 @@ enum err apply_node_event(struct model *m, const struct event *ev, struct errinf
         return apply_node_status_change(m, ev, err);
     if (ev->kind == EVENT_SUSPECT_NODE)
         return apply_suspect_node(m, &ev->suspect_node, err);
+    if (ev->kind == EVENT_DRAIN_NODE)
+        return apply_drain_node(m, ev, err);
+    if (ev->kind == EVENT_LEAVE_NODE)
+        return apply_leave_node(m, ev, err);
     assert(ev->kind == EVENT_TRUST_NODE);
     return apply_trust_node(m, &ev->trust_node, err);
 }

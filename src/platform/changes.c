@@ -45,6 +45,12 @@ void touch_project(struct model *m, const struct project *p)
     changes_add(m->changes, OBJECT_PROJECT, p->id, ID_NONE);
 }
 
+void touch_domain(struct model *m, const struct domain *d)
+{
+    domain_edit(m, d)->changed_seq = model_next_seq(m);
+    touch_project(m, d->project);
+}
+
 void bury(struct model *m, enum object_kind kind, struct id id, struct id scope)
 {
     if (m->tombstones == NULL)

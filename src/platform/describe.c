@@ -110,7 +110,26 @@ static void describe_node(const struct model *m, const struct event *ev, struct 
     } else if (ev->kind == EVENT_TRUST_NODE) {
         add_node(m, ev->trust_node.node_id, out);
         buf_addf(out, " by %.*s", STR_ARG(ev->trust_node.replica));
+    } else if (ev->kind == EVENT_DRAIN_NODE) {
+        add_node(m, ev->drain_node.node_id, out);
+    } else if (ev->kind == EVENT_LEAVE_NODE) {
+        add_node(m, ev->leave_node.node_id, out);
     }
+}
+
+static void add_domain(const struct model *m, struct id id, struct buf *out)
+{
+    const struct domain *d = id_index_find(&m->domains, id);
+    buf_add_c(out, d == NULL ? "?" : d->host);
+}
+
+static void describe_rule(const struct model *m, const struct set_scaling_rule *e, struct buf *out)
+{
+    if (!id_is_none(e->project_id))
+        add_project(m, e->project_id, out);
+    else
+        process_describe(model_process(m, e->process_id), out);
+    buf_addf(out, " %lld to %lld", (long long)e->instances_min, (long long)e->instances_max);
 }
 
 static void describe_subject(const struct model *m, const struct event *ev, struct buf *out)
@@ -119,7 +138,9 @@ static void describe_subject(const struct model *m, const struct event *ev, stru
     case EVENT_JOIN_NODE:
     case EVENT_NODE_STATUS_CHANGE:
     case EVENT_SUSPECT_NODE:
-    case EVENT_TRUST_NODE: describe_node(m, ev, out); return;
+    case EVENT_TRUST_NODE:
+    case EVENT_DRAIN_NODE:
+    case EVENT_LEAVE_NODE: describe_node(m, ev, out); return;
     case EVENT_CREATE_INSTANCE:
     case EVENT_DELETE_INSTANCE:
     case EVENT_INSTANCE_STATUS_CHANGE: describe_instance(m, ev, out); return;
@@ -139,6 +160,30 @@ static void describe_subject(const struct model *m, const struct event *ev, stru
     case EVENT_CREATE_PROJECT: buf_add_str(out, ev->create_project.slug); return;
     case EVENT_DELETE_PROJECT: add_project(m, ev->delete_project.project_id, out); return;
     case EVENT_ISSUE_CERTIFICATE: buf_add_str(out, ev->issue_certificate.host); return;
+    case EVENT_RAISE_FORMAT: buf_addf(out, "to %lld", (long long)ev->raise_format.format); return;
+    case EVENT_SET_ASIDE:
+        buf_addf(out, "record %lld (%.*s)", (long long)ev->set_aside.seq, STR_ARG(ev->set_aside.reason));
+        return;
+    case EVENT_DELETE_IMAGE: add_image(m, ev->delete_image.image_id, out); return;
+    case EVENT_SCALE_PROCESS:
+        process_describe(model_process(m, ev->scale_process.process_id), out);
+        buf_addf(out, " to %lld", (long long)ev->scale_process.instances_wanted);
+        return;
+    case EVENT_SET_SCALING_RULE: describe_rule(m, &ev->set_scaling_rule, out); return;
+    case EVENT_UPDATE_PROJECT: add_project(m, ev->update_project.project_id, out); return;
+    case EVENT_ATTACH_DOMAIN: buf_add_str(out, ev->attach_domain.host); return;
+    case EVENT_VERIFY_DOMAIN:
+        add_domain(m, ev->verify_domain.domain_id, out);
+        add_status(ev->verify_domain.status, ev->verify_domain.cause, out);
+        return;
+    case EVENT_DETACH_DOMAIN: add_domain(m, ev->detach_domain.domain_id, out); return;
+    case EVENT_SET_SECRET: buf_add_str(out, ev->set_secret.name); return;
+    case EVENT_UNSET_SECRET:
+    case EVENT_CREATE_USER:
+    case EVENT_JOIN_WAITLIST:
+    case EVENT_ERASE_SUBJECT: return; /* nothing that a person may read */
+    case EVENT_INSTANCE_PROGRESS: add_instance(m, ev->instance_progress.instance_id, out); return;
+    case EVENT_INSTANCE_IOPW: add_instance(m, ev->instance_iopw.instance_id, out); return;
     case EVENT_KIND_MAX_: return;
     }
 }

@@ -38,6 +38,9 @@
 #define OUTSIDE(type, member) AS(type, member, MEMBER_OUTSIDE, .max = 0)
 #define RESOURCES(type, member)                                                                                        \
     PLAIN(type, member.vcpus), PLAIN(type, member.memory_bytes), PLAIN(type, member.disk_bytes)
+#define SCALING(type, member)                                                                                          \
+    PLAIN(type, member.min), PLAIN(type, member.max), PLAIN(type, member.target_percent),                              \
+        PLAIN(type, member.cool_down_seconds), PLAIN(type, member.metric)
 #define TABLE(type, items_, ...)                                                                                       \
     const struct members MEMBERS_##type = {.name = #type,                                                              \
                                            .size = sizeof(struct type),                                                \
@@ -120,6 +123,19 @@ static const struct member INSTANCE[] = {
 };
 TABLE(instance, INSTANCE);
 
+static const struct member GONE_INSTANCE[] = {
+    PLAIN(gone_instance, id),
+    PLAIN(gone_instance, created_ns),
+    PLAIN(gone_instance, status_ns),
+    PLAIN(gone_instance, deleted_ns),
+    PLAIN(gone_instance, node_name),
+    PLAIN(gone_instance, cause),
+    PLAIN(gone_instance, because),
+    ENUM(gone_instance, status, INSTANCE_STATUS_MAX_),
+    ENUM(gone_instance, health, HEALTH_MAX_),
+};
+TABLE(gone_instance, GONE_INSTANCE);
+
 static const struct member PROCESS[] = {
     PLAIN(process, id),
     SEQ(process, changed_seq),
@@ -139,6 +155,11 @@ static const struct member PROCESS[] = {
     PLAIN(process, health.timeout_seconds),
     PLAIN(process, health.start_timeout_seconds),
     PLAIN(process, instances_wanted),
+    PLAIN(process, instances_asked),
+    SCALING(process, scaling),
+    COUNT(process, gone_n),
+    ARRAY(process, gone, gone_n, PROCESS_GONE_MAX, gone_instance),
+    PLAIN(process, is_deleted),
     PLAIN(process, port),
     PLAIN(process, image_id),
     PLAIN(process, image_digest),
@@ -166,11 +187,65 @@ static const struct member PROCESS[] = {
 TABLE(process, PROCESS);
 
 static const struct member PROJECT[] = {
-    PLAIN(project, id),         SEQ(project, changed_seq),   SEQ(project, route_seq), PLAIN(project, name),
-    PLAIN(project, slug),       REF(project, live, process), PLAIN(project, hosts),   PLAIN(project, deployments),
-    PLAIN(project, is_deleted), PLAIN(project, created_ns),
+    PLAIN(project, id),
+    SEQ(project, changed_seq),
+    SEQ(project, route_seq),
+    PLAIN(project, name),
+    PLAIN(project, slug),
+    REF(project, live, process),
+    PLAIN(project, hosts),
+    PLAIN(project, deployments),
+    PLAIN(project, is_deleted),
+    PLAIN(project, created_ns),
+    PLAIN(project, domains),
+    PLAIN(project, repository),
+    PLAIN(project, branch),
+    PLAIN(project, instances_wanted),
+    PLAIN(project, drain_seconds),
+    PLAIN(project, port),
+    RESOURCES(project, resources),
+    SCALING(project, scaling),
 };
 TABLE(project, PROJECT);
+
+static const struct member DOMAIN[] = {
+    PLAIN(domain, id),
+    SEQ(domain, changed_seq),
+    REF(domain, project, project, .is_required = true, BACK(project, domains)),
+    PLAIN(domain, host),
+    PLAIN(domain, challenge),
+    PLAIN(domain, cause),
+    ENUM(domain, status, DOMAIN_STATUS_MAX_),
+    PLAIN(domain, created_ns),
+    PLAIN(domain, since_ns),
+};
+TABLE(domain, DOMAIN);
+
+static const struct member USER[] = {
+    PLAIN(user, id),    SEQ(user, changed_seq), PLAIN(user, identity),   PLAIN(user, name),
+    PLAIN(user, email), PLAIN(user, is_erased), PLAIN(user, created_ns),
+};
+TABLE(user, USER);
+
+static const struct member WAITING[] = {
+    PLAIN(waiting, id),    SEQ(waiting, changed_seq),  PLAIN(waiting, identity),
+    PLAIN(waiting, email), PLAIN(waiting, created_ns),
+};
+TABLE(waiting, WAITING);
+
+static const struct member SECRET[] = {
+    PLAIN(secret, id),   SEQ(secret, changed_seq), REF(secret, project, project),
+    PLAIN(secret, name), PLAIN(secret, value),     PLAIN(secret, set_ns),
+};
+TABLE(secret, SECRET);
+
+static const struct member PASSED_RECORD[] = {
+    PLAIN(passed_record, id),
+    SEQ(passed_record, seq),
+    PLAIN(passed_record, reason),
+    PLAIN(passed_record, requested_by),
+};
+TABLE(passed_record, PASSED_RECORD);
 
 static const struct member IMAGE[] = {
     PLAIN(image, id),
@@ -238,6 +313,12 @@ static const struct member MODEL[] = {
     OBJECTS(processes, process),
     OBJECTS(instances, instance),
     OBJECTS(certificates, certificate),
+    OBJECTS(domains, domain),
+    OBJECTS(users, user),
+    OBJECTS(waitlist, waiting),
+    OBJECTS(secrets, secret),
+    OBJECTS(passed, passed_record),
+    PLAIN(model, format),
     SEQ(model, instances_seq),
     SEQ(model, routes_seq),
     SEQ(model, projects_seq),

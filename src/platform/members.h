@@ -50,7 +50,7 @@ struct members {
 /* struct model itself: its MEMBER_OBJECTS are all types of objects, those that are referred to before those that refer
  * to them where that is possible. */
 extern const struct members MEMBERS_model;
-extern const struct members MEMBERS_instance_history, MEMBERS_tombstone;
+extern const struct members MEMBERS_instance_history, MEMBERS_gone_instance, MEMBERS_tombstone;
 
 static inline void *member_at(const struct member *m, void *object)
 {

@@ -10,6 +10,7 @@ struct model *model_new(void)
 {
     struct model *m = mem_alloc(sizeof(*m));
     m->time = EVENT_TIME_MIN;
+    m->format = 1;
     m->changes = changes_new();
     return m;
 }
@@ -69,12 +70,15 @@ size_t model_size_bytes(const struct model *m)
     size += index_size(&m->regions, sizeof(struct region)) + index_size(&m->definitions, sizeof(struct definition));
     size += index_size(&m->certificates, sizeof(struct certificate));
     size += changes_size_bytes(m->changes);
+    size += index_size(&m->domains, sizeof(struct domain)) + index_size(&m->users, sizeof(struct user));
+    size += index_size(&m->waitlist, sizeof(struct waiting)) + index_size(&m->secrets, sizeof(struct secret));
+    size += index_size(&m->passed, sizeof(struct passed_record));
     size += m->tombstones == NULL ? 0 : MODEL_TOMBSTONES_MAX * sizeof(*m->tombstones);
     MODEL_EACH (instance, i, &m->instances)
         size += i->history_n * sizeof(*i->history) + 3 * sizeof(void *); /* a list item or two, its nodes' index */
     MODEL_EACH (node, n, &m->nodes)
         size += index_size(&n->instances, 0);
     MODEL_EACH (process, p, &m->processes)
-        size += index_size(&p->instances, 0);
+        size += index_size(&p->instances, 0) + p->gone_n * sizeof(*p->gone);
     return size;
 }

@@ -29,6 +29,9 @@
 #define MODEL_CALM_SECONDS 600
 /* Host numbers of a node's /64 below 16 are the platform's own (::1 is the resolver) (chosen). */
 #define NODE_HOST_FIRST 16u
+/* 16 ended instances of a process are remembered for its timeline; all of them are in the log (chosen: what one looks
+ * for after a bad night; test_platform_application: the_timeline_is_bounded). */
+#define PROCESS_GONE_MAX 16u
 
 struct region {
     struct id id;
@@ -94,6 +97,20 @@ struct instance {
 /* The goal is 1 KiB an instance with its index entries, texts and history (test_platform: an_instance_is_small). */
 static_assert(sizeof(struct instance) <= 256, "an instance stays small");
 
+/* When more or fewer instances are wanted; decided by a scaler, which emits ScaleProcess. max 0: no rule. */
+struct scaling_rule {
+    int64_t min, max, target_percent, cool_down_seconds;
+    const char *metric;
+};
+
+/* An instance that has been deleted, as its process remembers it. */
+struct gone_instance {
+    struct id id;
+    int64_t created_ns, status_ns, deleted_ns; /* status: since it had its last */
+    const char *node_name, *cause, *because;   /* because: of its DeleteInstance */
+    uint8_t status, health;
+};
+
 /* A program at a version. A deployment of a project is one: it has a project, and begins without an image. */
 struct process {
     struct id id;
@@ -108,25 +125,31 @@ struct process {
         int64_t interval_seconds, timeout_seconds, start_timeout_seconds;
     } health;
     int64_t instances_wanted, port;
+    int64_t instances_asked; /* as created; ScaleProcess changes instances_wanted only */
+    struct scaling_rule scaling;
+    struct gone_instance *gone; /* oldest first, at most PROCESS_GONE_MAX */
+    uint32_t gone_n;
+    bool is_deleted;    /* goes with its last instance */
     struct id image_id; /* of a deployment from a context: the id that its image will have */
     const char *image_digest;
     struct id_index instances;
+    uint64_t created_seq; /* later ones supersede earlier ones: deployments of a project, versions of a name */
+    int64_t created_ns;
+    uint32_t failures_n; /* of instances while live, without a calm between */
+    int64_t failure_ns;  /* the last of them */
 
     /* From here on only for deployments (project != NULL). */
     const struct project *project;
     enum deployment_status status;
     bool is_placed; /* CreateProcess has been folded */
     const char *cause, *context_digest, *requested_by, *status_because;
-    uint64_t created_seq;                  /* later deployments supersede earlier ones */
-    uint64_t route_seq;                    /* of its RouteDeployment; 0: was never switched to */
-    uint64_t replaced_seq;                 /* of the RouteDeployment that took its place; 0: none */
-    int64_t created_ns, since_ns, said_ns; /* since: of its status; said: of its last status event */
-    int64_t drain_seconds;                 /* asked for: how long those that it replaces go on */
+    uint64_t route_seq;         /* of its RouteDeployment; 0: was never switched to */
+    uint64_t replaced_seq;      /* of the RouteDeployment that took its place; 0: none */
+    int64_t since_ns, said_ns;  /* since: of its status; said: of its last status event */
+    int64_t drain_seconds;      /* asked for: how long those that it replaces go on */
     int64_t drain_wait_seconds; /* how long this one goes on, once edges_confirmed: set by what replaced it */
     int64_t drain_from_ns;      /* edges_confirmed: when */
     bool edges_confirmed;
-    uint32_t failures_n; /* of instances while live, without a calm between */
-    int64_t failure_ns;  /* the last of them */
 };
 
 struct project {
@@ -137,8 +160,56 @@ struct project {
     const struct process *live; /* NULL: nothing serves */
     struct text_list hosts;     /* that lead to it */
     struct id_index deployments;
+    struct id_index domains;
     bool is_deleted;
     int64_t created_ns;
+    /* What UpdateProject set; 0 or "": not set, the installation's default. */
+    const char *repository, *branch;
+    int64_t instances_wanted, drain_seconds, port;
+    struct resources resources;
+    struct scaling_rule scaling;
+};
+
+/* A host name of somebody's own that leads to a project: pending until its owner proved it (TXT record), verified until
+ * it has a certificate and an edge leads it to the project, then serving. */
+struct domain {
+    struct id id;
+    uint64_t changed_seq;
+    const struct project *project;
+    const char *host, *challenge, *cause;
+    enum domain_status status;
+    int64_t created_ns, since_ns;
+};
+
+/* Personal fields are sealed JSON; erased: their key is gone, and so are they. */
+struct user {
+    struct id id;
+    uint64_t changed_seq;
+    const char *identity, *name, *email;
+    bool is_erased;
+    int64_t created_ns;
+};
+struct waiting { /* a place in the waitlist */
+    struct id id;
+    uint64_t changed_seq;
+    const char *identity, *email;
+    int64_t created_ns;
+};
+
+/* An environment variable whose value only its instances see. */
+struct secret {
+    struct id id;
+    uint64_t changed_seq;
+    const struct project *project; /* NULL: of event-sourced applications, by secretRefs */
+    const char *name, *value;      /* value: sealed JSON */
+    int64_t set_ns;
+};
+
+/* A record that this fold passed over: SetAside at its end says why. */
+struct passed_record {
+    struct id id; /* made of seq */
+    uint64_t seq;
+    const char *reason, *requested_by; /* "" until SetAside is folded */
 };
 
 struct image {
@@ -182,6 +253,8 @@ enum object_kind {
     OBJECT_IMAGE,
     OBJECT_CERTIFICATE,
     OBJECT_ROUTE, /* a project that stopped being routed */
+    OBJECT_DOMAIN,
+    OBJECT_SECRET,
     OBJECT_KIND_MAX_
 };
 
@@ -196,6 +269,9 @@ struct model {
     struct event_time time; /* of the last one */
     struct texts texts;
     struct id_index regions, zones, nodes, projects, processes, instances, images, certificates, definitions;
+    struct id_index domains, users, waitlist, secrets;
+    struct id_index passed;                                                  /* struct passed_record */
+    int64_t format;                                                          /* RaiseFormat; 1 at first */
     uint64_t instances_seq, routes_seq, projects_seq, nodes_seq, images_seq; /* last change of any of a kind */
     struct tombstone *tombstones;                                            /* ring of MODEL_TOMBSTONES_MAX */
     size_t tombstones_n;                                                     /* ever */
@@ -211,6 +287,11 @@ void model_free(struct model *m);
  * error, since every replica ignores it the same way. ev is borrowed for the call.
  * OK | ERR_CORRUPT this event cannot follow this state (names what and why); *m is unchanged */
 must_check enum err model_apply(struct model *m, const struct event *ev, struct errinfo *err);
+
+/* The record after m->seq is set aside (eventlog set-aside LOG SEQ): it is not folded, only the position moves. `time`:
+ * of the record when it could be read, else EVENT_TIME_MIN. The log's SetAside must follow; one for a record that was
+ * folded is refused, so replicas that differ stop instead of going on. */
+void model_pass_over(struct model *m, struct event_time time);
 
 /* SHA-256 over the canonical encoding of everything that was folded, in id order. */
 void model_hash(const struct model *m, uint8_t ret_hash[static 32]);
@@ -230,6 +311,20 @@ const struct project *model_project_by_slug(const struct model *m, struct str sl
 const struct process *model_process(const struct model *m, struct id id);
 /* A process without a project, e.g. "image-builder". */
 const struct process *model_process_by_name(const struct model *m, struct str name);
+/* An event-sourced application: a process of its own with an image, placed by the planner. NULL: not there. */
+const struct process *model_application(const struct model *m, struct str name, struct str version);
+bool process_is_application(const struct process *p);
+/* A type, gateway or stream by name (a stream: and version, the newest when `version` is NULL). */
+const struct definition *model_definition_by_name(const struct model *m, enum event_kind kind, struct str name,
+                                                  const struct str *version);
+const struct definition *model_definition(const struct model *m, struct id id);
+const struct domain *model_domain_by_host(const struct model *m, struct str host);
+/* project NULL: of event-sourced applications. */
+const struct secret *model_secret_by_name(const struct model *m, const struct project *project, struct str name);
+/* A process that is not over and runs it. NULL: none. */
+const struct process *model_user_of_image(const struct model *m, const struct image *i);
+/* Erased users are not found. */
+const struct user *model_user_by_identity(const struct model *m, struct str identity);
 /* A process that is a deployment. */
 const struct process *model_deployment(const struct model *m, struct id id);
 const struct instance *model_instance(const struct model *m, struct id id);
@@ -271,6 +366,21 @@ size_t project_endpoints(const struct project *p, const struct instance **ret, s
  * project order; false: none. *ret_host lives in the arena. */
 bool model_host_without_certificate(const struct model *m, struct str app_domain, struct arena *a,
                                     struct str *ret_host);
+
+/* What happened to a process and its instances, by time: what the model remembers of it (INSTANCE_HISTORY_MAX changes
+ * of each instance, PROCESS_GONE_MAX ended ones). The log has all. */
+struct timeline_entry {
+    int64_t at_ns;
+    struct id instance_id;                /* none: the process itself */
+    const char *node_name;                /* "": none */
+    const char *what;                     /* created, deleted, or a status */
+    const char *health, *cause, *because; /* because: JSON or "" */
+};
+struct timeline {
+    struct timeline_entry *items; /* in the arena; texts are lent until the next model_apply */
+    size_t n;
+};
+struct timeline process_timeline(const struct process *p, struct arena *a);
 
 /* ---- Following changes ("what is new after position `seq`?"). ----
  * An object is new when its changed_seq (a route: route_seq) is greater. Instances of a node: walk node->instances when

@@ -72,6 +72,15 @@ static void add_places(struct hash *h, const struct model *m)
     }
 }
 
+static void add_scaling(struct hash *h, const struct scaling_rule *r)
+{
+    add_i64(h, r->min);
+    add_i64(h, r->max);
+    add_i64(h, r->target_percent);
+    add_i64(h, r->cool_down_seconds);
+    add_text(h, r->metric);
+}
+
 static void add_node(struct hash *h, const struct node *n)
 {
     add_id(h, n->id);
@@ -134,18 +143,14 @@ static void add_deployment_part(struct hash *h, const struct process *p)
     add_text(h, p->context_digest);
     add_text(h, p->requested_by);
     add_text(h, p->status_because);
-    add_u64(h, p->created_seq);
     add_u64(h, p->route_seq);
     add_u64(h, p->replaced_seq);
-    add_i64(h, p->created_ns);
     add_i64(h, p->since_ns);
     add_i64(h, p->said_ns);
     add_i64(h, p->drain_seconds);
     add_i64(h, p->drain_wait_seconds);
     add_i64(h, p->drain_from_ns);
     add_u64(h, p->edges_confirmed);
-    add_u64(h, p->failures_n);
-    add_i64(h, p->failure_ns);
 }
 
 static void add_process(struct hash *h, const struct process *p)
@@ -165,8 +170,27 @@ static void add_process(struct hash *h, const struct process *p)
     add_i64(h, p->health.timeout_seconds);
     add_i64(h, p->health.start_timeout_seconds);
     add_i64(h, p->instances_wanted);
+    add_i64(h, p->instances_asked);
     add_i64(h, p->port);
     add_id(h, p->image_id);
+    add_scaling(h, &p->scaling);
+    add_u64(h, p->is_deleted);
+    add_u64(h, p->created_seq);
+    add_i64(h, p->created_ns);
+    add_u64(h, p->failures_n);
+    add_i64(h, p->failure_ns);
+    add_u64(h, p->gone_n);
+    for (uint32_t i = 0; i < p->gone_n; i++) {
+        add_id(h, p->gone[i].id);
+        add_i64(h, p->gone[i].created_ns);
+        add_i64(h, p->gone[i].status_ns);
+        add_i64(h, p->gone[i].deleted_ns);
+        add_text(h, p->gone[i].node_name);
+        add_text(h, p->gone[i].cause);
+        add_text(h, p->gone[i].because);
+        add_u64(h, p->gone[i].status);
+        add_u64(h, p->gone[i].health);
+    }
     add_deployment_part(h, p);
 }
 
@@ -181,6 +205,71 @@ static void add_project(struct hash *h, const struct project *p)
     add_texts(h, &p->hosts);
     add_u64(h, p->is_deleted);
     add_i64(h, p->created_ns);
+    add_text(h, p->repository);
+    add_text(h, p->branch);
+    add_i64(h, p->instances_wanted);
+    add_i64(h, p->drain_seconds);
+    add_i64(h, p->port);
+    add_resources(h, &p->resources);
+    add_scaling(h, &p->scaling);
+}
+
+static void add_domains(struct hash *h, const struct model *m)
+{
+    add_u64(h, m->domains.n);
+    MODEL_EACH (domain, d, &m->domains) {
+        add_id(h, d->id);
+        add_u64(h, d->changed_seq);
+        add_ref(h, d->project);
+        add_text(h, d->host);
+        add_text(h, d->challenge);
+        add_text(h, d->cause);
+        add_u64(h, d->status);
+        add_i64(h, d->created_ns);
+        add_i64(h, d->since_ns);
+    }
+}
+
+/* Users, those who wait to be one, secrets. */
+static void add_sealed(struct hash *h, const struct model *m)
+{
+    add_u64(h, m->users.n);
+    MODEL_EACH (user, u, &m->users) {
+        add_id(h, u->id);
+        add_u64(h, u->changed_seq);
+        add_text(h, u->identity);
+        add_text(h, u->name);
+        add_text(h, u->email);
+        add_u64(h, u->is_erased);
+        add_i64(h, u->created_ns);
+    }
+    add_u64(h, m->waitlist.n);
+    MODEL_EACH (waiting, e, &m->waitlist) {
+        add_id(h, e->id);
+        add_u64(h, e->changed_seq);
+        add_text(h, e->identity);
+        add_text(h, e->email);
+        add_i64(h, e->created_ns);
+    }
+    add_u64(h, m->secrets.n);
+    MODEL_EACH (secret, s, &m->secrets) {
+        add_id(h, s->id);
+        add_u64(h, s->changed_seq);
+        add_ref(h, s->project);
+        add_text(h, s->name);
+        add_text(h, s->value);
+        add_i64(h, s->set_ns);
+    }
+}
+
+static void add_passed(struct hash *h, const struct model *m)
+{
+    add_u64(h, m->passed.n);
+    MODEL_EACH (passed_record, r, &m->passed) {
+        add_u64(h, r->seq);
+        add_text(h, r->reason);
+        add_text(h, r->requested_by);
+    }
 }
 
 static void add_image(struct hash *h, const struct image *i)
@@ -230,11 +319,13 @@ static void add_definitions(struct hash *h, const struct model *m)
 void model_hash(const struct model *m, uint8_t ret_hash[static 32])
 {
     struct hash *h = hash_new();
-    add_text(h, "slipform model 1");
+    add_text(h, "slipform model 2");
     add_u64(h, m->seq);
     add_i64(h, m->time.instant_ns);
     add_i64(h, m->time.tiebreak);
     add_u64(h, m->tombstones_n);
+    add_i64(h, m->format);
+    add_passed(h, m);
     add_places(h, m);
     add_definitions(h, m);
     add_u64(h, m->nodes.n);
@@ -243,6 +334,8 @@ void model_hash(const struct model *m, uint8_t ret_hash[static 32])
     add_u64(h, m->projects.n);
     MODEL_EACH (project, p, &m->projects)
         add_project(h, p);
+    add_domains(h, m);
+    add_sealed(h, m);
     add_u64(h, m->images.n);
     MODEL_EACH (image, i, &m->images)
         add_image(h, i);

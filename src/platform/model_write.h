@@ -19,6 +19,11 @@ static inline uint64_t model_next_seq(const struct model *m)
 must_check enum err apply_node_event(struct model *m, const struct event *ev, struct errinfo *err);
 must_check enum err apply_instance_event(struct model *m, const struct event *ev, struct errinfo *err);
 must_check enum err apply_deployment_event(struct model *m, const struct event *ev, struct errinfo *err);
+must_check enum err apply_delete_image(struct model *m, const struct delete_image *e, struct errinfo *err);
+must_check enum err apply_scaling_event(struct model *m, const struct event *ev, struct errinfo *err);
+must_check enum err apply_project_event(struct model *m, const struct event *ev, struct errinfo *err);
+must_check enum err apply_subject_event(struct model *m, const struct event *ev, struct errinfo *err);
+must_check enum err apply_log_event(struct model *m, const struct event *ev, struct errinfo *err);
 
 /* "region '0190…' " with an id, for refusals. */
 must_check enum err refuse_missing(struct errinfo *err, const char *what, struct id id);
@@ -53,6 +58,11 @@ MODEL_EDIT(project)
 MODEL_EDIT(image)
 MODEL_EDIT(certificate)
 MODEL_EDIT(definition)
+MODEL_EDIT(domain)
+MODEL_EDIT(user)
+MODEL_EDIT(waiting)
+MODEL_EDIT(secret)
+MODEL_EDIT(passed_record)
 
 /* A new object, zeroed but for its texts, which are "". It is in no index yet. */
 #define object_new(m, type) ((struct type *)members_new(m, &MEMBERS_##type))
@@ -89,7 +99,18 @@ void touch_deployment(struct model *m, const struct process *p);
 void touch_image(struct model *m, const struct image *i);
 void touch_project(struct model *m, const struct project *p);
 void touch_route(struct model *m, const struct project *p);
+void touch_domain(struct model *m, const struct domain *d);
 void bury(struct model *m, enum object_kind kind, struct id id, struct id scope);
+
+/* An instance that is deleted: one more of those that its process remembers. */
+void process_remember_gone(struct model *m, const struct instance *i, struct str because, int64_t now_ns);
+/* A process without instances leaves the model. */
+void process_drop(struct model *m, const struct process *p);
+/* A project that goes takes these along. */
+void project_drop_domains(struct model *m, const struct project *p);
+void project_drop_secrets(struct model *m, const struct project *p);
+/* {"sealed":"…"}: what may stand in a log for a personal field or a secret. */
+bool is_sealed(struct str json);
 
 /* "fd00:1:2:3::/64" */
 bool prefix_parse(struct str text, uint64_t *ret_prefix);

@@ -1,0 +1,19 @@
+/* Fold of images that go. */
+#include "platform/model_write.h"
+
+enum err apply_delete_image(struct model *m, const struct delete_image *e, struct errinfo *err)
+{
+    const struct image *i = model_image(m, e->image_id);
+    if (i == NULL)
+        return refuse_missing(err, "image", e->image_id);
+    const struct process *user = model_user_of_image(m, i);
+    if (user != NULL)
+        return err_set(err, ERR_CORRUPT, "the image is used by process '%s'", user->name);
+    if (i->status == IMAGE_BUILDING)
+        return err_set(err, ERR_CORRUPT, "the image is being built");
+    touch_image(m, i);
+    bury(m, OBJECT_IMAGE, i->id, i->project == NULL ? ID_NONE : i->project->id);
+    index_remove(m, &m->images, i->id);
+    object_free(m, image, i);
+    return OK;
+}
