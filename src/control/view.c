@@ -1,6 +1,7 @@
 #include "control/view.h"
 
 #include "base/clock.h"
+#include "base/own.h"
 
 struct str view_text(const char *text)
 {
@@ -113,6 +114,62 @@ static void spec_image(const struct control *c, const struct instance *i, struct
         ret->env = builder_env(built, a);
 }
 
+static bool has_id(struct ids list, struct id id)
+{
+    for (size_t i = 0; i < list.n; i++)
+        if (id_eq(list.items[i], id))
+            return true;
+    return false;
+}
+
+static void add_id(struct buf *out, const char *name, struct id id)
+{
+    char text[ID_TEXT_SIZE];
+    id_format(id, text);
+    if (out->len > 0)
+        buf_add_char(out, ',');
+    else
+        buf_addf(out, "%s=", name);
+    buf_add_c(out, text);
+}
+
+/* The log of its output stream; of several the one that the instance was given. ID_NONE: it has none. */
+static struct id output_log(const struct model *m, const struct instance *i)
+{
+    struct id found = ID_NONE;
+    struct ids given = {i->log_ids.items, i->log_ids.n};
+    MODEL_EACH (definition, d, &m->definitions)
+        if (d->kind == EVENT_CREATE_EVENT_LOG && id_eq(d->stream_id, i->process->output_stream_id) &&
+            (id_is_none(found) || has_id(given, d->id)))
+            found = d->id;
+    return found;
+}
+
+/* What a process of an event-sourced application is told of its logs and its part of them: settings of sdk/slipform.h.
+ */
+static void spec_logs(const struct control *c, const struct instance *i, struct arena *a, struct instance_spec *ret)
+{
+    AUTO(buf) struct buf inputs = {0}, output = {0}, ranges = {0}, workloads = {0};
+    if (!process_is_application(i->process))
+        return;
+    struct id out = output_log(control_model(c), i);
+    if (!id_is_none(out))
+        add_id(&output, "SLIPFORM_OUTPUT_LOG", out);
+    for (uint32_t k = 0; k < i->log_ids.n; k++)
+        if (!id_eq(i->log_ids.items[k], out))
+            add_id(&inputs, "SLIPFORM_INPUT_LOGS", i->log_ids.items[k]);
+    for (uint32_t k = 0; k < i->partition_ranges.n; k++)
+        buf_addf(&ranges, "%s%s", k > 0 ? "," : "SLIPFORM_PARTITION_RANGES=", i->partition_ranges.items[k]);
+    for (uint32_t k = 0; k < i->workloads.n; k++)
+        buf_addf(&workloads, "%s%s", k > 0 ? "," : "SLIPFORM_WORKLOADS=", i->workloads.items[k]);
+    const struct buf *all[] = {&output, &inputs, &ranges, &workloads};
+    struct str *items = arena_alloc(a, sizeof(all) / sizeof(all[0]) * sizeof(*items));
+    ret->env.items = items;
+    for (size_t k = 0; k < sizeof(all) / sizeof(all[0]); k++)
+        if (all[k]->len > 0)
+            items[ret->env.n++] = arena_str(a, (struct str){all[k]->ptr, all[k]->len});
+}
+
 static void view_spec(const struct control *c, const struct instance *i, struct arena *a, struct instance_spec *ret)
 {
     const struct process *p = i->process;
@@ -138,6 +195,7 @@ static void view_spec(const struct control *c, const struct instance *i, struct 
     spec_place(i, ret);
     spec_project(p, ret);
     spec_image(c, i, a, ret);
+    spec_logs(c, i, a, ret);
 }
 
 static struct objects history_view(const struct instance *i, struct arena *a)
