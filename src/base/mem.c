@@ -127,6 +127,18 @@ size_t arena_size_bytes(const struct arena *a)
     return sum;
 }
 
+void arena_reset(struct arena *a)
+{
+    struct arena_block *kept = a->blocks;
+    if (kept == NULL)
+        return;
+    struct arena older = {kept->next};
+    arena_done(&older);
+    kept->next = NULL;
+    memset(kept->bytes, 0, kept->used);
+    kept->used = 0;
+}
+
 void arena_done(struct arena *a)
 {
     struct arena_block *b = a->blocks;

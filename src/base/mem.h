@@ -21,6 +21,8 @@ struct str arena_str(struct arena *a, struct str s); /* a copy, with a NUL behin
 char *arena_strdup(struct arena *a, const char *s);
 char *arena_printf(struct arena *a, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 size_t arena_size_bytes(const struct arena *a);
+/* All that was allocated is gone, one block is kept for what comes: for a loop over many small things. */
+void arena_reset(struct arena *a);
 void arena_done(struct arena *a); /* {0} again */
 static inline void arena_cleanup(struct arena *a)
 {

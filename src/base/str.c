@@ -31,18 +31,14 @@ bool str_ends(struct str s, struct str suffix)
 
 size_t str_find(struct str s, char c)
 {
-    for (size_t i = 0; i < s.len; i++)
-        if (s.ptr[i] == c)
-            return i;
-    return s.len;
+    const char *at = s.len == 0 ? NULL : memchr(s.ptr, c, s.len);
+    return at == NULL ? s.len : (size_t)(at - s.ptr);
 }
 
 size_t str_rfind(struct str s, char c)
 {
-    for (size_t i = s.len; i > 0; i--)
-        if (s.ptr[i - 1] == c)
-            return i - 1;
-    return s.len;
+    const char *at = s.len == 0 ? NULL : memrchr(s.ptr, c, s.len);
+    return at == NULL ? s.len : (size_t)(at - s.ptr);
 }
 
 bool str_next(struct str *rest, char sep, struct str *ret_part)

@@ -394,7 +394,7 @@ static const struct field INSTANCE_IOPW_FIELDS[] = {
 static const struct field_table INSTANCE_IOPW_TABLE = FIELD_TABLE(instance_iopw, INSTANCE_IOPW_FIELDS);
 
 static const struct event_kind_row ROWS[] = {
-#define EVENT_KIND_ROW(constant, type, name) [EVENT_##constant] = {EVENT_##constant, name, &constant##_TABLE},
+#define EVENT_KIND_ROW(constant, type, name) [EVENT_##constant] = {EVENT_##constant, name, sizeof(name) - 1, &constant##_TABLE},
     EVENT_KINDS(EVENT_KIND_ROW)
 #undef EVENT_KIND_ROW
 };
@@ -409,7 +409,7 @@ const struct event_kind_row *event_kind_row(enum event_kind kind)
 const struct event_kind_row *event_kind_find(struct str name)
 {
     for (size_t i = 0; i < EVENT_KIND_MAX_; i++)
-        if (str_eq_c(name, ROWS[i].name))
+        if (ROWS[i].name_len == name.len && memcmp(ROWS[i].name, name.ptr, name.len) == 0)
             return &ROWS[i];
     return NULL;
 }

@@ -312,6 +312,7 @@ struct event {
 struct event_kind_row {
     enum event_kind kind;
     const char *name;
+    size_t name_len;
     const struct field_table *fields;
 };
 /* The row of a kind; every kind has one. */

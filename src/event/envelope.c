@@ -25,16 +25,23 @@ struct scan {
     int depth;
 };
 
-static void skip_space(struct scan *s)
+static void skip_more_space(struct scan *s)
 {
     for (; s->at < s->text.len; s->at++) {
         char c = s->text.ptr[s->at];
-        if (c > ' ' || (c != ' ' && c != '\t' && c != '\r' && c != '\n'))
+        if (c != ' ' && c != '\t' && c != '\r' && c != '\n')
             return;
     }
 }
 
-static bool take(struct scan *s, char c)
+static inline void skip_space(struct scan *s)
+{
+    if (s->at >= s->text.len || s->text.ptr[s->at] > ' ') /* nearly always */
+        return;
+    skip_more_space(s);
+}
+
+static inline bool take(struct scan *s, char c)
 {
     skip_space(s);
     if (s->at >= s->text.len || s->text.ptr[s->at] != c)
@@ -57,7 +64,7 @@ static bool skip_escape(struct scan *s)
     return true;
 }
 
-static bool take_string(struct scan *s, struct str *ret_raw)
+static inline bool take_string(struct scan *s, struct str *ret_raw)
 {
     if (!take(s, '"'))
         return false;

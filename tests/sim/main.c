@@ -1,4 +1,5 @@
-/* sim - many seeds, or one that is told: sim [--seeds N] [--steps N] [--seed N]. */
+/* sim - many seeds, or one that is told: sim [--seeds N] [--steps N] [--seed N]
+ * [--record FOLDER]. */
 #include "sim.h"
 
 #include <stdarg.h>
@@ -285,7 +286,8 @@ static void last_deployments(struct world *w)
     broken(w, "a good deployment does not go live though nothing fails: %s", why);
 }
 
-static void run(uint64_t seed, unsigned steps, bool is_telling, struct coverage *coverage)
+/* record_folder: NULL, or where its log goes. */
+static void run(uint64_t seed, unsigned steps, bool is_telling, const char *record_folder, struct coverage *coverage)
 {
     struct world *w = mem_alloc(sizeof(*w));
     begin(w, seed, is_telling, coverage);
@@ -294,6 +296,8 @@ static void run(uint64_t seed, unsigned steps, bool is_telling, struct coverage 
     calm_down(w);
     last_deployments(w);
     coverage->seeds++;
+    if (record_folder != NULL)
+        record(w, record_folder);
     end(w);
     free(w);
 }
@@ -350,6 +354,7 @@ static uint64_t number(const char *text)
 int main(int argc, char **argv)
 {
     uint64_t seeds = SEEDS_DEFAULT, steps = STEPS_DEFAULT, only = 0;
+    const char *record_folder = NULL;
     for (int i = 1; i + 1 < argc; i += 2) {
         if (strcmp(argv[i], "--seeds") == 0)
             seeds = number(argv[i + 1]);
@@ -357,14 +362,16 @@ int main(int argc, char **argv)
             steps = number(argv[i + 1]);
         else if (strcmp(argv[i], "--seed") == 0)
             only = number(argv[i + 1]);
+        else if (strcmp(argv[i], "--record") == 0)
+            record_folder = argv[i + 1];
     }
     struct coverage coverage = {0};
     if (only != 0) {
-        run(only, (unsigned)steps, true, &coverage);
+        run(only, (unsigned)steps, true, record_folder, &coverage);
         return 0;
     }
     for (uint64_t s = 1; s <= seeds; s++)
-        run(s, (unsigned)steps, false, &coverage);
+        run(s, (unsigned)steps, false, record_folder, &coverage);
     unsigned low = print_coverage(&coverage);
     printf("%" PRIu64 " seeds, %" PRIu64 " steps\n", coverage.seeds, coverage.steps);
     return seeds >= SEEDS_DEFAULT && low > 0 ? 1 : 0;

@@ -244,3 +244,6 @@ void faults_tick(struct world *w);
 void people_tick(struct world *w);
 void deploy_one(struct world *w, struct id project, enum behaviour b);
 enum behaviour behaviour_of(const char *digest);
+
+/* Write the log to FOLDER/<seed>.jsonl, in the format of the store. */
+void record(const struct world *w, const char *folder);

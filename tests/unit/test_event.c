@@ -56,6 +56,28 @@ static void ids(void **state)
     assert_true(id_eq(id_derive(a, "x"), id_derive(a, "x")) && !id_eq(id_derive(a, "x"), id_derive(a, "y")));
 }
 
+/* Each byte at each place of an id: digits and dashes where they belong, in both cases, and nothing else. */
+static void ids_strictly(void **state)
+{
+    (void)state;
+    static const char GOOD[] = "01234567-89ab-cdef-ABCD-EF0123456789";
+    for (size_t at = 0; at < sizeof(GOOD) - 1; at++)
+        for (int byte = 0; byte < 256; byte++) {
+            char text[sizeof(GOOD)], back[ID_TEXT_SIZE];
+            memcpy(text, GOOD, sizeof(GOOD));
+            text[at] = (char)byte;
+            bool is_digit = memchr("0123456789abcdefABCDEF", byte, 22) != NULL;
+            struct id id;
+            assert_int_equal(id_parse((struct str){text, sizeof(GOOD) - 1}, &id),
+                             GOOD[at] == '-' ? byte == '-' : is_digit);
+            if (!is_digit || GOOD[at] == '-')
+                continue;
+            id_format(id, back);
+            for (size_t i = 0; i < sizeof(GOOD) - 1; i++)
+                assert_int_equal(back[i], text[i] >= 'A' && text[i] <= 'F' ? text[i] - 'A' + 'a' : text[i]);
+        }
+}
+
 static void line_of_a_batch(void **state)
 {
     (void)state;
@@ -213,6 +235,7 @@ int main(void)
         cmocka_unit_test(crc_known),
         cmocka_unit_test(time_order),
         cmocka_unit_test(ids),
+        cmocka_unit_test(ids_strictly),
         cmocka_unit_test(line_round_trip),
         cmocka_unit_test(line_of_a_batch),
         cmocka_unit_test(foreign_lines),
