@@ -29,3 +29,51 @@ enum err check_name(const char *field, struct str text, struct errinfo *err)
         return err_set(err, ERR_INVALID, "'%s' is empty", field);
     return check_text(field, text, DECIDE_NAME_MAX, false, err);
 }
+
+enum err check_range(const char *field, int64_t v, int64_t min, int64_t max, struct errinfo *err)
+{
+    if (v < min || v > max)
+        return err_set(err, ERR_INVALID, "'%s' must be %lld to %lld, not %lld", field, (long long)min, (long long)max,
+                       (long long)v);
+    return OK;
+}
+
+/* 1 to 64 virtual processors, 96 MiB to 256 GiB: the least that the qemu runtime takes, and the largest machines in use
+ * (chosen). */
+enum err check_process_sizes(const struct platform_settings *s, int64_t instances_min, int64_t instances,
+                             const struct resources *resources, const struct health_check *health, int64_t port,
+                             struct errinfo *err)
+{
+    enum err rc = check_range("instances", instances, instances_min, s->instances_max, err);
+    if (rc == OK)
+        rc = check_range("port", port, 1, 65535, err);
+    if (rc == OK)
+        rc = check_range("resources.vcpus", resources->vcpus, 1, 64, err);
+    if (rc == OK)
+        rc = check_range("resources.memory_bytes", resources->memory_bytes, INT64_C(96) << 20, INT64_C(256) << 30, err);
+    if (rc == OK)
+        rc = check_range("resources.disk_bytes", resources->disk_bytes, 0, INT64_C(16) << 40, err);
+    if (rc == OK)
+        rc = check_range("health.interval_seconds", health->interval_seconds, 0, 3600, err);
+    if (rc == OK)
+        rc = check_range("health.timeout_seconds", health->timeout_seconds, 0, 3600, err);
+    if (rc == OK)
+        rc = check_range("health.start_timeout_seconds", health->start_timeout_seconds, 0, 3600, err);
+    return rc;
+}
+
+enum err check_process_texts(struct str runtime, const struct health_check *health, struct errinfo *err)
+{
+    static const char *const RUNTIMES[] = {"", "firecracker", "qemu", "oci", "null"};
+    bool is_known = false;
+    for (size_t i = 0; i < sizeof(RUNTIMES) / sizeof(RUNTIMES[0]); i++)
+        is_known = is_known || str_eq_c(runtime, RUNTIMES[i]);
+    if (str_eq(runtime, STR("host")))
+        return err_set(err, ERR_DENIED, "runtime 'host' is for the platform's own programs: it isolates nothing");
+    if (!is_known)
+        return err_set(err, ERR_INVALID, "'runtime' must be firecracker, qemu, oci or null, not '%.*s'",
+                       STR_ARG(runtime));
+    if (health->path.len > 0 && health->path.ptr[0] != '/')
+        return err_set(err, ERR_INVALID, "'health.path' must begin with '/'");
+    return check_text("health.path", health->path, 1024, false, err);
+}

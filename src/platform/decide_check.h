@@ -9,6 +9,12 @@
 must_check enum err check_text(const char *field, struct str text, size_t max, bool lines, struct errinfo *err);
 /* The same and not empty. */
 must_check enum err check_name(const char *field, struct str text, struct errinfo *err);
+/* What every process may ask for. */
+must_check enum err check_range(const char *field, int64_t v, int64_t min, int64_t max, struct errinfo *err);
+must_check enum err check_process_sizes(const struct platform_settings *s, int64_t instances_min, int64_t instances,
+                                        const struct resources *resources, const struct health_check *health,
+                                        int64_t port, struct errinfo *err);
+must_check enum err check_process_texts(struct str runtime, const struct health_check *health, struct errinfo *err);
 /* ERR_NOT_FOUND */
 must_check static inline enum err not_found(struct errinfo *err, const char *what, struct id id)
 {

@@ -2,53 +2,16 @@
 #include "event/hash.h"
 #include "platform/decide_check.h"
 
-static enum err check_range(const char *field, int64_t v, int64_t min, int64_t max, struct errinfo *err)
-{
-    if (v < min || v > max)
-        return err_set(err, ERR_INVALID, "'%s' must be %lld to %lld, not %lld", field, (long long)min, (long long)max,
-                       (long long)v);
-    return OK;
-}
-
-/* 1 to 64 virtual processors, 96 MiB to 256 GiB: the least that the qemu runtime takes, and the largest machines in use
- * (chosen). */
 static enum err check_sizes(const struct platform_settings *s, const struct create_deployment *e, struct errinfo *err)
 {
-    enum err rc = check_range("instances", e->instances_wanted, s->instances_min, s->instances_max, err);
-    if (rc == OK)
-        rc = check_range("drain_seconds", e->drain_seconds, 0, s->drain_seconds_max, err);
-    if (rc == OK)
-        rc = check_range("port", e->port, 1, 65535, err);
-    if (rc == OK)
-        rc = check_range("resources.vcpus", e->resources.vcpus, 1, 64, err);
-    if (rc == OK)
-        rc = check_range("resources.memory_bytes", e->resources.memory_bytes, INT64_C(96) << 20, INT64_C(256) << 30,
-                         err);
-    if (rc == OK)
-        rc = check_range("resources.disk_bytes", e->resources.disk_bytes, 0, INT64_C(16) << 40, err);
-    if (rc == OK)
-        rc = check_range("health.interval_seconds", e->health.interval_seconds, 0, 3600, err);
-    if (rc == OK)
-        rc = check_range("health.timeout_seconds", e->health.timeout_seconds, 0, 3600, err);
-    if (rc == OK)
-        rc = check_range("health.start_timeout_seconds", e->health.start_timeout_seconds, 0, 3600, err);
-    return rc;
+    enum err rc =
+        check_process_sizes(s, s->instances_min, e->instances_wanted, &e->resources, &e->health, e->port, err);
+    return rc != OK ? rc : check_range("drain_seconds", e->drain_seconds, 0, s->drain_seconds_max, err);
 }
 
 static enum err check_texts(const struct create_deployment *e, struct errinfo *err)
 {
-    static const char *const RUNTIMES[] = {"", "firecracker", "qemu", "oci", "null"};
-    bool is_known = false;
-    for (size_t i = 0; i < sizeof(RUNTIMES) / sizeof(RUNTIMES[0]); i++)
-        is_known = is_known || str_eq_c(e->runtime, RUNTIMES[i]);
-    if (str_eq(e->runtime, STR("host")))
-        return err_set(err, ERR_DENIED, "runtime 'host' is for the platform's own programs: it isolates nothing");
-    if (!is_known)
-        return err_set(err, ERR_INVALID, "'runtime' must be firecracker, qemu, oci or null, not '%.*s'",
-                       STR_ARG(e->runtime));
-    if (e->health.path.len > 0 && e->health.path.ptr[0] != '/')
-        return err_set(err, ERR_INVALID, "'health.path' must begin with '/'");
-    enum err rc = check_text("health.path", e->health.path, 1024, false, err);
+    enum err rc = check_process_texts(e->runtime, &e->health, err);
     return rc != OK ? rc : check_text("requested_by", e->requested_by, 256, false, err);
 }
 

@@ -309,7 +309,7 @@ const struct project *model_project(const struct model *m, struct id id);
 /* Deleted projects are found by id, not by slug. */
 const struct project *model_project_by_slug(const struct model *m, struct str slug);
 const struct process *model_process(const struct model *m, struct id id);
-/* A process without a project, e.g. "image-builder". */
+/* A program of the platform, e.g. "image-builder". */
 const struct process *model_process_by_name(const struct model *m, struct str name);
 /* An event-sourced application: a process of its own with an image, placed by the planner. NULL: not there. */
 const struct process *model_application(const struct model *m, struct str name, struct str version);
@@ -329,6 +329,8 @@ const struct user *model_user_by_identity(const struct model *m, struct str iden
 const struct process *model_deployment(const struct model *m, struct id id);
 const struct instance *model_instance(const struct model *m, struct id id);
 const struct image *model_image(const struct model *m, struct id id);
+/* The newest that is ready. */
+const struct image *model_image_by_digest(const struct model *m, struct str digest);
 /* The image that this instance builds. */
 const struct image *model_image_of_builder(const struct model *m, struct id instance_id);
 /* The newest one of this host. */

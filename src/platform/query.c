@@ -72,7 +72,7 @@ const struct process *model_process(const struct model *m, struct id id)
 const struct process *model_process_by_name(const struct model *m, struct str name)
 {
     MODEL_EACH (process, p, &m->processes)
-        if (p->project == NULL && str_eq_c(name, p->name))
+        if (p->project == NULL && !process_is_application(p) && str_eq_c(name, p->name))
             return p;
     return NULL;
 }
@@ -91,6 +91,16 @@ const struct instance *model_instance(const struct model *m, struct id id)
 const struct image *model_image(const struct model *m, struct id id)
 {
     return id_index_find(&m->images, id);
+}
+
+const struct image *model_image_by_digest(const struct model *m, struct str digest)
+{
+    for (size_t i = m->images.n; i > 0; i--) {
+        const struct image *image = m->images.items[i - 1];
+        if (image->status == IMAGE_READY && str_eq_c(digest, image->digest))
+            return image;
+    }
+    return NULL;
 }
 
 const struct image *model_image_of_builder(const struct model *m, struct id instance_id)
