@@ -243,8 +243,17 @@ static enum err set_option(struct boot *b, int option, const char *value, struct
 static enum err begin(struct boot *b, struct errinfo *err)
 {
     const struct runtime_events events = {on_line, on_started, on_exit_of, b};
-    if (b->probe)
-        return runtime_probe(&b->host, b->host.kvm, b->facts.state_dir, 60000, on_probe, b, err);
+    if (b->probe) {
+        const struct runtime_probe_options o = {.host = &b->host,
+                                                .kvm = b->host.kvm,
+                                                .state_dir = b->facts.state_dir,
+                                                .cgroup = b->facts.cgroup,
+                                                .timeout_ms = 60000,
+                                                .done = on_probe,
+                                                .arg = b};
+        struct runtime_probe *probe;
+        return runtime_probe(&o, &probe, err);
+    }
     if (b->adopt)
         return b->ops->adopt(&b->host, &b->facts, &events, &b->instance, err);
     return b->ops->start(&b->host, &b->facts, &events, &b->instance, err);

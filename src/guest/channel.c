@@ -11,6 +11,8 @@
 #include "os/file.h"
 
 #define PORTS_FOLDER "/sys/class/virtio-ports"
+/* Who said something on a port where the kernel sees nobody is believed for 5 s (chosen; it takes milliseconds). */
+#define NOBODY_US 5000000
 /* A frame that must arrive fits behind a full ring of output. */
 #define CHANNEL_RESERVE (GUEST_FRAME_PAYLOAD_MAX + GUEST_FRAME_HEADER_SIZE)
 
@@ -72,6 +74,17 @@ static void lose_host(struct channel *c)
     buf_clear(&c->in);
     c->taken = 0;
     buf_clear(&c->hello);
+    c->heard_us = clock_mono_us();
+}
+
+/* The port says that nobody is there. That is the kernel's view, which follows what QEMU says on another queue than the
+ * data: a host that comes at once sends its ATTACH before the kernel says that it is there. So what has come since the
+ * loss is the next host's and stays; only one that is silent for long is lost too. */
+static void on_nobody(struct channel *c)
+{
+    bool has_something = c->is_attached || c->in.len > 0;
+    if (c->is_connected || (has_something && clock_mono_us() - c->heard_us > NOBODY_US))
+        lose_host(c);
 }
 
 bool channel_receive(struct channel *c)
@@ -86,12 +99,15 @@ bool channel_receive(struct channel *c)
             return true;
         }
         if (n <= 0) {
-            lose_host(c);
+            on_nobody(c);
             return false;
         }
-        c->is_connected = true;
-        if (c->in.len > 4 * GUEST_FRAME_PAYLOAD_MAX) /* no frame is as long: rubbish */
-            lose_host(c), c->is_connected = true;
+        if (c->in.len > 4 * GUEST_FRAME_PAYLOAD_MAX) { /* no frame is as long: rubbish */
+            bool is_connected = c->is_connected;
+            lose_host(c);
+            c->is_connected = is_connected;
+        }
+        c->heard_us = clock_mono_us();
         buf_add(&c->in, bytes, (size_t)n);
     }
 }
@@ -136,7 +152,7 @@ void channel_attach(struct channel *c, const uint8_t nonce[static GUEST_NONCE_SI
     buf_clear(&c->hello);
     guest_frame_add(&c->hello, GUEST_HELLO, 0, buf_str(&payload));
     c->kept_sent = 0;
-    c->is_connected = c->is_attached = true;
+    c->is_attached = true;
 }
 
 /* False when the port takes no more. */

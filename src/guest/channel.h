@@ -9,8 +9,9 @@
 
 struct channel {
     int fd;            /* the port; -1: not open */
-    bool is_connected; /* the host is there, as far as seen */
-    bool is_attached;  /* and has said CONFIG or ATTACH on this connection */
+    bool is_connected; /* the host is there, as the kernel says */
+    bool is_attached;  /* it has said CONFIG or ATTACH, may be before the kernel says that it is there */
+    int64_t heard_us;  /* when it said something last */
     struct buf in;     /* received; the first `taken` bytes are lent to the caller of channel_take */
     size_t taken;
     struct buf hello; /* to be sent before anything else */
@@ -26,7 +27,8 @@ must_check enum err channel_open(struct channel *c, int64_t timeout_ms, struct e
 void channel_init(struct channel *c, int fd);
 void channel_done(struct channel *c);
 
-/* Read what there is. False: the host has gone (is_connected is false then, and what was half received is dropped). */
+/* Read what there is. False: nobody is there (is_connected is false then; when it was true, what was half received is
+ * dropped). What came is to be taken either way. */
 bool channel_receive(struct channel *c);
 /* The next frame for the caller, its payload lent until the next call; acknowledgements are taken care of inside.
  * OK | ERR_NOT_FOUND none */

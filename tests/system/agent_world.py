@@ -294,8 +294,8 @@ class Agent:
             self.plane.close()
 
     def cgroups(self):
-        return [p for p in pathlib.Path('/sys/fs/cgroup').glob(f'*/slipform/{self.installation}')] + \
-            [p for p in pathlib.Path('/sys/fs/cgroup').glob(f'slipform/{self.installation}')]
+        name = f'slipform/{self.installation}-*'
+        return [*pathlib.Path('/sys/fs/cgroup').glob(f'*/{name}'), *pathlib.Path('/sys/fs/cgroup').glob(name)]
 
 
 def digest_of(data):

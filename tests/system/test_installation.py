@@ -287,9 +287,16 @@ def house_processes(house):
 
 def test_down_leaves_nothing_and_up_finds_all(hello, house):
     before = {(r['instance_id'], r['ipv6']) for r in healthy(house)}
+    healthy_before = [instance_id for instance_id, _ in before]
     projects = house.json('projects')
+    for _ in range(12):
+        hello.who()
     house.down()
     assert leftovers(house.tag, house.home) == []
+    for row in healthy_before:  # each program ended by itself at its stop signal, and that was heard: no grace ran out
+        log = next(pathlib.Path(house.home).glob(f'nodes/*/instances/{row}/log/current.ndjson')).read_text()
+        last = [json.loads(line)['text'] for line in log.splitlines()][-2:]
+        assert 'hello: stopped' in last and any('reboot: Restarting system' in line for line in last), (row, last)
     house.up()
     assert house.json('projects') == projects
     until(lambda: {(r['instance_id'], r['ipv6']) for r in healthy(house)} == before, 120, 'the same instances')

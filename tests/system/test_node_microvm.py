@@ -1,6 +1,7 @@
 """A worker with real microVMs: node-agent in a network namespace of its own, QEMU, our guest kernel and init, a tap each,
 the resolver. What the network lets through is proved packet by packet in tests/unit/test_node_network.c."""
 import ipaddress
+import json
 import os
 import pathlib
 import signal
@@ -161,6 +162,62 @@ def test_a_microvm_serves_is_restarted_in_place_and_adopted(worker, image):
     plane.remove(spec['instance_id'])
     agent.await_gone(spec['instance_id'])
     assert f'slp{worker.tag}' not in run('ip', '-n', worker.netns, '-o', 'link')
+
+
+def probe_guest(worker, folder='probe'):
+    """(pid, of its cgroup) of the guest that a pre-flight boots; None."""
+    path = worker.agent.home / folder / 'running.json'
+    try:
+        pid = json.loads(path.read_text())['pid']
+        cgroup = pathlib.Path(f'/proc/{pid}/cgroup').read_text()
+    except (OSError, ValueError):
+        return None
+    return (pid, cgroup) if 'qemu' in pathlib.Path(f'/proc/{pid}/cmdline').read_text() and is_alive(pid) else None
+
+
+@pytest.mark.parametrize('end', ['kill', 'stop'])
+def test_a_probe_guest_ends_with_its_agent(worker, end):
+    """However the agent ends while its pre-flight probes: nothing of the guest is left, and the next one is well."""
+    agent = worker.agent
+    agent.stop()
+    (agent.home / 'preflight.json').unlink(missing_ok=True)  # or what was found is believed
+    agent.start(netns=worker.netns)
+    pid, cgroup = wait_for('a probe guest', lambda: probe_guest(worker))
+    assert f'slipform/{agent.installation}-{worker.tag}/n1/probe' in cgroup, 'where whoever looks for leftovers sees it'
+    os.kill(pid, signal.SIGSTOP)  # it cannot end by itself
+    getattr(agent, end)()
+    wait_for('the end of the guest', lambda: not is_alive(pid), 5)
+    agent.start(netns=worker.netns)
+    wait_for('a pre-flight', lambda: agent.plane.reports and agent.plane.reports[-1].get('runtimes') == ['qemu'], BOOT_S)
+    agent.stop_all(worker.netns)
+    assert agent.cgroups() == [] and not (agent.home / 'probe').exists()
+
+
+def test_stop_all_sweeps_what_a_probe_left(worker):
+    agent = worker.agent
+    agent.stop()
+    (agent.home / 'preflight.json').unlink(missing_ok=True)
+    agent.start(netns=worker.netns)
+    pid, _ = wait_for('a probe guest', lambda: probe_guest(worker))
+    agent.kill()
+    wait_for('the end of the guest', lambda: not is_alive(pid), 5)
+    assert agent.cgroups() != [] and (agent.home / 'probe').exists(), 'there is something that can be left'
+    agent.stop_all(worker.netns)
+    assert agent.cgroups() == [] and not (agent.home / 'probe').exists()
+
+
+def test_an_agent_that_follows_another_at_once_is_heard(worker, image):
+    """A guest whose agent has just gone hears the next one: its STOP reaches the program, whose end is told. (Which of two
+    queues the guest's kernel looks at first is chance; test_guest_wire and test_runtime have both orders.)"""
+    agent, spec = worker.agent, worker.spec(image)
+    agent.plane.want(spec)
+    log = agent.home / 'instances' / spec['instance_id'] / 'log/current.ndjson'
+    for round_ in range(3):
+        agent.await_status(spec['instance_id'], 'running', BOOT_S)
+        agent.stop_all(worker.netns)
+        ends = log.read_text().count('reboot: Restarting system')
+        assert ends == round_ + 1, 'it ended by itself, and was not killed when the grace was over'
+        agent.start(netns=worker.netns)
 
 
 def test_a_program_that_never_listens_is_told_as_such(worker, image):

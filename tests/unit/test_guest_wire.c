@@ -232,6 +232,33 @@ static void channel_keeps_until_acknowledged(void **state)
     buf_done(&p.received);
 }
 
+/* A host that follows another at once: the kernel still says that nobody is there when its ATTACH has come. */
+static void channel_hears_a_host_that_the_kernel_does_not_see_yet(void **state)
+{
+    (void)state;
+    struct pair p = {0};
+    struct guest_frame f;
+    AUTO(buf) struct buf attach = {0};
+    connect_pair(&p);
+    channel_output(&p.channel, 1, "a", 1);
+    (void)close(p.host);
+    assert_false(channel_receive(&p.channel));
+    connect_pair(&p);
+    guest_frame_add(&attach, GUEST_ATTACH, 0, (struct str){(const char *)NONCE, sizeof(NONCE)});
+    assert_int_equal(write(p.host, attach.ptr, attach.len), attach.len);
+    assert_int_equal(shutdown(p.host, SHUT_WR), 0); /* data, then "nobody is there" */
+    assert_false(channel_receive(&p.channel));
+    assert_int_equal(channel_take(&p.channel, &f), OK);
+    assert_int_equal(f.type, GUEST_ATTACH);
+    channel_attach(&p.channel, NONCE, &(struct guest_hello){.kernel = STR("6.1")});
+    assert_false(channel_receive(&p.channel)); /* and once more */
+    assert_true(p.channel.is_attached);
+    ASSERT_HEARS(&p, "0:<16> 1:a ");
+    (void)close(p.host);
+    channel_done(&p.channel);
+    buf_done(&p.received);
+}
+
 static void channel_drops_when_full_and_says_so(void **state)
 {
     (void)state;
@@ -320,6 +347,7 @@ int main(void)
         cmocka_unit_test(hello_behind_a_cut_frame),
         cmocka_unit_test(config_round_trip),
         cmocka_unit_test(channel_keeps_until_acknowledged),
+        cmocka_unit_test(channel_hears_a_host_that_the_kernel_does_not_see_yet),
         cmocka_unit_test(channel_drops_when_full_and_says_so),
         cmocka_unit_test(users_by_the_images_files),
         cmocka_unit_test(env_of_the_program),

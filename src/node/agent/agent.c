@@ -15,6 +15,9 @@
 #include "os/child.h"
 #include "os/file.h"
 
+/* What is left of a probe guest is still ending: --stop-all looks again, for 2 s (chosen). */
+enum { SWEEP_AGAIN_MS = 50, SWEEPS_MAX = 40 };
+
 struct queued {
     struct converge_input in;
     struct converge_want want;
@@ -78,12 +81,43 @@ static struct queued *queued_new(const struct converge_input *in)
     return q;
 }
 
-static void end_stop_all(uv_idle_t *idle)
+/* The folder and the cgroup of a probe guest: the agent's own, or that of somebody who asks with --probe. */
+static const char *const PROBES[] = {"probe", "probe-asked"};
+enum { PROBES_N = 2 };
+
+static char *probe_folder(const struct agent *a, size_t k)
 {
-    struct agent *a = idle->data;
-    (void)uv_idle_stop(idle);
+    return mem_printf("%s/%s", a->o.home, PROBES[k]);
+}
+
+static char *probe_cgroup(const struct agent *a, size_t k)
+{
+    return mem_printf("slipform/%s-%s/%s/%s", a->o.installation, a->o.os_tag, a->o.node_name, PROBES[k]);
+}
+
+/* It dies with whoever probes; what may be left of it goes here. False: it is still ending. */
+static bool sweep_probes(struct agent *a, struct errinfo *err)
+{
+    for (size_t k = 0; k < PROBES_N; k++) {
+        auto_free char *folder = probe_folder(a, k), *cgroup = probe_cgroup(a, k);
+        enum err rc = runtime_probe_sweep(&a->host, folder, cgroup, err);
+        if (rc == ERR_CONFLICT && ++a->sweeps_n < SWEEPS_MAX)
+            return false;
+        if (rc != OK)
+            log_err(a->o.log, err, "something is left of a probe guest");
+    }
+    return true;
+}
+
+static void end_stop_all(uv_timer_t *timer)
+{
+    struct agent *a = timer->data;
     struct errinfo err = {0};
     enum err rc = OK;
+    if (!sweep_probes(a, &err)) {
+        (void)uv_timer_start(timer, end_stop_all, SWEEP_AGAIN_MS, 0);
+        return;
+    }
     resolver_stop(TAKE(a->resolver), true);
     if (a->network != NULL)
         rc = network_lower(a->network, &err);
@@ -109,8 +143,10 @@ static void drain(struct agent *a)
     }
     a->is_draining_queue = false;
     agent_wake_at(a, a->out.deadline_ms);
-    if (a->is_halted && converge_is_quiet(a->converge) && !uv_is_active((uv_handle_t *)&a->ended))
-        (void)uv_idle_start(&a->ended, end_stop_all);
+    if (a->is_halted && converge_is_quiet(a->converge) && !a->has_ended) {
+        a->has_ended = true;
+        (void)uv_timer_start(&a->ended, end_stop_all, 0, 0);
+    }
 }
 
 void agent_give(struct agent *a, const struct converge_input *in)
@@ -269,9 +305,14 @@ static void on_preflight(void *arg)
 
 static void begin_preflight(struct agent *a)
 {
+    a->probe_folder = probe_folder(a, a->o.probe);
+    a->probe_cgroup = probe_cgroup(a, a->o.probe);
     struct preflight_options o = {.loop = a->o.loop,
                                   .host = &a->host,
                                   .home = a->o.home,
+                                  .probe_folder = a->probe_folder,
+                                  .probe_cgroup = a->probe_cgroup,
+                                  .is_sole = !a->o.probe, /* the agent's lock */
                                   .has_microvms = a->o.prefix != NULL && a->o.prefix[0] != '\0',
                                   .fabric = a->o.fabric_interface,
                                   .runtimes = a->o.runtimes,
@@ -332,7 +373,7 @@ static struct agent *agent_new(const struct agent_options *o)
     a->peer_uri = mem_printf("slipform://%s/control/*", o->installation);
     (void)uv_timer_init(o->loop, &a->timer);
     (void)uv_timer_init(o->loop, &a->heartbeat);
-    (void)uv_idle_init(o->loop, &a->ended);
+    (void)uv_timer_init(o->loop, &a->ended);
     a->timer.data = a->heartbeat.data = a->ended.data = a;
     return a;
 }
@@ -430,5 +471,7 @@ void agent_free(struct agent *a)
     free(a->instances_folder);
     free(a->tombstones_folder);
     free(a->peer_uri);
+    free(a->probe_folder);
+    free(a->probe_cgroup);
     free(a);
 }

@@ -80,7 +80,10 @@ struct agent {
     struct instance *instances;
     uv_timer_t timer;
     uv_timer_t heartbeat;
-    uv_idle_t ended; /* --stop-all: on_end is called from the loop */
+    uv_timer_t ended; /* --stop-all: on_end is called from the loop, once nothing is left */
+    bool has_ended;
+    char *probe_folder, *probe_cgroup;
+    int sweeps_n;
     int handles_open;
     void (*on_stopped)(void *ctx);
     void *on_stopped_ctx;

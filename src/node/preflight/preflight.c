@@ -17,6 +17,8 @@
 static const uint64_t DISK_FREE_MIN = 2ull << 30;
 static const int64_t MEMORY_MIN = 512ll << 20;
 enum { ROWS_MAX = 24, RUNTIMES_MAX = 8 };
+/* A probe guest of an earlier run that is still ending: asked again, for 2 s (chosen; it was killed already). */
+enum { SWEEP_AGAIN_MS = 50, SWEEPS_MAX = 40 };
 static const char DEFAULT_QEMU[] = "/usr/bin/qemu-system-x86_64";
 
 struct preflight {
@@ -26,7 +28,9 @@ struct preflight {
     size_t rows_n;
     struct str runtimes[RUNTIMES_MAX];
     size_t runtimes_n;
-    bool is_done, has_kvm, is_probing, is_freed;
+    bool is_done, has_kvm;
+    int sweeps_n;
+    struct runtime_probe *probing; /* NULL: none */
     struct runtime_probe_result probe;
     char kvm_detail[384];
     uv_timer_t *soon; /* its own memory: it closes later than p goes */
@@ -204,12 +208,7 @@ static void probe(struct preflight *p, bool kvm);
 static void on_probed(void *arg, const struct runtime_probe_result *result)
 {
     struct preflight *p = arg;
-    p->is_probing = false;
-    if (p->is_freed) {
-        arena_done(&p->arena);
-        free(p);
-        return;
-    }
+    p->probing = NULL;
     p->probe = *result;
     if (!result->ok && result->kvm) {
         (void)snprintf(p->kvm_detail, sizeof(p->kvm_detail), "%s", result->detail);
@@ -222,12 +221,16 @@ static void on_probed(void *arg, const struct runtime_probe_result *result)
 
 static void probe(struct preflight *p, bool kvm)
 {
-    auto_free char *folder = mem_printf("%s/probe", p->o.home);
+    const struct runtime_probe_options o = {.host = p->o.host,
+                                            .kvm = kvm,
+                                            .state_dir = p->o.probe_folder,
+                                            .cgroup = p->o.probe_cgroup,
+                                            .timeout_ms = PREFLIGHT_PROBE_MS * (kvm ? 1 : 3),
+                                            .done = on_probed,
+                                            .arg = p};
     struct errinfo err = {0};
-    p->is_probing = true;
-    if (runtime_probe(p->o.host, kvm, folder, PREFLIGHT_PROBE_MS * (kvm ? 1 : 3), on_probed, p, &err) == OK)
+    if (runtime_probe(&o, &p->probing, &err) == OK)
         return;
-    p->is_probing = false;
     p->probe = (struct runtime_probe_result){.kvm = kvm};
     (void)snprintf(p->probe.detail, sizeof(p->probe.detail), "%.380s", err.msg);
     if (!kvm) {
@@ -241,6 +244,11 @@ static void probe(struct preflight *p, bool kvm)
 static void begin(uv_timer_t *timer)
 {
     struct preflight *p = timer->data;
+    if (p->o.is_sole && runtime_probe_sweep(p->o.host, p->o.probe_folder, p->o.probe_cgroup, NULL) == ERR_CONFLICT &&
+        ++p->sweeps_n < SWEEPS_MAX) {
+        (void)uv_timer_start(timer, begin, SWEEP_AGAIN_MS, 0);
+        return;
+    }
     check_host(p);
     if (!p->o.has_microvms || !is_allowed(p, "qemu") || read_kept(p)) {
         finish(p);
@@ -273,9 +281,7 @@ void preflight_free(struct preflight *p)
     if (p == NULL)
         return;
     uv_close((uv_handle_t *)p->soon, on_closed);
-    p->is_freed = true;
-    if (p->is_probing)
-        return; /* on_probed frees it */
+    runtime_probe_cancel(p->probing);
     arena_done(&p->arena);
     free(p);
 }

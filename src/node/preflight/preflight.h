@@ -14,11 +14,14 @@ struct preflight_options {
     uv_loop_t *loop;
     const struct runtime_host *host; /* all borrowed while the pre-flight lives */
     const char *home;
+    const char *probe_folder;    /* of the probe guest, */
+    const char *probe_cgroup;    /* and where it runs; NULL: where we do */
     bool has_microvms;           /* the node has a prefix */
     const char *fabric;          /* NULL: none */
     const char *const *runtimes; /* allowed ones; none: all */
     size_t runtimes_n;
-    bool again; /* do not use what was kept */
+    bool again;   /* do not use what was kept */
+    bool is_sole; /* nobody else probes in that folder: what is found there is of an earlier run, and ended */
     /* Once, from the loop. */
     void (*on_done)(void *arg);
     void *arg;
@@ -26,6 +29,7 @@ struct preflight_options {
 
 struct preflight;
 struct preflight *preflight_start(const struct preflight_options *o);
+/* Ends the probe guest too. */
 void preflight_free(struct preflight *p);
 bool preflight_is_done(const struct preflight *p);
 /* Of struct preflight_check; lent while p lives. Only what has been looked at so far. */

@@ -8,7 +8,9 @@
 
 struct guest_link {
     uv_pipe_t pipe;
-    uv_timer_t timer; /* ends the pause of a flood */
+    uv_timer_t timer;      /* ends the pause of a flood */
+    uv_timer_t again;      /* an ATTACH that has no answer yet */
+    int64_t stop_grace_ms; /* -1: it was not asked to stop */
     int handles_n;
     struct guest_link_events events;
     uint8_t nonce[GUEST_NONCE_SIZE];
@@ -66,6 +68,7 @@ static void on_hello(struct guest_link *l, struct str payload)
         return;
     }
     l->has_hello = true;
+    (void)uv_timer_stop(&l->again);
     l->events.on_hello(l->events.arg, &hello);
 }
 
@@ -205,10 +208,12 @@ enum err guest_link_open(uv_loop_t *loop, int fd, const struct guest_link_events
 {
     struct guest_link *l = mem_alloc(sizeof(*l));
     l->events = *events;
-    l->handles_n = 2;
+    l->handles_n = 3;
+    l->stop_grace_ms = -1;
     (void)uv_pipe_init(loop, &l->pipe, 0);
     (void)uv_timer_init(loop, &l->timer);
-    l->pipe.data = l->timer.data = l;
+    (void)uv_timer_init(loop, &l->again);
+    l->pipe.data = l->timer.data = l->again.data = l;
     int rc = uv_pipe_open(&l->pipe, fd);
     if (rc < 0)
         (void)close(fd);
@@ -222,6 +227,25 @@ enum err guest_link_open(uv_loop_t *loop, int fd, const struct guest_link_events
     return OK;
 }
 
+static void send_stop(struct guest_link *l)
+{
+    AUTO(buf) struct buf payload = {0};
+    fields_encode(&GUEST_STOP_WIRE, &(struct guest_stop){l->stop_grace_ms}, &payload);
+    send_frame(l, GUEST_STOP, 0, buf_str(&payload));
+}
+
+/* What we said may have been lost between the end of the host before us and us: the guest's port forgets what it got
+ * when it learns late that somebody has gone. An ATTACH twice is no harm, nor is a STOP. */
+static void on_again(uv_timer_t *timer)
+{
+    struct guest_link *l = timer->data;
+    if (l->is_over || l->has_hello)
+        return;
+    guest_link_greet(l, (struct str){0});
+    if (l->stop_grace_ms >= 0)
+        send_stop(l);
+}
+
 void guest_link_greet(struct guest_link *l, struct str config)
 {
     random_bytes(l->nonce, sizeof(l->nonce));
@@ -230,13 +254,14 @@ void guest_link_greet(struct guest_link *l, struct str config)
     buf_add(&payload, l->nonce, sizeof(l->nonce));
     buf_add_str(&payload, config);
     send_frame(l, config.len > 0 ? GUEST_CONFIG : GUEST_ATTACH, 0, buf_str(&payload));
+    if (config.len == 0)
+        (void)uv_timer_start(&l->again, on_again, LINK_GREET_AGAIN_MS, 0);
 }
 
 void guest_link_stop(struct guest_link *l, int64_t grace_ms)
 {
-    AUTO(buf) struct buf payload = {0};
-    fields_encode(&GUEST_STOP_WIRE, &(struct guest_stop){grace_ms}, &payload);
-    send_frame(l, GUEST_STOP, 0, buf_str(&payload));
+    l->stop_grace_ms = grace_ms < 0 ? 0 : grace_ms;
+    send_stop(l);
 }
 
 void guest_link_close(struct guest_link *l)
@@ -245,5 +270,6 @@ void guest_link_close(struct guest_link *l)
         return;
     l->is_over = l->is_closing = true;
     uv_close((uv_handle_t *)&l->timer, on_handle_closed);
+    uv_close((uv_handle_t *)&l->again, on_handle_closed);
     uv_close((uv_handle_t *)&l->pipe, on_handle_closed);
 }

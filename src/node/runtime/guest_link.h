@@ -11,6 +11,10 @@
 #define LINK_WINDOW_MS 100
 /* Bytes before the guest's hello that may be left of an earlier connection: what QEMU and two sockets hold. */
 #define LINK_SKIP_MAX (1024 * 1024)
+/* An ATTACH that was not answered is said again: a guest answers in milliseconds (chosen; test_runtime:
+ * link_greets_again).
+ */
+#define LINK_GREET_AGAIN_MS 1000
 
 struct guest_link;
 struct guest_link_events {
@@ -28,7 +32,7 @@ struct guest_link_events {
 must_check enum err guest_link_open(uv_loop_t *loop, int fd, const struct guest_link_events *events,
                                     struct guest_link **ret_link, struct errinfo *err);
 /* The first thing to say: with config (its JSON, at most GUEST_CONFIG_MAX) to a microVM that was just started, without
- * (empty) after a restart of the agent. */
+ * (empty) after a restart of the agent; that one is said again until it is answered. */
 #define GUEST_CONFIG_MAX (GUEST_FRAME_PAYLOAD_MAX - GUEST_NONCE_SIZE)
 void guest_link_greet(struct guest_link *l, struct str config);
 void guest_link_stop(struct guest_link *l, int64_t grace_ms);

@@ -542,6 +542,7 @@ static enum err spawn(struct qemu *q, const struct qemu_request *r, const struct
         .fds = fds->list,
         .fds_n = fds->n,
         .new_session = true,
+        .die_with_parent = r->dies_with_us,
         .fsize_max = QEMU_LOG_MAX,
         .before_run = write_mark,
         .before_run_arg = q,

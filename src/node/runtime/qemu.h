@@ -14,6 +14,7 @@ struct qemu_request {
     const char *disk_path; /* NULL: none */
     const char *tap;       /* NULL: none */
     int netns_fd;          /* where the tap is; 0: ours */
+    bool dies_with_us;     /* it is no instance: the kernel kills it when we end, however we end */
     struct str config;     /* JSON for the guest */
     struct runtime_events events;
     void (*on_hello)(void *arg, const struct guest_hello *hello); /* may be NULL; with events.arg */

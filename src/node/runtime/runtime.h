@@ -126,6 +126,24 @@ struct runtime_probe_result {
     char detail[384];     /* for a person: what was seen, or why not */
 };
 typedef void runtime_probe_fn(void *arg, const struct runtime_probe_result *result);
-/* state_dir is made, and removed again. OK: done will be called once, from the loop. */
-must_check enum err runtime_probe(const struct runtime_host *host, bool kvm, const char *state_dir, int64_t timeout_ms,
-                                  runtime_probe_fn *done, void *arg, struct errinfo *err);
+struct runtime_probe_options {
+    const struct runtime_host *host; /* borrowed while the probe lives */
+    bool kvm;
+    const char *state_dir; /* borrowed for the call, as cgroup; made, and removed again */
+    const char *cgroup;    /* made, and removed again; NULL: none */
+    int64_t timeout_ms;
+    runtime_probe_fn *done;
+    void *arg;
+};
+struct runtime_probe;
+/* The guest is nobody's instance: it dies with this process. What a process that was killed left in state_dir and
+ * cgroup is removed by runtime_probe_sweep.
+ * OK: done will be called once, from the loop, unless it is cancelled before; *ret_probe lives until then. */
+must_check enum err runtime_probe(const struct runtime_probe_options *o, struct runtime_probe **ret_probe,
+                                  struct errinfo *err);
+/* Kill the guest; done is not called any more. NULL is fine. */
+void runtime_probe_cancel(struct runtime_probe *p);
+/* End and remove what an earlier probe left there; nothing there is fine. OK | ERR_CONFLICT it is still ending | ERR_IO
+ */
+must_check enum err runtime_probe_sweep(const struct runtime_host *host, const char *state_dir, const char *cgroup,
+                                        struct errinfo *err);
