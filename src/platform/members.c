@@ -206,7 +206,13 @@ static const struct member PROJECT[] = {
     RESOURCES(project, resources),
     SCALING(project, scaling),
 };
-TABLE(project, PROJECT);
+
+static bool project_derive(void *object)
+{
+    const struct project *p = object;
+    return p->live == NULL || p->live->project == p;
+}
+TABLE(project, PROJECT, .derive = project_derive);
 
 static const struct member DOMAIN[] = {
     PLAIN(domain, id),
@@ -288,7 +294,6 @@ static const struct member DEFINITION[] = {
     PLAIN(definition, start.tiebreak),
 };
 
-/* Kinds of events are encoded by their number in the catalogue: new ones come behind the old. */
 TABLE(definition, DEFINITION);
 
 static const struct member TOMBSTONE[] = {
@@ -300,7 +305,7 @@ static const struct member TOMBSTONE[] = {
 TABLE(tombstone, TOMBSTONE);
 
 static const struct member MODEL[] = {
-    PLAIN(model, seq),
+    PLAIN(model, seq), /* first: no SEQ is behind it */
     PLAIN(model, time.instant_ns),
     PLAIN(model, time.tiebreak),
     OUTSIDE(model, texts),

@@ -5,12 +5,17 @@
 #include "base/buf.h"
 #include "platform/model.h"
 
-/* Raised when the bytes change their meaning or an object has another member: older snapshots are thrown away, the log
- * is folded again (test_snapshot: the_shape_has_this_format fails until it is raised). */
-#define SNAPSHOT_FORMAT 1u
+/* Raised when a fold makes something else of the same events though no object has another member: models of both would
+ * differ without a sign. Members tell by themselves. */
+#define SNAPSHOT_FOLD 1u
 
-/* All of the model, appended to *out. */
+/* A number of what objects are made of (names, kinds and bounds of all members, in order) and of SNAPSHOT_FOLD: a
+ * snapshot is read by the programs that have the same number only; others fold the log. Below 2^63. */
+uint64_t snapshot_format(void);
+/* All of the model, appended to *out. Not within a trial (asserted). */
 void snapshot_encode(const struct model *m, struct buf *out);
+/* SHA-256 of the same bytes, which are not kept. */
+void snapshot_hash(const struct model *m, uint8_t ret_hash[static 32]);
 /* A model that goes on as the one that was encoded. *ret is returned: model_free. bytes are borrowed for the call and
  * need not be trusted: nothing bigger than a small multiple of them is allocated.
  * OK | ERR_CORRUPT they are not a snapshot of this format (says what and where) */

@@ -78,6 +78,15 @@ const char *texts_ref(struct texts *t, struct str s)
     return taken(t, e);
 }
 
+const char *texts_again(struct texts *t, const char *text)
+{
+    if (text[0] == '\0')
+        return EMPTY;
+    struct text_entry *e = entry_of(text);
+    e->refs++;
+    return taken(t, e);
+}
+
 /* Linear probing without tombstones: what stands behind a freed slot is placed anew, up to the next gap. */
 static void take_out(struct texts *t, struct text_entry *e)
 {
@@ -110,6 +119,14 @@ void texts_set(struct texts *t, const char **member, struct str s)
     const char *fresh = texts_ref(t, s);
     texts_unref(t, *member);
     *member = fresh;
+}
+
+uint64_t texts_refs(const struct texts *t)
+{
+    uint64_t n = 0;
+    for (size_t i = 0; i < t->slots_n; i++)
+        n += t->slots[i] == NULL ? 0 : t->slots[i]->refs;
+    return n;
 }
 
 size_t texts_size_bytes(const struct texts *t)

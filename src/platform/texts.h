@@ -17,10 +17,14 @@ struct texts {
 
 /* A counted text with the bytes of s (a NUL inside ends it). Never NULL; lent until texts_unref. */
 const char *texts_ref(struct texts *t, struct str s);
+/* One count more of a text that is held already. */
+const char *texts_again(struct texts *t, const char *text);
 /* Give one count back; texts_ref's own pointers only. NULL and "" are fine. In a trial nothing is given back. */
 void texts_unref(struct texts *t, const char *text);
 /* *member becomes the text of s, what was there is given back. */
 void texts_set(struct texts *t, const char **member, struct str s);
+/* Counts that are held, of all texts together. */
+uint64_t texts_refs(const struct texts *t);
 size_t texts_size_bytes(const struct texts *t);
 void texts_done(struct texts *t); /* frees every text; {0} again */
 
