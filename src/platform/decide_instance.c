@@ -184,6 +184,10 @@ enum err decide_create_instance(const struct decide *d, const struct instance_cr
     if (p->project != NULL && (!p->is_placed || deployment_is_over(p) || p->status == DEPLOYMENT_DRAINING))
         return err_set(err, ERR_CONFLICT, "the deployment is %s: it takes no instances",
                        deployment_status_name(p->status));
+    if (process_is_application(p) || p->is_deleted)
+        return err_set(err, ERR_CONFLICT,
+                       "instances of an application are placed by the planner, each with its share of the input: scale "
+                       "it");
     if (!id_is_none(c->node_id) && model_node(d->model, c->node_id) == NULL)
         return not_found(err, "node", c->node_id);
     if (p->image_digest[0] != '\0' && str_eq(c->runtime, STR("host")))

@@ -74,6 +74,12 @@ static void plan_rules(struct planner *p)
             return;
         plan_image(p, i);
     }
+    MODEL_EACH (process, process, &m->processes) {
+        if (is_full(p))
+            return;
+        if (process->project == NULL)
+            plan_application(p, process);
+    }
     MODEL_EACH (project, project, &m->projects) {
         if (is_full(p))
             return;

@@ -31,8 +31,7 @@ static struct wish wish_of(const struct process *d)
         .process = d, .label = "worker", .runtime = str_from(d->runtime), .needs = &d->resources, .has_address = true};
 }
 
-static struct str placement_because(struct planner *p, const char *rule, const struct process *d,
-                                    const struct placement *at)
+struct str placement_because(struct planner *p, const char *rule, const struct process *d, const struct placement *at)
 {
     const struct place *place = NULL;
     for (size_t i = 0; i < p->places.n; i++)
@@ -102,7 +101,7 @@ static void plan_unplaced(struct planner *p, const struct process *d)
 /* ---- replacing what failed or is lost ---- */
 
 /* Wait longer after each failure of a series: 10 s, 20 s, 40 s, … */
-static int64_t replace_delay_seconds(const struct planner *p, const struct process *d)
+int64_t replace_delay_seconds(const struct planner *p, const struct process *d)
 {
     int64_t delay = p->settings->replace_delay_seconds;
     for (uint32_t i = 1; i < d->failures_n && delay < p->settings->replace_delay_seconds_max; i++)

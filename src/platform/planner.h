@@ -26,6 +26,14 @@ bool planner_is_due(struct planner *p, int64_t since_ns, int64_t seconds);
 void plan_node(struct planner *p, const struct node *n);
 void plan_image(struct planner *p, const struct image *i);
 void plan_deployment(struct planner *p, const struct process *d);
+/* A process of no project: an event-sourced application, or one that is being deleted. At most so many instances of one
+ * are planned (chosen: what decisions allow is less, platform/settings.h). */
+#define APPLICATION_INSTANCES_MAX 1000
+void plan_application(struct planner *p, const struct process *d);
+/* How long after a failure an instance of it is replaced: later each time. */
+int64_t replace_delay_seconds(const struct planner *p, const struct process *d);
+/* Why it was placed there, as JSON. */
+struct str placement_because(struct planner *p, const char *rule, const struct process *d, const struct placement *at);
 /* A deployment that needs its image built: a builder, or why it waits. */
 void plan_build(struct planner *p, const struct process *d);
 /* It goes on waiting: says for what, when that is new and was not said just now. */
