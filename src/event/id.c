@@ -12,16 +12,6 @@ bool id_is_none(struct id a)
     return id_eq(a, ID_NONE);
 }
 
-bool id_eq(struct id a, struct id b)
-{
-    return memcmp(a.bytes, b.bytes, sizeof(a.bytes)) == 0;
-}
-
-int id_cmp(struct id a, struct id b)
-{
-    return memcmp(a.bytes, b.bytes, sizeof(a.bytes));
-}
-
 /* Where the five groups of the text form start, in bytes. */
 static const size_t GROUPS[] = {0, 4, 6, 8, 10, 16};
 

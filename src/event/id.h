@@ -11,8 +11,26 @@ struct id {
 #define ID_TEXT_SIZE 37
 
 bool id_is_none(struct id a);
-bool id_eq(struct id a, struct id b);
-int id_cmp(struct id a, struct id b);
+static inline bool id_eq(struct id a, struct id b)
+{
+    return memcmp(a.bytes, b.bytes, sizeof(a.bytes)) == 0;
+}
+/* Bytewise, eight at a time: lookups by id are most of what a fold does. */
+static inline int id_cmp(struct id a, struct id b)
+{
+    for (size_t at = 0; at < sizeof(a.bytes); at += sizeof(uint64_t)) {
+        uint64_t x = 0, y = 0;
+        memcpy(&x, a.bytes + at, sizeof(x));
+        memcpy(&y, b.bytes + at, sizeof(y));
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+        x = __builtin_bswap64(x);
+        y = __builtin_bswap64(y);
+#endif
+        if (x != y)
+            return x < y ? -1 : 1;
+    }
+    return 0;
+}
 /* Lower-case with dashes. */
 void id_format(struct id a, char ret_text[static ID_TEXT_SIZE]);
 bool id_parse(struct str text, struct id *ret_id);

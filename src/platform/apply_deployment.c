@@ -94,6 +94,8 @@ static enum err apply_create_image(struct model *m, const struct event *ev, stru
                         .since_ns = ev->time.instant_ns,
                         .config = {.workdir = "", .user = "", .stop_signal = ""}};
     index_add(m, &m->images, i);
+    if (!id_is_none(e->builder_instance_id))
+        instance_edit(m, model_instance(m, e->builder_instance_id))->has_built = true;
     touch_image(m, i);
     return OK;
 }

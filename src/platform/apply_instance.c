@@ -55,6 +55,8 @@ static enum err check_address(const struct node *n, struct str address, uint64_t
 /* As far back as tombstones reach. */
 static bool is_buried(const struct model *m, struct id id)
 {
+    if (m->buried_n == m->tombstones_n && id_cmp(id, m->buried_newest) > 0)
+        return false;
     size_t kept = m->tombstones_n < MODEL_TOMBSTONES_MAX ? m->tombstones_n : MODEL_TOMBSTONES_MAX;
     for (size_t i = 0; i < kept; i++)
         if (m->tombstones[i].kind == OBJECT_INSTANCE && id_eq(m->tombstones[i].id, id))

@@ -51,10 +51,27 @@ void touch_domain(struct model *m, const struct domain *d)
     touch_project(m, d->project);
 }
 
+/* Ids are made in the order of time, and what is created is later than what was deleted before: one comparison tells
+ * nearly always that a new instance is none of 4,096. After a snapshot or a trial it is made anew. */
+static void note_buried(struct model *m, enum object_kind kind, struct id id)
+{
+    if (m->buried_n != m->tombstones_n) {
+        size_t kept = m->tombstones_n < MODEL_TOMBSTONES_MAX ? m->tombstones_n : MODEL_TOMBSTONES_MAX;
+        m->buried_newest = ID_NONE;
+        for (size_t i = 0; i < kept; i++)
+            if (m->tombstones[i].kind == OBJECT_INSTANCE && id_cmp(m->tombstones[i].id, m->buried_newest) > 0)
+                m->buried_newest = m->tombstones[i].id;
+    }
+    if (kind == OBJECT_INSTANCE && id_cmp(id, m->buried_newest) > 0)
+        m->buried_newest = id;
+    m->buried_n = m->tombstones_n + 1;
+}
+
 void bury(struct model *m, enum object_kind kind, struct id id, struct id scope)
 {
     if (m->tombstones == NULL)
         m->tombstones = journal_alloc(m->journal, MODEL_TOMBSTONES_MAX * sizeof(*m->tombstones));
+    note_buried(m, kind, id);
     struct tombstone *slot = &m->tombstones[m->tombstones_n++ % MODEL_TOMBSTONES_MAX];
     if (m->journal != NULL)
         journal_bytes(m->journal, slot, sizeof(*slot));

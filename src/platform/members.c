@@ -120,6 +120,7 @@ static const struct member INSTANCE[] = {
     ENUM(instance, health, HEALTH_MAX_),
     ENUM(instance, wanted, DESIRED_DELETED + 1),
     PLAIN(instance, restart_never),
+    PLAIN(instance, has_built),
 };
 TABLE(instance, INSTANCE);
 
@@ -333,6 +334,8 @@ static const struct member MODEL[] = {
     OUTSIDE(model, journal),
     DERIVED(model, tombstones), /* a ring: the snapshot's own code */
     DERIVED(model, tombstones_n),
+    DERIVED(model, buried_n), /* made anew when it does not fit */
+    DERIVED(model, buried_newest),
 };
 TABLE(model, MODEL);
 

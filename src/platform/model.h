@@ -93,6 +93,7 @@ struct instance {
     uint32_t restarts, history_n;
     uint8_t status, health, wanted; /* enum instance_status, enum health, enum desired (never DRAINING) */
     bool restart_never;
+    bool has_built; /* an image named it as its builder */
 };
 /* The goal is 1 KiB an instance with its index entries, texts and history (test_platform: an_instance_is_small). */
 static_assert(sizeof(struct instance) <= 256, "an instance stays small");
@@ -275,6 +276,8 @@ struct model {
     uint64_t instances_seq, routes_seq, projects_seq, nodes_seq, images_seq; /* last change of any of a kind */
     struct tombstone *tombstones;                                            /* ring of MODEL_TOMBSTONES_MAX */
     size_t tombstones_n;                                                     /* ever */
+    size_t buried_n;         /* how many tombstones buried_newest was made of; another number: it says nothing */
+    struct id buried_newest; /* greatest id of an instance among them: a greater one is of none that was deleted */
     struct changes *changes; /* platform/change_list.h: derived, of no account to hash and snapshot */
     struct journal *journal; /* during a trial (platform/model_trial.h), else NULL */
 };

@@ -105,6 +105,9 @@ const struct image *model_image_by_digest(const struct model *m, struct str dige
 
 const struct image *model_image_of_builder(const struct model *m, struct id instance_id)
 {
+    const struct instance *builder = model_instance(m, instance_id);
+    if (builder != NULL && !builder->has_built) /* nearly all instances: not a look at every image */
+        return NULL;
     for (size_t i = m->images.n; i > 0; i--) { /* the newest is asked for most */
         const struct image *image = m->images.items[i - 1];
         if (id_eq(image->builder_instance_id, instance_id))
