@@ -1,10 +1,11 @@
-/* bench-replay FILE... - how fast logs are read, checked, decoded and folded into the platform's model, on one core.
+/* bench-replay ROUNDS FOLDER FILE... - how fast logs are read, checked, decoded and folded into the platform's model,
+ * on one core.
  *
- * Each file is a log of one story (tests/sim --record) or a longer one (bench-record); it is copied into the memory of
- * this process first, so that no disk is measured. Parts are measured by passes that do more and more, each of them
- * over everything: lines found; and their sums; and records (envelope_decode); and payloads (event_decode); and
- * model_apply. `store` is the same through store_read, as a program does it. `jansson`: json_loadb of every line and
- * nothing else. Prints one JSON document. Not installed; bench/run calls it. */
+ * Each file is a log of one story (tests/sim --record) or a longer one (bench-record). Parts are measured by passes
+ * over its bytes in memory that do more and more: lines found; their sums; records (envelope_decode); payloads
+ * (event_decode); model_apply. `store` is all of it through store_read from a files store in FOLDER (empty), as a
+ * program does it at its start. `jansson`: json_loadb of every line and nothing else. Prints one JSON document. Not
+ * installed; bench/run calls it. */
 #include <stdio.h>
 #include <string.h>
 
@@ -21,6 +22,7 @@ enum { LOG_SIZE_MAX = 1 << 30, ROUNDS_MAX = 100 };
 
 struct log {
     const char *path;
+    char *spec; /* of its copy in a files store */
     struct buf bytes;
 };
 struct bench {
@@ -67,9 +69,8 @@ static enum err pass_log(const struct log *log, enum part upto, uint64_t *kinds,
 
 static enum err pass_store(const struct log *log, struct errinfo *err)
 {
-    auto_free char *spec = mem_printf("jsonl;path=%s", log->path);
     struct store *s = NULL;
-    enum err rc = store_open(spec, &(struct store_options){.mode = STORE_READ}, &s, NULL, err);
+    enum err rc = store_open(log->spec, &(struct store_options){.mode = STORE_READ}, &s, NULL, err);
     struct model *m = model_new();
     AUTO(arena) struct arena arena = {0};
     for (bool is_end = false; rc == OK && !is_end;) {
@@ -123,7 +124,23 @@ static enum err measure(const struct bench *b, uint64_t rounds, int part, int64_
     return rc;
 }
 
-static enum err load(struct bench *b, char **paths, size_t n, struct errinfo *err)
+static enum err copy_log(struct log *log, const char *folder, size_t i, struct errinfo *err)
+{
+    auto_free char *spec = mem_printf("jsonl;path=%s", log->path);
+    log->spec = mem_printf("files;path=%s/%zu", folder, i);
+    struct store *from = NULL, *to = NULL;
+    struct store_copied copied;
+    enum err rc = store_open(spec, &(struct store_options){.mode = STORE_READ}, &from, NULL, err);
+    if (rc == OK)
+        rc = store_open(log->spec, NULL, &to, NULL, err);
+    if (rc == OK)
+        rc = store_copy(from, (struct store_pos){0}, to, &copied, err);
+    store_close(from);
+    store_close(to);
+    return rc;
+}
+
+static enum err load(struct bench *b, const char *folder, char **paths, size_t n, struct errinfo *err)
 {
     b->logs = mem_calloc(n, sizeof(*b->logs));
     b->logs_n = n;
@@ -135,6 +152,8 @@ static enum err load(struct bench *b, char **paths, size_t n, struct errinfo *er
             rc = err_set(err, ERR_INVALID, "'%s' does not end in a line", paths[i]);
         if (rc == OK)
             rc = pass_log(log, FOLD, b->kinds, err);
+        if (rc == OK)
+            rc = copy_log(log, folder, i, err);
         if (rc != OK)
             return rc;
         b->bytes += log->bytes.len;
@@ -177,16 +196,18 @@ int main(int argc, char **argv)
     struct bench b = {0};
     struct errinfo err = {0};
     uint64_t rounds = 0;
-    if (argc < 3 || !str_parse_u64(str_from(argv[1]), ROUNDS_MAX, &rounds) || rounds == 0) {
-        (void)fprintf(stderr, "usage: bench-replay ROUNDS FILE...\n");
+    if (argc < 4 || !str_parse_u64(str_from(argv[1]), ROUNDS_MAX, &rounds) || rounds == 0) {
+        (void)fprintf(stderr, "usage: bench-replay ROUNDS FOLDER FILE...\n");
         return 2;
     }
     auto_json json_t *doc = json_object();
-    enum err rc = load(&b, argv + 2, (size_t)argc - 2, &err);
+    enum err rc = load(&b, argv[2], argv + 3, (size_t)argc - 3, &err);
     if (rc == OK)
         rc = run(&b, rounds, doc, &err);
-    for (size_t i = 0; i < b.logs_n; i++)
+    for (size_t i = 0; i < b.logs_n; i++) {
         buf_done(&b.logs[i].bytes);
+        free(b.logs[i].spec);
+    }
     free(b.logs);
     if (rc != OK) {
         (void)fprintf(stderr, "bench-replay: %s\n", err.msg);
