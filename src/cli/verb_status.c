@@ -4,6 +4,7 @@
 
 #include "base/json.h"
 #include "base/own.h"
+#include "cli/past.h"
 #include "cli/rows.h"
 #include "cli/table.h"
 #include "cli/verbs.h"
@@ -234,8 +235,85 @@ static int deployment_status(struct cli *c, const char *id)
     return 0;
 }
 
+const struct flag STATUS_FLAGS[] = {
+    {"at", FLAG_TEXT, "T", "as it was at this instant (RFC 3339) or position of the log"},
+    {0},
+};
+
+static json_t *find_row(const json_t *rows, const char *id)
+{
+    size_t i = 0;
+    json_t *row = NULL;
+    json_array_foreach(rows, i, row)
+    {
+        if (str_eq_c(json_member_str(row, "id"), id))
+            return json_incref(row);
+    }
+    return NULL;
+}
+
+static json_t *past_doc(const struct model *m)
+{
+    char time[EVENT_TIME_TEXT_SIZE];
+    past_time(m, time);
+    json_t *doc =
+        json_pack("{s:{s:s, s:I, s:s}}", "position", "log", "platform", "seq", (json_int_t)m->seq, "time", time);
+    for (int kind = 0; kind < PAST_KIND_MAX_; kind++) {
+        auto_free char *key = mem_printf("%ss", past_kind_name((enum past_kind)kind));
+        json_object_set_new(doc, key, past_rows(m, (enum past_kind)kind));
+    }
+    return doc;
+}
+
+static void print_past(const json_t *doc)
+{
+    static const struct column NODES[] = {{"NODE", "name", COLUMN_TEXT},     {"ZONE", "zone", COLUMN_TEXT},
+                                          {"STATUS", "status", COLUMN_TEXT}, {"INSTANCES", "instances", COLUMN_TEXT},
+                                          {"CAUSE", "cause", COLUMN_TEXT},   {0}};
+    static const struct column DEPLOYMENTS[] = {{"DEPLOYMENT", "id", COLUMN_TEXT},
+                                                {"OF", "label", COLUMN_TEXT},
+                                                {"STATUS", "status", COLUMN_TEXT},
+                                                {"INSTANCES", "instances", COLUMN_TEXT},
+                                                {"WANTED", "instances_wanted", COLUMN_TEXT},
+                                                {"CAUSE", "cause", COLUMN_TEXT},
+                                                {0}};
+    auto_free char *seq = table_cell(doc, "position.seq"), *time = table_cell(doc, "position.time");
+    (void)printf("at event %s, %s\n\n", seq, time);
+    table_print(json_object_get(doc, "nodes"), NODES);
+    (void)puts("");
+    table_print(json_object_get(doc, "deployments"), DEPLOYMENTS);
+}
+
+/* One object of any kind, or all, as they were. */
+static int past_status(struct cli *c, const char *at, const char *id)
+{
+    struct model *m = NULL;
+    struct errinfo err;
+    if (past_fold(c, at, &m, &err) != OK)
+        return cli_fail(c, &err);
+    auto_json json_t *doc = id == NULL ? past_doc(m) : NULL;
+    for (int kind = 0; id != NULL && doc == NULL && kind < PAST_KIND_MAX_; kind++) {
+        auto_json json_t *rows = past_rows(m, (enum past_kind)kind);
+        doc = find_row(rows, id);
+    }
+    model_free(m);
+    if (doc == NULL)
+        return cli_failf(c, ERR_NOT_FOUND, "there was no '%s' at %s: 'slipform ps --at %s' lists what there was", id,
+                         at, at);
+    if (c->json || id != NULL) {
+        auto_free char *text = json_format(doc);
+        (void)puts(text);
+    } else {
+        print_past(doc);
+    }
+    return 0;
+}
+
 int verb_status(struct cli *c)
 {
+    const char *at = cli_text(c, "at");
+    if (at != NULL)
+        return past_status(c, at, c->args_n > 0 ? c->args[0] : NULL);
     return c->args_n > 0 ? deployment_status(c, c->args[0]) : installation_status(c);
 }
 

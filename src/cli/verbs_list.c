@@ -3,6 +3,7 @@
 
 #include "base/json.h"
 #include "base/own.h"
+#include "cli/past.h"
 #include "cli/rows.h"
 #include "cli/table.h"
 #include "cli/verbs.h"
@@ -84,6 +85,21 @@ int verb_nodes(struct cli *c)
     return rc;
 }
 
+const struct flag PS_FLAGS[] = {
+    {"at", FLAG_TEXT, "T", "as it was at this instant (RFC 3339) or position of the log"},
+    {0},
+};
+
+static json_t *rows_at(const struct cli *c, const char *at, struct errinfo *err)
+{
+    struct model *m = NULL;
+    if (past_fold(c, at, &m, err) != OK)
+        return NULL;
+    json_t *rows = past_rows(m, PAST_INSTANCES);
+    model_free(m);
+    return rows;
+}
+
 int verb_ps(struct cli *c)
 {
     static const struct column COLUMNS[] = {{"INSTANCE", "instance_id", COLUMN_TEXT}, {"OF", "name", COLUMN_TEXT},
@@ -93,7 +109,11 @@ int verb_ps(struct cli *c)
                                             {"RESTARTS", "restarts", COLUMN_TEXT},    {"SINCE", "since", COLUMN_AGE},
                                             {"CAUSE", "cause", COLUMN_TEXT},          {0}};
     bool is_partial = false;
-    auto_json json_t *rows = rows_instances(c, &is_partial);
+    struct errinfo err;
+    const char *at = cli_text(c, "at");
+    auto_json json_t *rows = at != NULL ? rows_at(c, at, &err) : rows_instances(c, &is_partial);
+    if (rows == NULL)
+        return cli_fail(c, &err);
     if (is_partial && json_array_size(rows) == 0)
         return cli_failf(c, ERR_UNAVAILABLE,
                          "neither the control plane nor a node-agent of '%s' answers: 'slipform up' "

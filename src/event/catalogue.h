@@ -376,6 +376,8 @@ enum node_status { NODE_JOINING, NODE_READY, NODE_DRAINING, NODE_GONE, NODE_LOST
 enum image_status { IMAGE_BUILDING, IMAGE_READY, IMAGE_FAILED, IMAGE_STATUS_MAX_ };
 enum domain_status { DOMAIN_PENDING, DOMAIN_VERIFIED, DOMAIN_SERVING, DOMAIN_FAILED, DOMAIN_STATUS_MAX_ };
 
+/* `cause` of an instance that its node stopped on purpose (slipform down) and starts again: no restart, no failure. */
+#define INSTANCE_CAUSE_NODE_STOPPED "it was stopped with its node"
 const char *instance_status_name(enum instance_status s);
 const char *health_name(enum health h);
 const char *deployment_status_name(enum deployment_status s);

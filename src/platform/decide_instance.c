@@ -1,11 +1,12 @@
 /* Decisions about instances: what their node saw, what a person wants. */
 #include "platform/decide_check.h"
 
-/* How many status events of this instance lie within the last hour. */
+/* How many status events of this instance lie within the last hour, since its node was last stopped on purpose: who
+ * raises an installation again and again has no crash loop. */
 static int64_t events_in_hour(const struct instance *i, int64_t now_ms)
 {
     int64_t n = 0, from_ns = (now_ms - 3600 * 1000) * 1000000;
-    for (uint32_t k = 0; k < i->history_n; k++)
+    for (uint32_t k = i->history_n; k-- > 0 && strcmp(i->history[k].cause, INSTANCE_CAUSE_NODE_STOPPED) != 0;)
         n += i->history[k].at_ns > from_ns;
     return n;
 }
@@ -64,8 +65,11 @@ static void observed_event(const struct decide *d, const struct instance_observe
  * instance as not healthy. After it one in a while passes, so that what has recovered serves again: heartbeats repeat
  * what is true. An end passes always. */
 enum pass { PASS, PASS_AS_LAST, PASS_NOT };
-static enum pass may_pass(const struct decide *d, const struct instance *i, enum instance_status status)
+static enum pass may_pass(const struct decide *d, const struct instance *i, const struct instance_observed *c,
+                          enum instance_status status)
 {
+    if (str_eq_c(c->cause, INSTANCE_CAUSE_NODE_STOPPED))
+        return PASS;
     int64_t limit = d->settings->status_events_per_hour, n = events_in_hour(i, d->now_ms);
     int64_t silent_ms = d->now_ms - i->history[i->history_n - 1].at_ns / 1000000;
     if (status == INSTANCE_STOPPED || status == INSTANCE_FAILED || n < limit - 1)
@@ -106,7 +110,7 @@ enum err decide_instance_observed(const struct decide *d, const struct instance_
     if (!instance_may_become(i, status))
         return err_set(err, ERR_CONFLICT, "the instance is %s and cannot become %s",
                        instance_status_name((enum instance_status)i->status), instance_status_name(status));
-    enum pass pass = may_pass(d, i, status);
+    enum pass pass = may_pass(d, i, c, status);
     if (pass == PASS_NOT)
         return OK;
     if (pass == PASS_AS_LAST) {

@@ -253,6 +253,25 @@ def test_lists(hello, house):
     assert verdict['ok'] and verdict['events'] >= len(events)
 
 
+def test_time_travel(hello, house):
+    """--at folds the log up to an instant or a position; diff says what became of things between two."""
+    events = house.json('events')
+    live = next(p['live_deployment_id'] for p in house.json('projects') if p['name'] == 'hello')
+    switched = next(e for e in events if e['type'] == 'RouteDeployment' and e['payload']['deploymentId'] == live)
+    before, after = house.json('status', '--at', str(switched['seq'] - 1)), house.json('status', '--at', str(switched['seq']))
+    row = lambda doc: next(d for d in doc['deployments'] if d['id'] == live)  # noqa: E731
+    assert row(before)['status'] == 'starting' and before['position']['seq'] == switched['seq'] - 1
+    assert next(p for p in after['projects'] if p['slug'] == 'hello')['live_deployment_id'] == live
+    placed = [r for r in house.json('ps', '--at', switched['time'].split('#')[0]) if r['deployment_id'] == live]
+    assert len(placed) >= 3 and all(r['node'] and r['status'] in ('pending', 'starting', 'running') for r in placed)
+    changes = house.json('diff', '1', str(events[-1]['seq']))
+    assert {'kind': 'project', 'name': 'hello', 'change': 'added'}.items() <= next(c for c in changes if c['name'] == 'hello' and c['kind'] == 'project').items()
+    one = house.json('diff', str(switched['seq'] - 1), str(switched['seq']))
+    assert any(c['kind'] == 'project' and c['after']['live_deployment_id'] == live for c in one), one
+    assert house.run('status', '--at', 'yesterday', check=False).returncode == 1
+    assert house.run('diff', '9', '3', check=False).returncode == 1
+
+
 def test_everything_killed_then_up(hello, house):
     """kill -9 of everything, then `up`: the same projects, deployments, URLs and addresses, by replay."""
     before = {(r['instance_id'], r['ipv6'], r['deployment_id']) for r in healthy(house)}

@@ -10,6 +10,7 @@
 #include "base/buf.h"
 #include "base/mem.h"
 #include "base/own.h"
+#include "event/catalogue.h"
 #include "node/converge/converge.h"
 
 struct story {
@@ -284,6 +285,15 @@ static void adopts(void **state)
     answer(s, CONVERGE_CLEANED, 'a', true, NULL);
     wait_ms(s, 1000);
     assert_int_equal(converge_find(s->c, named('a'))->phase, CONVERGE_PHASE_PREPARING);
+    forget_trace(s);
+    give(s, (struct converge_input){.type = CONVERGE_KEPT, /* a start on purpose is no restart */
+                                    .id = named('c'),
+                                    .want = &want,
+                                    .cause = INSTANCE_CAUSE_NODE_STOPPED,
+                                    .kept = kept});
+    answer(s, CONVERGE_CLEANED, 'c', true, NULL);
+    assert_int_equal(converge_find(s->c, named('c'))->restarts, 4);
+    expect(s, "1000 report c starting  'it was stopped with its node'\n1000 clean c\n1000 prepare c\n");
 }
 
 static void owners_are_apart(void **state)
@@ -378,8 +388,10 @@ static void halts_by_rank(void **state)
     assert_true(converge_is_quiet(s->c));
     wait_ms(s, 100000);
     assert_true(converge_is_quiet(s->c));
-    expect(s, "0 report p draining NOMINAL ''\n0 stop p\n0 report p draining  ''\n0 clean p\n"
-              "0 report v draining NOMINAL ''\n0 stop v\n0 report v draining  ''\n0 clean v\n");
+    expect(
+        s,
+        "0 report p draining NOMINAL ''\n0 stop p\n0 report p draining  'it was stopped with its node'\n0 clean p\n"
+        "0 report v draining NOMINAL ''\n0 stop v\n0 report v draining  'it was stopped with its node'\n0 clean v\n");
     assert_int_equal(converge_find(s->c, named('v'))->want.desired, CONVERGE_RUNNING);
 }
 

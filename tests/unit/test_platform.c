@@ -418,6 +418,24 @@ static void crash_loops_do_not_fill_the_log(void **state)
     world_free(w);
 }
 
+/* Who stops and raises an installation twenty times an hour finds its applications serving each time. */
+static void a_node_that_is_stopped_on_purpose_has_no_crash_loop(void **state)
+{
+    (void)state;
+    struct world *w = world_new();
+    struct id one = go_live(w);
+    const struct instance *i = on(w, one, "w1");
+    for (int k = 0; k < 20; k++) {
+        w->now_ms += 60 * SECOND;
+        observe(w, i, "starting", "", INSTANCE_CAUSE_NODE_STOPPED);
+        assert_int_equal(i->status, INSTANCE_STARTING);
+        w->now_ms += 3 * SECOND;
+        observe(w, i, "running", "NOMINAL", "");
+        assert_true(instance_is_healthy(i));
+    }
+    world_free(w);
+}
+
 /* ---- Refusals ---- */
 
 static void decisions_that_are_refused(void **state)
@@ -868,6 +886,7 @@ int main(void)
         cmocka_unit_test(a_person_stops_and_deletes),
         cmocka_unit_test(the_project_goes),
         cmocka_unit_test(crash_loops_do_not_fill_the_log),
+        cmocka_unit_test(a_node_that_is_stopped_on_purpose_has_no_crash_loop),
         cmocka_unit_test(decisions_that_are_refused),
         cmocka_unit_test(again),
         cmocka_unit_test(events_that_cannot_follow),

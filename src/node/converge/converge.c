@@ -7,6 +7,7 @@
 
 #include "base/map.h"
 #include "base/mem.h"
+#include "event/catalogue.h"
 
 struct slot {
     struct converge_view view; /* first: converge_next() goes back from it */
@@ -19,9 +20,10 @@ struct slot {
     } reported;
     int64_t wait_until_ms, started_at_ms, healthy_since_ms, signal_at_ms;
     int failures, streak, checks_failed;
-    bool has_been_healthy; /* in this attempt */
-    bool restart_asked;    /* its end is not a failure */
-    bool failed_by_us;     /* stopped for a failure that is counted already */
+    bool has_been_healthy;      /* in this attempt */
+    bool restart_asked;         /* its end is not a failure */
+    bool failed_by_us;          /* stopped for a failure that is counted already */
+    bool was_stopped_with_node; /* on purpose: its next start is no restart */
     char check_cause[CONVERGE_CAUSE_SIZE];
     UT_hash_handle hh;
 };
@@ -221,7 +223,8 @@ static bool advance_waiting(struct converge *c, struct slot *s)
     v->attempt++;
     v->phase = CONVERGE_PHASE_PREPARING;
     v->status = CONVERGE_STATUS_STARTING;
-    v->restarts += v->was_started ? 1 : 0;
+    v->restarts += v->was_started && !s->was_stopped_with_node ? 1 : 0;
+    s->was_stopped_with_node = false;
     s->has_been_healthy = s->restart_asked = s->failed_by_us = false;
     s->checks_failed = 0;
     s->check_cause[0] = '\0';
@@ -360,6 +363,7 @@ static void on_kept(struct converge *c, const struct converge_input *in)
         v->health = CONVERGE_HEALTH_EXIT;
         cause_set(s, "it ran when the node went down, and it is not started twice");
     }
+    s->was_stopped_with_node = in->cause != NULL && strcmp(in->cause, INSTANCE_CAUSE_NODE_STOPPED) == 0;
     v->status = v->is_failed ? CONVERGE_STATUS_FAILED : CONVERGE_STATUS_STARTING;
     clean(c, s); /* what a dead one may have left */
 }
@@ -447,7 +451,7 @@ static void on_exited(struct converge *c, struct slot *s, const struct converge_
     if (wanted) {
         s->wait_until_ms = c->now_ms;
         v->health = CONVERGE_HEALTH_NONE;
-        cause_set(s, NULL);
+        cause_set(s, c->is_halted ? INSTANCE_CAUSE_NODE_STOPPED : NULL);
         if (v->want.restart_never && (v->is_removing || v->want.desired == CONVERGE_STOPPED)) {
             v->is_finished = true;
         } else if (v->want.restart_never) {
