@@ -42,6 +42,10 @@ struct store_kind {
 
 extern const struct store_kind STORE_FILES, STORE_JSONL, STORE_REMOTE, STORE_SIMULATED;
 
+/* store_open; *ret_damage is set with ERR_CORRUPT. */
+must_check enum err store_open_damaged(const char *spec, const struct store_options *opt, struct store **ret_store,
+                                       struct store_repair *ret_repair, struct store_damage *ret_damage,
+                                       struct errinfo *err);
 /* The value of `key` in "kind;key=value;…", or {NULL,0}. Lent. */
 struct str store_spec_get(const struct store *s, const char *key);
 /* A whole number in [0,max], `otherwise` when the key is absent. OK | ERR_INVALID */

@@ -9,6 +9,7 @@
 
 #include "base/own.h"
 #include "event/hash.h"
+#include "store/disk.h"
 
 /* 64 KiB: what is read at once; more made a replay no faster (chosen; bench). */
 #define CHUNK_SIZE 65536u
@@ -69,6 +70,15 @@ void scan_done(struct scan *s)
     scan_init(s);
 }
 
+void scan_forget(struct scan *s)
+{
+    if (s->fd >= 0)
+        (void)close(s->fd);
+    s->fd = -1;
+    buf_clear(&s->chunk);
+    s->chunk_offset = s->at.offset;
+}
+
 void scan_seek(struct scan *s, struct scan_at at)
 {
     bool is_here = at.segment == s->at.segment && at.offset >= s->chunk_offset &&
@@ -106,7 +116,8 @@ static enum err open_segment(struct scan *s, struct errinfo *err)
         return OK;
     char name[64];
     file_name(s, name);
-    int fd = s->single != NULL ? open(s->single, O_RDONLY | O_CLOEXEC) : openat(s->dir_fd, name, O_RDONLY | O_CLOEXEC);
+    int fd =
+        s->single != NULL ? open(s->single, O_RDONLY | O_CLOEXEC) : disk_open(s->disk, s->dir_fd, name, O_RDONLY, 0);
     struct stat st;
     if (fd < 0 || fstat(fd, &st) < 0) {
         int why = errno;
@@ -144,7 +155,7 @@ static enum err read_more(struct scan *s, size_t *ret_n, struct errinfo *err)
     uint64_t from = s->chunk_offset + s->chunk.len, left = segment_end(s) > from ? segment_end(s) - from : 0;
     size_t want = left < CHUNK_SIZE ? (size_t)left : CHUNK_SIZE;
     buf_reserve(&s->chunk, want);
-    ssize_t n = want == 0 ? 0 : pread(s->fd, s->chunk.ptr + s->chunk.len, want, (off_t)from);
+    ssize_t n = want == 0 ? 0 : disk_pread(s->disk, s->fd, s->chunk.ptr + s->chunk.len, want, from);
     if (n < 0)
         return err_set_os(err, ERR_IO, errno, "read a log at byte %" PRIu64, from);
     s->chunk.len += (size_t)n;

@@ -13,9 +13,10 @@ struct scan_at {
 };
 
 struct scan {
-    int dir_fd;               /* borrowed; segments are opened below it */
-    const char *single;       /* or this one file, of others: sums and ids may be missing. Borrowed */
-    const uint64_t *segments; /* first seqs, rising; borrowed */
+    const struct store_disk *disk; /* borrowed; NULL: the kernel's */
+    int dir_fd;                    /* borrowed; segments are opened below it */
+    const char *single;            /* or this one file, of others: sums and ids may be missing. Borrowed */
+    const uint64_t *segments;      /* first seqs, rising; borrowed */
     size_t segments_n;
     uint64_t end_offset; /* the last segment is read up to here */
     struct scan_at at;
@@ -31,6 +32,8 @@ void scan_init(struct scan *s);
 void scan_done(struct scan *s);
 /* Go on from there. Cheap when it is where the scan is already. */
 void scan_seek(struct scan *s, struct scan_at at);
+/* Files may have grown or come: open and read anew. */
+void scan_forget(struct scan *s);
 /* The next record. *ret is lent until the next call. *ret_size: of its line with the newline; 0: at the end, no record.
  * OK | ERR_CORRUPT: *ret_damage says where; the scan stays before it | ERR_IO */
 must_check enum err scan_next(struct scan *s, struct envelope *ret, size_t *ret_size, struct store_damage *ret_damage,

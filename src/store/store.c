@@ -38,8 +38,8 @@ enum err store_spec_number(const struct store *s, const char *key, uint64_t max,
                    (unsigned long long)max);
 }
 
-enum err store_open(const char *spec, const struct store_options *opt, struct store **ret_store,
-                    struct store_repair *ret_repair, struct errinfo *err)
+enum err store_open_damaged(const char *spec, const struct store_options *opt, struct store **ret_store,
+                            struct store_repair *ret_repair, struct store_damage *ret_damage, struct errinfo *err)
 {
     static const struct store_options DEFAULTS = {.mode = STORE_CREATE};
     if (opt == NULL)
@@ -62,6 +62,7 @@ enum err store_open(const char *spec, const struct store_options *opt, struct st
     struct store_repair repair = {0};
     enum err rc = kind->open(s, &repair, err);
     if (rc != OK) {
+        *ret_damage = s->damage;
         store_close(s);
         return rc;
     }
@@ -69,6 +70,13 @@ enum err store_open(const char *spec, const struct store_options *opt, struct st
         *ret_repair = repair;
     *ret_store = s;
     return OK;
+}
+
+enum err store_open(const char *spec, const struct store_options *opt, struct store **ret_store,
+                    struct store_repair *ret_repair, struct errinfo *err)
+{
+    struct store_damage ignored;
+    return store_open_damaged(spec, opt, ret_store, ret_repair, &ignored, err);
 }
 
 enum err store_reopen(struct store *s, struct store_repair *ret_repair, struct errinfo *err)

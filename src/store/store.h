@@ -88,6 +88,7 @@ struct store_options {
 struct store_repair {
     uint64_t cut_bytes;       /* torn tail that was cut off */
     uint64_t adopted_records; /* durable records behind a head that was older than they (after the machine went down) */
+    uint64_t sealed_segments; /* whose seal was missing: somebody died before he had made it */
 };
 
 struct store;

@@ -37,6 +37,41 @@ static void set_bad(struct store_verdict *v, const struct store_damage *d)
         v->events = d->seq - 1;
 }
 
+/* Seals, up to the first damage. */
+static enum err check_seals(const struct store *s, struct store_verdict *v, struct errinfo *err)
+{
+    const struct files *f = s->impl;
+    v->segments = f->segments_n;
+    for (size_t i = 0; i + 1 < f->segments_n; i++) {
+        struct store_damage d = {0};
+        bool is_sealed = false;
+        if (!v->ok && f->segments[i + 1] > v->first_bad.seq) /* bad itself, or behind what is */
+            return OK;
+        enum err rc = files_seal_check(s, f, i, &is_sealed, &d, err);
+        v->sealed += is_sealed;
+        if (rc == ERR_CORRUPT) {
+            v->ok = false;
+            v->first_bad = d;
+            return OK;
+        }
+        if (rc != OK)
+            return rc;
+    }
+    return OK;
+}
+
+static enum err verify_open(struct store *s, struct store_verdict *v, struct errinfo *err)
+{
+    enum err rc = read_all(s, v, err);
+    v->torn_bytes = torn_bytes(s);
+    const struct store_damage *d = store_damage(s);
+    if (rc == ERR_CORRUPT && d != NULL) {
+        set_bad(v, d);
+        rc = OK;
+    }
+    return rc == OK && s->kind == &STORE_FILES ? check_seals(s, v, err) : rc;
+}
+
 enum err store_verify(const char *path, struct store_verdict *ret, struct errinfo *err)
 {
     struct stat st;
@@ -48,21 +83,14 @@ enum err store_verify(const char *path, struct store_verdict *ret, struct errinf
     struct store_verdict v = {.ok = true};
     struct store *s = NULL;
     struct errinfo why = {0};
-    enum err rc = store_open(spec, &(struct store_options){.mode = STORE_READ}, &s, NULL, &why);
+    struct store_damage damage = {0};
+    enum err rc = store_open_damaged(spec, &(struct store_options){.mode = STORE_READ}, &s, NULL, &damage, &why);
     if (rc == ERR_CORRUPT) {
         v.ok = false;
-        (void)snprintf(v.first_bad.cause, sizeof(v.first_bad.cause), "%.255s", why.msg);
-        *ret = v;
-        return OK;
-    }
-    if (rc == OK) {
-        rc = read_all(s, &v, &why);
-        v.torn_bytes = torn_bytes(s);
-        const struct store_damage *d = store_damage(s);
-        if (rc == ERR_CORRUPT && d != NULL) {
-            set_bad(&v, d);
-            rc = OK;
-        }
+        v.first_bad = damage;
+        rc = OK;
+    } else if (rc == OK) {
+        rc = verify_open(s, &v, &why);
     }
     store_close(s);
     if (rc != OK)

@@ -1,0 +1,142 @@
+#pragma once
+/* unit/store_help.h - logs to test with, and what is asked of them again and again. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <fcntl.h>
+#include <ftw.h>
+#include <stdio.h>
+#include <sys/stat.h>
+
+#include "base/own.h"
+#include "store/simulated.h"
+#include "store/store.h"
+
+/* A log, and what opening it takes. */
+struct fixture {
+    char dir[64]; /* everything of this test; empty: nothing on disk */
+    char spec[160];
+    struct store_options opt;
+    void *more; /* of who made it */
+};
+
+static inline int remove_one_(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+    (void)st, (void)type, (void)ftw;
+    return remove(path);
+}
+
+static inline void remove_folder(const char *path)
+{
+    (void)nftw(path, remove_one_, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+static inline void setup_in(struct fixture *x, const char *parent, const char *more_spec)
+{
+    *x = (struct fixture){.opt = {.mode = STORE_CREATE}};
+    (void)snprintf(x->dir, sizeof(x->dir), "%s/slipform-test-store-XXXXXX", parent);
+    assert_non_null(mkdtemp(x->dir));
+    (void)snprintf(x->spec, sizeof(x->spec), "files;path=%s/log%s", x->dir, more_spec);
+}
+static inline void setup(struct fixture *x)
+{
+    setup_in(x, "/tmp", "");
+}
+/* For hundreds of logs in a row, where no disk has to be waited for. */
+static inline void setup_in_memory(struct fixture *x, const char *more_spec)
+{
+    setup_in(x, access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp", more_spec);
+}
+static inline void teardown(struct fixture *x)
+{
+    remove_folder(x->dir);
+}
+
+static struct errinfo why;
+#define assert_ok(expr)                                                                                                \
+    do {                                                                                                               \
+        why.msg[0] = '\0';                                                                                             \
+        enum err rc_ = (expr);                                                                                         \
+        if (rc_ != OK)                                                                                                 \
+            fail_msg("%s: %s: %s", #expr, err_name(rc_), why.msg);                                                     \
+    } while (0)
+#define assert_err(expr, code) assert_string_equal(err_name(expr), err_name(code))
+
+static inline struct store *open_mode(const struct fixture *x, enum store_mode mode)
+{
+    struct store *s = NULL;
+    struct store_options opt = x->opt;
+    opt.mode = mode;
+    assert_ok(store_open(x->spec, &opt, &s, NULL, &why));
+    return s;
+}
+
+static inline struct store *open_store(const struct fixture *x)
+{
+    return open_mode(x, STORE_CREATE);
+}
+
+static inline struct id number_id(uint64_t who, uint64_t number)
+{
+    struct id id = {{1}};
+    memcpy(id.bytes + 1, &number, 7);
+    memcpy(id.bytes + 8, &who, 8);
+    return id;
+}
+
+static inline struct store_event number_event(uint64_t who, uint64_t number)
+{
+    return (struct store_event){.type = STR("Counted"), .id = number_id(who, number), .payload = STR("{\"n\":1}")};
+}
+
+static inline struct store_pos end_of(struct store *s)
+{
+    struct store_pos p = {0};
+    assert_ok(store_end(s, &p, &why));
+    return p;
+}
+
+/* Append one at the end, which nobody else moves. */
+static inline struct store_record add(struct store *s, uint64_t number)
+{
+    struct store_event e = number_event(0, number);
+    struct store_record r = {0};
+    assert_ok(store_append(s, end_of(s), &e, 1, &r, &why));
+    return r;
+}
+
+static inline void check_numbers(struct store *s, uint64_t n)
+{
+    AUTO(store_batch) struct store_batch b = {0};
+    assert_ok(store_read(s, 0, 0, 0, &b, &why));
+    assert_int_equal(b.n, n);
+    for (uint64_t i = 0; i < n; i++)
+        assert_true(id_eq(b.items[i].e.id, number_id(0, i + 1)));
+}
+
+/* Of a files store. */
+#define SEGMENT "00000000000000000001.jsonl"
+static inline void path_of(const struct fixture *x, const char *name, char ret[static 192])
+{
+    (void)snprintf(ret, 192, "%s/log/%s", x->dir, name);
+}
+static inline void read_whole(const char *path, struct buf *b)
+{
+    auto_close int fd = open(path, O_RDONLY | O_CLOEXEC);
+    struct stat st;
+    assert_true(fd >= 0 && fstat(fd, &st) == 0);
+    buf_clear(b);
+    buf_reserve(b, (size_t)st.st_size);
+    assert_int_equal(read(fd, b->ptr, (size_t)st.st_size), st.st_size);
+    b->len = (size_t)st.st_size;
+}
+
+static inline void write_whole(const char *path, const char *bytes, size_t n)
+{
+    auto_close int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    assert_true(fd >= 0 && write(fd, bytes, n) == (ssize_t)n);
+}
