@@ -1,6 +1,6 @@
 #pragma once
 /* store/kind.h - what a kind of store provides; for the files of this room only.
- * Layer: store. One row of store.c for each kind; tests/unit/test_store.c is the contract. */
+ * Layer: store. One row of store.c for each kind; tests/unit/store_contract.c is the contract. */
 #include "store/store.h"
 
 struct store {
