@@ -12,6 +12,7 @@
 
 #include <cmocka.h>
 
+#include "big_model.h"
 #include "event/hash.h"
 #include "platform/members.h"
 #include "platform/model_trial.h"
@@ -258,57 +259,6 @@ static void misuse_is_noticed(void **state)
 }
 
 /* ---- Cost ---- */
-
-static double seconds(void)
-{
-    struct timespec t;
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
-
-static struct id counted_id(uint64_t *n)
-{
-    struct id id = {0};
-    ++*n;
-    for (int i = 0; i < 8; i++)
-        id.bytes[i] = (uint8_t)(*n >> (56 - 8 * i));
-    return id;
-}
-
-/* A model with n instances on n / 100 nodes. */
-static struct model *big_model(size_t n)
-{
-    struct model *m = model_new();
-    struct event e = {.kind = EVENT_CREATE_REGION, .time = {1, 0}};
-    uint64_t ids = 0;
-    e.create_region = (struct create_region){counted_id(&ids), STR("r")};
-    struct id region = e.create_region.region_id, zone = counted_id(&ids), process = counted_id(&ids);
-    assert_int_equal(model_apply(m, &e, NULL), OK);
-    e = (struct event){.kind = EVENT_CREATE_ZONE, .time = {2, 0}, .create_zone = {zone, region, STR("a")}};
-    assert_int_equal(model_apply(m, &e, NULL), OK);
-    e = (struct event){.kind = EVENT_CREATE_PROCESS, .time = {3, 0}};
-    e.create_process.process_id = process;
-    e.create_process.name = STR("p");
-    assert_int_equal(model_apply(m, &e, NULL), OK);
-    struct id node = ID_NONE;
-    for (size_t i = 0; i < n; i++) {
-        char text[64];
-        if (i % 100 == 0) {
-            node = counted_id(&ids);
-            (void)snprintf(text, sizeof(text), "n%zu", i);
-            e = (struct event){.kind = EVENT_JOIN_NODE, .time = {(int64_t)(4 + 3 * i), 0}};
-            e.join_node = (struct join_node){.node_id = node, .zone_id = zone, .name = str_from(text)};
-            assert_int_equal(model_apply(m, &e, NULL), OK);
-        }
-        e = (struct event){.kind = EVENT_CREATE_INSTANCE, .time = {(int64_t)(5 + 3 * i), 0}};
-        e.create_instance.instance_id = counted_id(&ids);
-        e.create_instance.process_id = process;
-        e.create_instance.node_id = node;
-        e.create_instance.owner = STR("tests");
-        assert_int_equal(model_apply(m, &e, NULL), OK);
-    }
-    return m;
-}
 
 /* Seconds of a trial of ten status changes: the best of many. */
 static double trial_seconds(struct model *m)
