@@ -1,91 +1,16 @@
-/* Life of a process: read, fold, tell.
+/* Life of a process: open, one step after the other, close.
  *
- * Happy path: app_open -> read (pool) -> fold -> read … -> nothing more: live, on_live -> a hint of growth -> read ->
- * fold -> on_change …; between reads emit.c decides and appends. One call of the store is under way at a time (`work`),
- * everything else happens in app_tick, which is called by the loop only. Failures: a record is refused or damaged, or
- * the log was rewritten -> stalled for good. Reading fails otherwise -> app_trouble, opened anew and tried again at the
- * next poll. */
+ * Happy path: app_open -> checkpoint (snapshot.c) -> read (input.c) -> fold (fold.c) -> … -> nothing more: live,
+ * on_live, workloads (tell.c) -> a hint of growth -> read -> fold -> on_change …; between reads what is queued is
+ * decided and appended (emit.c, batch.c, append.c). One call of the stores is under way at a time (`work`), everything
+ * else happens in app_tick, which is called by the loop only. Failures: a record is refused or damaged, or a log was
+ * rewritten -> stalled for good. Reading fails otherwise -> app_trouble, opened anew and tried again at the next poll.
+ */
 #include "app/inside.h"
 
 #include <assert.h>
 
 #include "base/own.h"
-
-static void read_work(uv_work_t *req)
-{
-    struct app *a = req->data;
-    a->work_rc = a->must_reopen ? store_reopen(a->store, NULL, &a->work_err) : OK;
-    if (a->work_rc != OK)
-        return;
-    a->must_reopen = false;
-    if (a->must_hold)
-        a->is_held = store_hold(a->store, NULL) == OK; /* without it: perhaps another conflict */
-    a->must_hold = false;
-    a->work_rc = store_read(a->store, a->at.seq, a->opt.on_step != NULL ? 1 : APP_READ_RECORDS, APP_READ_BYTES,
-                            &a->batch, &a->work_err);
-}
-
-static void arm_wake(struct app *a);
-
-static void go_live(struct app *a)
-{
-    a->state = APP_LIVE;
-    arm_wake(a);
-}
-
-/* What the pool's read brought, or not. */
-static enum err check_read(struct app *a, struct errinfo *err)
-{
-    if (a->work_rc != OK) {
-        *err = a->work_err;
-        return a->work_rc;
-    }
-    if (a->batch.after.sum != a->at.sum)
-        return err_set(err, ERR_CORRUPT, "log '%s' was rewritten: seq %llu is not the event that was folded",
-                       store_name(a->store), (unsigned long long)a->at.seq);
-    return OK;
-}
-
-static void on_read(uv_work_t *req, int status)
-{
-    (void)status;
-    struct app *a = req->data;
-    struct errinfo err = {0};
-    a->work = WORK_NONE;
-    enum err rc = check_read(a, &err);
-    a->is_troubled = rc != OK;
-    a->trouble = err;
-    if (rc == ERR_IO || rc == ERR_UNAVAILABLE || rc == ERR_CANCELLED || rc == ERR_DENIED)
-        a->must_reopen = true; /* by the next poll */
-    else if (rc != OK)
-        app_stall(a, &err);
-    else
-        a->end_seq = a->batch.end.seq;
-    if (rc != OK)
-        app_drop_hold(a);
-    bool is_changed = false;
-    for (size_t i = 0; rc == OK && i < a->batch.n && a->state != APP_CLOSING; i++) {
-        if (!app_fold(a, &a->batch.items[i]))
-            break;
-        is_changed = true;
-    }
-    store_batch_done(&a->batch);
-    a->is_fresh = rc == OK && a->at.seq == a->end_seq;
-    if (rc == OK && (a->at.seq < a->end_seq || (is_changed && a->opt.on_step != NULL)))
-        a->has_news = true;
-    else if (rc == OK && a->state == APP_REPLAYING)
-        go_live(a);
-    emit_after_fold(a);
-    wait_settle(a);
-    if (is_changed)
-        app_tell_change(a);
-    if (is_changed && a->opt.on_step != NULL && a->state != APP_STALLED && a->state != APP_CLOSING) {
-        a->is_paused = true;
-        struct app_position at = app_position(a);
-        a->opt.on_step(a->opt.model, &at);
-    }
-    app_tick(a);
-}
 
 void app_work_start(struct app *a, enum app_work kind, uv_work_cb work, uv_after_work_cb after)
 {
@@ -97,39 +22,11 @@ void app_work_start(struct app *a, enum app_work kind, uv_work_cb work, uv_after
     (void)rc;
 }
 
-bool app_fold(struct app *a, const struct store_record *r)
-{
-    struct errinfo cause = {0};
-    enum err rc = a->opt.apply(a->opt.model, r, &cause);
-    if (rc != OK) {
-        struct errinfo err;
-        char id[ID_TEXT_SIZE];
-        id_format(r->e.id, id);
-        err_ignore(err_set(&err, ERR_CORRUPT, "%s: event %llu of log '%s' ('%.*s', %s) was refused: %s", a->name,
-                           (unsigned long long)r->seq, store_name(a->store), STR_ARG(r->e.type), id, cause.msg));
-        app_stall(a, &err);
-        return false;
-    }
-    a->at = (struct store_pos){r->seq, r->e.sum};
-    if (a->end_seq < r->seq)
-        a->end_seq = r->seq;
-    return true;
-}
-
 void app_drop_hold(struct app *a)
 {
     if (a->is_held)
-        store_release(a->store);
+        store_release(app_output(a)->store);
     a->is_held = false;
-}
-
-static void sweep_gateways(struct app *a)
-{
-    size_t n = 0;
-    for (size_t i = 0; i < a->gateways_n; i++)
-        if (a->gateways[i].g != NULL)
-            a->gateways[n++] = a->gateways[i];
-    a->gateways_n = n;
 }
 
 void app_stall(struct app *a, const struct errinfo *cause)
@@ -138,36 +35,13 @@ void app_stall(struct app *a, const struct errinfo *cause)
         return;
     a->state = APP_STALLED;
     a->stall = *cause;
-    for (size_t i = 0; i < a->gateways_n; i++) {
-        const struct gateway *g = a->gateways[i].g;
-        if (g != NULL && g->on_stalled != NULL)
-            g->on_stalled(g->ctx, &a->stall);
-    }
+    tell_stalled(a);
     app_soon(a);
 }
 
-void app_tell_change(struct app *a)
-{
-    struct app_position at = app_position(a);
-    for (size_t i = 0; i < a->gateways_n && a->state == APP_LIVE; i++) {
-        const struct gateway *g = a->gateways[i].g;
-        if (g != NULL && a->gateways[i].is_told_live && g->on_change != NULL)
-            g->on_change(g->ctx, &at);
-    }
-}
+/* --- waking --- */
 
-static void tell_live(struct app *a)
-{
-    sweep_gateways(a);
-    for (size_t i = 0; i < a->gateways_n && a->state == APP_LIVE; i++) {
-        const struct gateway *g = a->gateways[i].g;
-        if (g == NULL || a->gateways[i].is_told_live)
-            continue;
-        a->gateways[i].is_told_live = true;
-        if (g->on_live != NULL)
-            g->on_live(g->ctx);
-    }
-}
+static void arm_wake(struct app *a);
 
 static void on_wake_timer(uv_timer_t *timer)
 {
@@ -200,16 +74,32 @@ void app_wake_at(struct app *a, int64_t instant_us)
     arm_wake(a);
 }
 
-static void on_growth(void *ctx)
+static void on_timer_event(uv_timer_t *timer)
 {
-    struct app *a = ctx;
-    a->has_news = true;
-    app_tick(a);
+    app_tick(timer->data);
+}
+
+/* The same for durable timers. */
+static void arm_timer_event(struct app *a)
+{
+    int64_t at = timers_next_us(a), now = app_clock_us(a);
+    if (at == INT64_MAX || a->state != APP_LIVE)
+        return;
+    uint64_t ms = at <= now ? 1 : ((uint64_t)at - (uint64_t)now + 999) / 1000;
+    (void)uv_timer_start(&a->event_timer, on_timer_event, ms > APP_POLL_MS ? APP_POLL_MS : ms, 0);
+}
+
+void app_hint(struct app *a)
+{
+    inputs_hint(a);
+    app_soon(a);
 }
 
 static void on_poll(uv_timer_t *timer)
 {
-    on_growth(timer->data);
+    struct app *a = timer->data;
+    inputs_hint(a);
+    app_tick(a);
 }
 
 static void on_soon(uv_idle_t *idle)
@@ -224,6 +114,8 @@ void app_soon(struct app *a)
         (void)uv_idle_start(&a->soon, on_soon);
 }
 
+/* --- closing --- */
+
 static void fail_rest(struct app *a)
 {
     struct errinfo why;
@@ -232,19 +124,32 @@ static void fail_rest(struct app *a)
     wait_settle(a);
 }
 
+static void discard(struct app *a)
+{
+    inputs_done(a);
+    batch_done(a);
+    due_done(a);
+    timers_done(a);
+    effects_clear(a);
+    ids_done(&a->ids);
+    tell_done(a);
+    buf_done(&a->snapshot_bytes);
+    free(a->records);
+    free(a->schedules);
+    free(a->ranges_text);
+    free((void *)(uintptr_t)a->opt.ranges);
+    free(a->opt.inputs);
+    free(a);
+}
+
 static void finish(struct app *a)
 {
     fail_rest(a); /* what came since the handles began to close */
     void (*closed)(void *) = a->closed;
     void *ctx = a->closed_ctx;
-    for (size_t i = 0; i < a->opt.inputs_n; i++)
-        store_close(a->opt.inputs[i]);
-    arena_done(&a->events.texts);
-    free(a->events.items);
-    free(a->records);
-    free(a->gateways);
-    free(a->opt.inputs);
-    free(a);
+    for (size_t i = 0; i < a->inputs_n; i++)
+        store_close(a->inputs[i].store);
+    discard(a);
     if (closed != NULL)
         closed(ctx);
 }
@@ -256,6 +161,27 @@ static void on_handle_closed(uv_handle_t *handle)
         finish(a);
 }
 
+static void each_timer(struct app *a, void (*f)(struct app *a, uv_timer_t *timer))
+{
+    uv_timer_t *timers[] = {&a->poll_timer,   &a->wake_timer, &a->wait_timer,   &a->event_timer,
+                            &a->settle_timer, &a->due_timer,  &a->effects_timer};
+    for (size_t i = 0; i < sizeof(timers) / sizeof(timers[0]); i++)
+        f(a, timers[i]);
+}
+
+static void init_timer(struct app *a, uv_timer_t *timer)
+{
+    (void)uv_timer_init(a->loop, timer); /* cannot fail: it only fills the handle */
+    timer->data = a;
+    a->handles_open++;
+}
+
+static void close_timer(struct app *a, uv_timer_t *timer)
+{
+    (void)a;
+    uv_close((uv_handle_t *)timer, on_handle_closed);
+}
+
 static void finish_soon(struct app *a)
 {
     fail_rest(a);
@@ -263,101 +189,172 @@ static void finish_soon(struct app *a)
         return;
     a->is_finishing = true;
     uv_close((uv_handle_t *)&a->soon, on_handle_closed);
-    uv_close((uv_handle_t *)&a->poll_timer, on_handle_closed);
-    uv_close((uv_handle_t *)&a->wake_timer, on_handle_closed);
-    uv_close((uv_handle_t *)&a->wait_timer, on_handle_closed);
-}
-
-void app_tick(struct app *a)
-{
-    while (a->work == WORK_NONE) {
-        if (a->state != APP_LIVE)
-            app_drop_hold(a);
-        if (a->state == APP_CLOSING) {
-            finish_soon(a);
-            return;
-        }
-        wait_settle(a);
-        if (a->state == APP_STALLED) {
-            struct errinfo why;
-            err_ignore(err_set(&why, ERR_UNAVAILABLE, "%s", a->stall.msg));
-            emit_fail_all(a, &why);
-            if (a->state == APP_STALLED)
-                return;
-        } else if (a->is_paused) {
-            return;
-        } else if (a->has_news && !(a->is_fresh && emit_is_due(a))) {
-            /* On a log that grows all the time there always is a hint of news: commands come first, the append notices.
-             */
-            a->has_news = false;
-            app_work_start(a, WORK_READ, read_work, on_read);
-        } else {
-            tell_live(a);
-            if (!emit_step(a) && !a->has_news && a->state != APP_CLOSING)
-                return;
-        }
-    }
-}
-
-static void init_handle(struct app *a, uv_handle_t *handle)
-{
-    handle->data = a;
-    a->handles_open++;
-}
-
-enum err app_open(struct uv_loop_s *loop, const struct app_options *opt, struct app **ret_app, struct errinfo *err)
-{
-    if (opt->inputs_n == 0 || opt->inputs_n > 1)
-        return err_set(err, ERR_INVALID, "%s has %zu input logs, this version folds one", opt->name, opt->inputs_n);
-    struct app *a = mem_alloc(sizeof(*a));
-    *a = (struct app){.name = opt->name,
-                      .loop = loop,
-                      .opt = *opt,
-                      .store = opt->inputs[0],
-                      .log = store_log_id(opt->inputs[0]),
-                      .at = opt->from,
-                      .end_seq = opt->from.seq,
-                      .has_news = true,
-                      .wake_us = INT64_MAX};
-    enum err rc = store_watch(a->store, loop, on_growth, a, &a->watch, err);
-    if (rc != OK) {
-        free(a);
-        return rc;
-    }
-    a->opt.inputs = mem_calloc(opt->inputs_n, sizeof(*a->opt.inputs));
-    memcpy(a->opt.inputs, opt->inputs, opt->inputs_n * sizeof(*a->opt.inputs));
-    TAILQ_INIT(&a->commands);
-    TAILQ_INIT(&a->waits);
-    TAILQ_INIT(&a->settled);
-    /* These cannot fail: they only fill the handle. */
-    (void)uv_idle_init(loop, &a->soon);
-    (void)uv_timer_init(loop, &a->poll_timer);
-    (void)uv_timer_init(loop, &a->wake_timer);
-    (void)uv_timer_init(loop, &a->wait_timer);
-    init_handle(a, (uv_handle_t *)&a->soon);
-    init_handle(a, (uv_handle_t *)&a->poll_timer);
-    init_handle(a, (uv_handle_t *)&a->wake_timer);
-    init_handle(a, (uv_handle_t *)&a->wait_timer);
-    (void)uv_timer_start(&a->poll_timer, on_poll, APP_POLL_MS, APP_POLL_MS);
-    app_soon(a);
-    *ret_app = a;
-    return OK;
+    each_timer(a, close_timer);
 }
 
 void app_close(struct app *a, void (*closed)(void *ctx), void *ctx)
 {
     if (a->state == APP_CLOSING)
         return;
+    tell_stop(a);
     a->closed = closed;
     a->closed_ctx = ctx;
+    a->must_save = a->opt.snapshot.path != NULL && a->state != APP_STALLED && !a->must_load;
     a->state = APP_CLOSING;
-    store_cancel(a->store);
-    store_unwatch(a->watch);
-    a->watch = NULL;
+    inputs_close(a);
     (void)uv_timer_stop(&a->poll_timer);
     (void)uv_timer_stop(&a->wake_timer);
     app_soon(a);
 }
+
+/* --- one step after the other --- */
+
+static void step_stalled(struct app *a)
+{
+    struct errinfo why;
+    err_ignore(err_set(&why, ERR_UNAVAILABLE, "%s", a->stall.msg));
+    struct app_command *c = NULL;
+    while ((c = TAILQ_FIRST(&a->written)) != NULL) /* it is durable, but this process cannot fold it */
+        emit_answer_err(a, &a->written, c, &a->stall);
+    emit_fail_all(a, &why);
+}
+
+/* False: nothing more to do until something happens. */
+static bool step(struct app *a)
+{
+    if (a->state != APP_LIVE)
+        app_drop_hold(a);
+    if (a->state == APP_CLOSING) {
+        if (!snapshot_last(a))
+            finish_soon(a);
+        return false;
+    }
+    wait_settle(a);
+    if (a->state == APP_STALLED) {
+        step_stalled(a);
+        return a->state != APP_STALLED;
+    }
+    if (a->is_paused)
+        return false;
+    if (snapshot_load(a))
+        return true;
+    if (fold_some(a)) {
+        app_soon(a); /* others in between */
+        return false;
+    }
+    if (a->is_paused || a->state == APP_STALLED || a->state == APP_CLOSING)
+        return a->state != APP_LIVE && !a->is_paused;
+    snapshot_step(a);
+    /* On a log that grows all the time there always is a hint of news: commands come first, the append notices. */
+    if (inputs_have_news(a) && !(a->is_fresh && emit_is_due(a)))
+        return inputs_read(a);
+    tell_live(a);
+    effects_step(a);
+    return emit_step(a) || (a->state != APP_CLOSING && inputs_have_news(a));
+}
+
+void app_tick(struct app *a)
+{
+    if (a->is_ticking)
+        return;
+    a->is_ticking = true;
+    bool is_more = true;
+    while (is_more && a->work == WORK_NONE)
+        is_more = step(a);
+    a->is_ticking = false;
+    if (!a->is_finishing)
+        arm_timer_event(a);
+}
+
+/* --- opening --- */
+
+static enum err check_options(const struct app_options *o, struct errinfo *err)
+{
+    if (o->inputs_n == 0 || o->inputs_n > APP_INPUTS_MAX)
+        return err_set(err, ERR_INVALID, "%s has %zu input logs: one to %u", o->name, o->inputs_n, APP_INPUTS_MAX);
+    if ((o->trial_begin == NULL) != (o->trial_end == NULL))
+        return err_set(err, ERR_INVALID, "%s can begin a trial or end it, not both", o->name);
+    if (o->snapshot.path != NULL && (o->reset == NULL || o->from.seq > 0))
+        return err_set(err, ERR_INVALID, "%s keeps checkpoints: it needs 'reset', and no 'from'", o->name);
+    for (size_t i = 0; i < o->schedules_n; i++)
+        if (o->schedules[i].every_us <= 0)
+            return err_set(err, ERR_INVALID, "%s reads '%s' every %lld us", o->name, o->schedules[i].name,
+                           (long long)o->schedules[i].every_us);
+    return OK;
+}
+
+static char *ranges_text(const struct app_options *opt)
+{
+    struct buf text = {0};
+    for (size_t i = 0; i < opt->ranges_n; i++) {
+        char one[APP_RANGE_TEXT_SIZE];
+        app_range_format(opt->ranges[i], one);
+        buf_addf(&text, "%s%s", i > 0 ? " " : "", one);
+    }
+    if (opt->ranges_n == 0)
+        buf_add_char(&text, '*');
+    return buf_take(&text);
+}
+
+static void copy_lists(struct app *a, const struct app_options *opt)
+{
+    a->opt.inputs = mem_calloc(opt->inputs_n, sizeof(*a->opt.inputs));
+    memcpy(a->opt.inputs, opt->inputs, opt->inputs_n * sizeof(*a->opt.inputs));
+    struct app_range *ranges = mem_calloc(opt->ranges_n + 1, sizeof(*ranges));
+    if (opt->ranges_n > 0)
+        memcpy(ranges, opt->ranges, opt->ranges_n * sizeof(*ranges));
+    a->opt.ranges = ranges;
+    a->ranges_text = ranges_text(opt);
+    a->schedules_n = opt->schedules_n;
+    a->schedules = mem_calloc(opt->schedules_n + 1, sizeof(*a->schedules));
+    for (size_t i = 0; i < opt->schedules_n; i++)
+        a->schedules[i] = (struct app_scheduled){opt->schedules[i], INT64_MIN};
+}
+
+enum err app_open(struct uv_loop_s *loop, const struct app_options *opt, struct app **ret_app, struct errinfo *err)
+{
+    enum err rc = check_options(opt, err);
+    if (rc != OK)
+        return rc;
+    struct app *a = mem_alloc(sizeof(*a));
+    *a = (struct app){.name = opt->name,
+                      .loop = loop,
+                      .opt = *opt,
+                      .last_time = EVENT_TIME_MIN,
+                      .read_us = INT64_MIN,
+                      .wake_us = INT64_MAX,
+                      .must_load = opt->snapshot.path != NULL,
+                      .counts = {.input_us = INT64_MIN}};
+    TAILQ_INIT(&a->commands);
+    TAILQ_INIT(&a->written);
+    TAILQ_INIT(&a->due_list);
+    TAILQ_INIT(&a->waits);
+    TAILQ_INIT(&a->settled);
+    copy_lists(a, opt);
+    if (opt->effect_back_off_ms == 0)
+        a->opt.effect_back_off_ms = APP_EFFECT_BACK_OFF_MS;
+    if (opt->effect_parked_ms == 0)
+        a->opt.effect_parked_ms = APP_EFFECT_PARKED_MS;
+    rc = inputs_open(a, err);
+    if (rc == OK)
+        rc = tell_open(a, err);
+    if (rc != OK) {
+        discard(a);
+        return rc;
+    }
+    if (opt->from.seq > 0)
+        ids_restart(&a->ids, opt->from.seq, INT64_MAX);
+    (void)uv_idle_init(loop, &a->soon);
+    a->soon.data = a;
+    a->handles_open++;
+    each_timer(a, init_timer);
+    (void)uv_timer_start(&a->poll_timer, on_poll, APP_POLL_MS, APP_POLL_MS);
+    app_soon(a);
+    *ret_app = a;
+    return OK;
+}
+
+/* --- looking --- */
 
 enum app_state app_state(const struct app *a)
 {
@@ -391,31 +388,33 @@ const struct errinfo *app_trouble(const struct app *a)
     return a->is_troubled ? &a->trouble : NULL;
 }
 
+struct app_position app_position_of(const struct app *a, size_t input)
+{
+    const struct app_input *in = &a->inputs[input];
+    return (struct app_position){.log = in->log, .seq = in->at.seq, .sum = in->at.sum};
+}
+
 struct app_position app_position(const struct app *a)
 {
-    return (struct app_position){.log = a->log, .seq = a->at.seq, .sum = a->at.sum};
+    return app_position_of(a, 0);
 }
 
 uint64_t app_end_seq(const struct app *a)
 {
-    return a->end_seq;
+    return app_output(a)->end_seq;
 }
 
 int64_t app_clock_us(struct app *a)
 {
-    return store_clock_us(a->store);
+    return store_clock_us(app_output(a)->store);
 }
 
-void app_add_gateway(struct app *a, const struct gateway *g)
+struct app_counts app_counts(const struct app *a)
 {
-    a->gateways = mem_realloc(a->gateways, (a->gateways_n + 1) * sizeof(*a->gateways));
-    a->gateways[a->gateways_n++] = (struct app_gateway){.g = g};
-    app_soon(a);
+    return a->counts;
 }
 
-void app_remove_gateway(struct app *a, const struct gateway *g)
+const struct errinfo *app_snapshot_trouble(const struct app *a)
 {
-    for (size_t i = 0; i < a->gateways_n; i++)
-        if (a->gateways[i].g == g)
-            a->gateways[i].g = NULL;
+    return a->snapshot_trouble.code == OK ? NULL : &a->snapshot_trouble;
 }

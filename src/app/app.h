@@ -24,7 +24,8 @@
 struct uv_loop_s;
 struct app;
 
-/* Chosen: each is one open log and at most two reads of APP_READ_BYTES in memory (test_app_merge, too_many_inputs). */
+/* Chosen: each is one open log and at most two reads of APP_READ_BYTES in memory (test_app: options_that_are_refused).
+ */
 #define APP_INPUTS_MAX 64u
 /* With several inputs an event is handled once every other input is past its time, or its store's clock is past it by
  * this much: the contract's 500 ms. An append becomes visible at most this long after the instant that it carries. */
@@ -155,6 +156,8 @@ struct app_options {
     size_t workloads_n;
     const char *const *chosen; /* names of those that run here, or "*". None: none. Borrowed for the call */
     size_t chosen_n;
+    /* Of effects (app/effects.h). 0: APP_EFFECT_BACK_OFF_MS, APP_EFFECT_PARKED_MS. */
+    uint64_t effect_back_off_ms, effect_parked_ms;
     /* Is this replica the preferred one for what has this id (rendezvous hash over the live ones)? The others leave it
      * APP_NOT_PREFERRED_MS. NULL: it is. */
     bool (*is_preferred)(void *model, struct id id);

@@ -1,13 +1,5 @@
-/* Commands: decide on the model at its end, append on condition, fold, answer.
- *
- * Happy path: app_emit queues -> emit_decide -> append (pool) -> fold what was written -> done.
- * Failures: a conflict -> read the news, decide again (at most APP_ATTEMPTS_MAX times). The answer was lost (ERR_IO):
- * still in the pool the store is opened anew and searched for the last event's id. Found: done once it was read and
- * folded. Not found: it was not written, ERR_UNAVAILABLE. It is not tried again here: whoever asked knows whether it is
- * still wanted.
- *
- * The append runs in uv's pool although it blocks for 0.1 to 5 ms only: a disk that hangs must not stop health checks
- * and long polls, and the way there and back costs some 20 us. */
+/* Commands: queued, decided as one batch (batch.c), appended (append.c), answered in their order when the model has
+ * folded what they wrote. */
 #include "app/inside.h"
 
 #include "base/own.h"
@@ -31,13 +23,7 @@ void app_events_add_event(struct app_events *e, const struct event *event)
 
 size_t app_events_n(const struct app_events *e)
 {
-    return e->n;
-}
-
-static void events_clear(struct app_events *e)
-{
-    e->n = 0;
-    arena_done(&e->texts);
+    return e->n - e->base;
 }
 
 size_t app_queued(const struct app *a)
@@ -45,139 +31,194 @@ size_t app_queued(const struct app *a)
     return a->commands_n;
 }
 
-void app_emit(struct app *a, app_decide_fn decide, void *ctx, app_done_fn done)
+/* --- queueing --- */
+
+static struct app_command *queue(struct app *a, app_decide_fn decide, void *ctx, app_done_fn done)
 {
     struct app_command *c = mem_alloc(sizeof(*c));
     *c = (struct app_command){.decide = decide, .done = done, .ctx = ctx};
     TAILQ_INSERT_TAIL(&a->commands, c, link);
     a->commands_n++;
     app_soon(a);
+    return c;
 }
 
-/* Answer the command and forget it. */
-static void answer(struct app *a, struct app_command *c, enum err rc, const struct errinfo *err)
+void app_emit(struct app *a, app_decide_fn decide, void *ctx, app_done_fn done)
 {
-    TAILQ_REMOVE(&a->commands, c, link);
+    (void)queue(a, decide, ctx, done);
+}
+
+void app_emit_once(struct app *a, struct id id, app_decide_fn decide, void *ctx, app_done_fn done)
+{
+    queue(a, decide, ctx, done)->once = id;
+}
+
+void app_emit_if(struct app *a, app_if_fn holds, const struct app_event *event, void *ctx, app_done_fn done)
+{
+    struct app_command *c = queue(a, NULL, ctx, done);
+    c->holds = holds;
+    c->once = event->id;
+    app_events_add(&c->given, event->type, event->id, event->payload);
+}
+
+void app_emit_event(struct app *a, const struct app_event *event, void *ctx, app_done_fn done)
+{
+    app_emit_if(a, NULL, event, ctx, done);
+}
+
+void app_emit_at(struct app *a, int64_t at_us, const struct app_event *event, void *ctx, app_done_fn done)
+{
+    struct app_command *c = queue(a, NULL, ctx, done);
+    app_events_add_timer(&c->given, at_us, event);
+    c->once = c->given.items[0].id;
+}
+
+void app_cancel_at(struct app *a, struct id timer, void *ctx, app_done_fn done)
+{
+    struct app_command *c = queue(a, NULL, ctx, done);
+    c->timer = timer;
+    app_events_cancel_timer(&c->given, timer);
+}
+
+/* --- answering --- */
+
+void emit_answer(struct app *a, struct app_commands *list, struct app_command *c)
+{
+    TAILQ_REMOVE(list, c, link);
     a->commands_n--;
-    if (a->lost == c)
-        a->lost = NULL;
-    struct app_position at = app_position(a);
+    a->counts.commands++;
+    a->counts.commands_failed += c->rc != OK;
+    struct store_pos pos = c->found.seq > 0 ? c->found : c->answer_at;
+    struct app_position at = {app_output(a)->log, pos.seq, pos.sum};
     struct app_command taken = *c;
+    events_done(&c->given);
     free(c);
     if (taken.done != NULL)
-        taken.done(taken.ctx, rc, &at, err);
+        taken.done(taken.ctx, taken.rc, &at, &taken.err);
 }
 
-static void answer_ok(struct app *a, struct app_command *c)
+void emit_answer_err(struct app *a, struct app_commands *list, struct app_command *c, const struct errinfo *err)
 {
-    answer(a, c, OK, &(struct errinfo){0});
+    c->rc = err->code;
+    c->err = *err;
+    c->found = (struct store_pos){0};
+    c->answer_at = app_output(a)->at;
+    emit_answer(a, list, c);
 }
 
-void emit_fail_all(struct app *a, const struct errinfo *why)
+static void fail_list(struct app *a, struct app_commands *list, const struct errinfo *why)
 {
-    struct app_command *last = TAILQ_LAST(&a->commands, app_commands);
-    while (!TAILQ_EMPTY(&a->commands)) { /* what callbacks add meanwhile is answered in the next turn */
-        struct app_command *c = TAILQ_FIRST(&a->commands);
+    struct app_command *last = TAILQ_LAST(list, app_commands);
+    while (!TAILQ_EMPTY(list)) { /* what callbacks add meanwhile is answered in the next turn */
+        struct app_command *c = TAILQ_FIRST(list);
         bool is_last = c == last;
-        answer(a, c, why->code, why);
+        emit_answer_err(a, list, c, why);
         if (is_last && a->state != APP_CLOSING)
             break;
     }
 }
 
-static void append_work(uv_work_t *req)
+void emit_fail_all(struct app *a, const struct errinfo *why)
 {
-    struct app *a = req->data;
-    a->found_seq = 0;
-    struct app_events *e = &a->events;
-    a->work_rc = store_append(a->store, a->at, e->items, e->n, a->records, &a->work_err);
-    if (a->work_rc != ERR_IO)
-        return;
-    struct errinfo err = {0}, lost = a->work_err;
-    enum err rc = store_reopen(a->store, NULL, &err);
-    if (rc == OK)
-        rc = store_find_id(a->store, a->at.seq, e->items[e->n - 1].id, &a->found_seq, &err);
-    if (rc == ERR_NOT_FOUND)
-        a->work_rc = err_set(&a->work_err, ERR_UNAVAILABLE, "nothing was written: %s", lost.msg);
-    else if (rc != OK)
-        a->must_reopen = true;
+    fail_list(a, &a->written, why);
+    fail_list(a, &a->commands, why);
 }
 
-/* The pool says that it is in the log: fold what was written. */
-static void fold_written(struct app *a, struct app_command *c)
+bool emit_answer_decided(struct app *a)
 {
-    for (size_t i = 0; i < a->events.n; i++) {
-        if (!app_fold(a, &a->records[i])) {
-            answer(a, c, ERR_CORRUPT, &a->stall);
-            return;
-        }
+    bool is_any = false;
+    struct app_command *c = NULL;
+    /* A callback may add to the end of the list, never to what is in the batch. */
+    while (a->batch.commands_n > 0 && (c = TAILQ_FIRST(&a->commands))->answer_at.seq == 0) {
+        a->batch.commands_n--;
+        c->answer_at = app_output(a)->at;
+        emit_answer(a, &a->commands, c);
+        is_any = true;
     }
-    answer_ok(a, c);
+    return is_any;
 }
 
-static void on_append(uv_work_t *req, int status)
+void emit_on_folded(struct app *a, const struct store_record *r)
 {
-    (void)status;
-    struct app *a = req->data;
-    struct app_command *c = TAILQ_FIRST(&a->commands);
-    a->work = WORK_NONE;
-    struct store_pos before = a->at;
-    bool is_closing = a->state == APP_CLOSING;
-    a->is_fresh = a->work_rc == OK;
-    a->is_held = false; /* whatever the append answered */
-    a->must_hold = a->work_rc == ERR_CONFLICT && c->attempts >= APP_HOLD_AFTER;
-    if (a->work_rc == OK && !is_closing) {
-        fold_written(a, c);
-    } else if (is_closing && (a->work_rc == OK || a->found_seq > 0)) {
-        answer_ok(a, c); /* durable; nobody is told of changes any more */
-    } else if (a->found_seq > 0) {
-        a->lost = c;
-        a->has_news = true;
-    } else if (a->work_rc == ERR_CONFLICT && (is_closing || c->attempts < APP_ATTEMPTS_MAX)) {
-        a->has_news = true; /* it stays the first */
-    } else {
-        answer(a, c, a->work_rc, &a->work_err);
-        a->has_news = true; /* whatever it was, the log may have moved */
+    struct app_command *c = NULL;
+    TAILQ_FOREACH(c, &a->written, link)
+    {
+        if (c->answer_at.seq > r->seq)
+            break;
+        if (c->answer_at.seq == r->seq)
+            c->answer_at.sum = r->e.sum;
     }
-    events_clear(&a->events);
-    wait_settle(a);
-    if (a->at.seq != before.seq)
-        app_tell_change(a);
-    app_tick(a);
 }
 
 void emit_after_fold(struct app *a)
 {
-    if (a->lost != NULL && a->at.seq >= a->found_seq)
-        answer_ok(a, a->lost);
+    struct app_command *c = NULL;
+    while ((c = TAILQ_FIRST(&a->written)) != NULL && app_output(a)->at.seq >= c->answer_at.seq)
+        emit_answer(a, &a->written, c);
 }
 
-static enum err emit_decide(struct app *a, struct app_command *c, struct errinfo *err)
+/* --- deciding --- */
+
+bool emit_is_due(struct app *a)
 {
-    c->attempts++;
-    events_clear(&a->events);
-    return c->decide(c->ctx, a->opt.model, &a->events, err);
+    if (a->state != APP_LIVE || app_output(a)->at.seq < a->written_seq || !inputs_empty(a))
+        return false;
+    /* Behind what was folded the store must take an event: another store's clock may be ahead of it. */
+    if (a->inputs_n > 1 && a->last_time.instant_ns / 1000 > app_clock_us(a) + APP_SETTLE_US / 2)
+        return false;
+    return !TAILQ_EMPTY(&a->commands) || timers_next_us(a) <= app_clock_us(a) || due_next(a, NULL) != NULL;
 }
 
-bool emit_is_due(const struct app *a)
+static void find_work(uv_work_t *req)
 {
-    return !TAILQ_EMPTY(&a->commands) && a->state == APP_LIVE && a->lost == NULL;
+    struct app *a = req->data;
+    const struct app_command *c = TAILQ_FIRST(&a->commands);
+    a->found_seq = 0;
+    a->work_rc = store_find_id(app_output(a)->store, 0, c->once, &a->found_seq, &a->work_err);
+}
+
+static void on_found(uv_work_t *req, int status)
+{
+    (void)status;
+    struct app *a = req->data;
+    a->work = WORK_NONE;
+    struct app_command *c = TAILQ_FIRST(&a->commands);
+    if (a->work_rc == ERR_NOT_FOUND) {
+        c->is_searched = true;
+        c->searched_seq = app_output(a)->at.seq;
+    } else if (a->work_rc != OK) {
+        emit_answer_err(a, &a->commands, c, &a->work_err);
+    } else if (a->found_seq <= app_output(a)->at.seq) { /* else the fold meets it soon */
+        c->rc = OK;
+        c->found = (struct store_pos){a->found_seq, 0};
+        emit_answer(a, &a->commands, c);
+    } else {
+        inputs_hint(a);
+        a->is_fresh = false;
+    }
+    app_tick(a);
 }
 
 bool emit_step(struct app *a)
 {
     if (!emit_is_due(a))
         return false;
-    struct app_command *c = TAILQ_FIRST(&a->commands);
-    struct errinfo err = {0};
-    enum err rc = emit_decide(a, c, &err);
-    if (rc != OK || a->events.n == 0) {
-        events_clear(&a->events);
-        app_drop_hold(a);
-        answer(a, c, rc, &err);
+    if (!a->is_fresh && !a->is_troubled) { /* others may have written: look before deciding */
+        app_output(a)->has_news = true;
+        if (a->inputs_n > 1)
+            inputs_hint(a);
         return true;
     }
-    a->records = mem_realloc(a->records, a->events.n * sizeof(*a->records));
-    app_work_start(a, WORK_APPEND, append_work, on_append);
-    return true;
+    struct app_command *search = NULL;
+    batch_decide(a, &search);
+    bool has_events = a->batch.events.n > 0;
+    size_t due_n = a->batch.commands_n;
+    if (has_events)
+        append_start(a);
+    else if (search != NULL)
+        app_work_start(a, WORK_FIND, find_work, on_found);
+    else
+        app_drop_hold(a);
+    bool is_answered = search == NULL && emit_answer_decided(a);
+    return has_events || search != NULL || is_answered || due_n > 0;
 }

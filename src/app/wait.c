@@ -25,7 +25,7 @@ static void sort_out(struct app *a)
         after = TAILQ_NEXT(w, link);
         if (a->state == APP_CLOSING)
             settle(a, w, ERR_CANCELLED);
-        else if (a->at.seq >= w->seq)
+        else if (app_output(a)->at.seq >= w->seq)
             settle(a, w, OK);
         else if (a->state == APP_STALLED || now >= w->until_ms)
             settle(a, w, ERR_UNAVAILABLE);
@@ -45,8 +45,8 @@ static void say_why(const struct app *a, const struct app_wait *w, struct errinf
     else if (w->rc != OK && a->state == APP_STALLED)
         err_ignore(err_set(err, w->rc, "%s", a->stall.msg));
     else if (w->rc != OK)
-        err_ignore(err_set(err, w->rc, "behind: %s is at %llu, not yet at %llu", a->name, (unsigned long long)a->at.seq,
-                           (unsigned long long)w->seq));
+        err_ignore(err_set(err, w->rc, "behind: %s is at %llu, not yet at %llu", a->name,
+                           (unsigned long long)app_output(a)->at.seq, (unsigned long long)w->seq));
 }
 
 void wait_settle(struct app *a)
@@ -75,8 +75,8 @@ struct app_wait *app_wait(struct app *a, uint64_t seq, uint64_t timeout_ms, app_
                            .reached = reached,
                            .ctx = ctx};
     TAILQ_INSERT_TAIL(&a->waits, w, link);
-    if (seq > a->at.seq)
-        a->has_news = true; /* somebody saw it in the log: look, the hint may be under way */
+    if (seq > app_output(a)->at.seq)
+        app_output(a)->has_news = true; /* somebody saw it in the log: look, the hint may be under way */
     app_soon(a);
     return w;
 }

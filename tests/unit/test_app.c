@@ -715,15 +715,27 @@ static void checkpoint_limits(void **state)
     assert_err(checkpoint_save("/nonexistent/x", &c, &why), ERR_LIMIT);
 }
 
-static void several_inputs_are_refused(void **state)
+static void options_that_are_refused(void **state)
 {
     struct fixture *x = *state;
-    struct store *s[2] = {open_store(x, NULL), open_store(x, NULL)};
+    struct store *s[APP_INPUTS_MAX + 1] = {open_store(x, NULL)};
     struct app *a = NULL;
-    struct app_options opt = {.name = "counter", .apply = counter_apply, .inputs = s, .inputs_n = 2};
-    assert_err(app_open(&x->loop, &opt, &a, &why), ERR_INVALID);
+    struct app_options good = {.name = "counter", .apply = counter_apply, .inputs = s, .inputs_n = 1}, o = good;
+    o.inputs_n = 0;
+    assert_err(app_open(&x->loop, &o, &a, &why), ERR_INVALID);
+    o.inputs_n = APP_INPUTS_MAX + 1;
+    assert_err(app_open(&x->loop, &o, &a, &why), ERR_INVALID);
+    o = good;
+    o.snapshot.path = "/nonexistent/checkpoint"; /* without reset */
+    assert_err(app_open(&x->loop, &o, &a, &why), ERR_INVALID);
+    o = good;
+    o.trial_begin = on_wake;
+    assert_err(app_open(&x->loop, &o, &a, &why), ERR_INVALID);
+    o = good;
+    o.schedules = &(struct app_schedule){.name = "never"};
+    o.schedules_n = 1;
+    assert_err(app_open(&x->loop, &o, &a, &why), ERR_INVALID);
     store_close(s[0]);
-    store_close(s[1]);
 }
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -747,7 +759,7 @@ int main(void)
         TEST(restart_from_checkpoint),
         TEST(checkpoint_that_does_not_fit),
         cmocka_unit_test(checkpoint_limits),
-        TEST(several_inputs_are_refused),
+        TEST(options_that_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
