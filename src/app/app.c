@@ -3,8 +3,9 @@
  * Happy path: app_open -> checkpoint (snapshot.c) -> read (input.c) -> fold (fold.c) -> … -> nothing more: live,
  * on_live, workloads (tell.c) -> a hint of growth -> read -> fold -> on_change …; between reads what is queued is
  * decided and appended (emit.c, batch.c, append.c). One call of the stores is under way at a time (`work`), everything
- * else happens in app_tick, which is called by the loop only. Failures: a record is refused or damaged, or a log was
- * rewritten -> stalled for good. Reading fails otherwise -> app_trouble, opened anew and tried again at the next poll.
+ * else happens in app_tick, which is called by the loop only. Failures: a record is refused -> passed over if a
+ * SetAside names it (set_aside.c), else stalled until one does; it is damaged, or a log was rewritten -> stalled for
+ * good. Reading fails otherwise -> app_trouble, opened anew and tried again at the next poll.
  */
 #include "app/inside.h"
 
@@ -232,11 +233,13 @@ static bool step(struct app *a)
     wait_settle(a);
     if (a->state == APP_STALLED) {
         step_stalled(a);
-        return a->state != APP_STALLED;
+        return a->state != APP_STALLED || aside_look(a);
     }
     if (a->is_paused)
         return false;
     if (snapshot_load(a))
+        return true;
+    if (aside_look(a))
         return true;
     if (fold_some(a)) {
         app_soon(a); /* others in between */
@@ -244,6 +247,8 @@ static bool step(struct app *a)
     }
     if (a->is_paused || a->state == APP_STALLED || a->state == APP_CLOSING)
         return a->state != APP_LIVE && !a->is_paused;
+    if (aside_is_open(a))
+        return true;
     snapshot_step(a);
     /* On a log that grows all the time there always is a hint of news: commands come first, the append notices. */
     if (inputs_have_news(a) && !(a->is_fresh && emit_is_due(a)))

@@ -68,9 +68,9 @@ struct app_effect_run;
 struct gateway {
     const char *name;
     void *ctx;
-    void (*on_live)(void *ctx);                                  /* once, when the log's end was reached */
+    void (*on_live)(void *ctx);                                  /* the log's end was reached; again after a stall */
     void (*on_change)(void *ctx, const struct app_position *at); /* live, after news were folded */
-    void (*on_stalled)(void *ctx, const struct errinfo *cause);  /* once */
+    void (*on_stalled)(void *ctx, const struct errinfo *cause);  /* once a stall */
     /* app/effects.h. Gateways with effects are there from the start (app_options.gateways). `effects` is called after
      * each event folded, in a replay too, and is a function of its arguments only. carry_out: muted. */
     void (*effects)(void *ctx, const void *model, const struct store_record *record, struct app_effects *ret_effects);
@@ -117,6 +117,10 @@ struct app_options {
      * it). ERR_CORRUPT or ERR_INVALID: it cannot follow this state; ERR_NOT_FOUND: its kind is not known. Any error
      * stalls. */
     enum err (*apply)(void *model, const struct store_record *record, struct errinfo *err);
+    /* *record was refused, and a SetAside behind it says that every fold passes over it (app/set_aside.h): move the
+     * model's position, change nothing else. A process that has stalled goes on by itself once there is one. NULL: no
+     * record is passed over. */
+    void (*pass_over)(void *model, const struct store_record *record);
     /* Both or neither. Between them `apply` is tentative: trial_end undoes all of it, so nobody sees what is not
      * durable. With them queued commands share an append. trial_end leaves the model exactly as trial_begin found it,
      * also when an apply in between failed. */

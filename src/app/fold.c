@@ -52,8 +52,11 @@ static void add_consequences(struct app *a, const struct store_record *r)
     events_done(&follow);
 }
 
-static enum err apply_one(struct app *a, size_t input, const struct store_record *r, struct errinfo *err)
+/* The runtime's own part, and whether the record is not the model's: ours or of other ranges. */
+static enum err take_ours(struct app *a, size_t input, const struct store_record *r, bool *ret_is_models,
+                          struct errinfo *err)
 {
+    *ret_is_models = false;
     if (input == 0) {
         due_on_event(a, r->e.id);
         timers_on_event(a, r->e.id);
@@ -69,7 +72,22 @@ static enum err apply_one(struct app *a, size_t input, const struct store_record
         a->counts.events_else++;
         return OK;
     }
-    enum err rc = a->opt.apply(a->opt.model, r, err);
+    *ret_is_models = true;
+    return OK;
+}
+
+static enum err apply_one(struct app *a, size_t input, const struct store_record *r, struct errinfo *err)
+{
+    bool is_again = a->refused.seq == r->seq && a->refused.input == input, is_models = true;
+    if (is_again && a->refused.is_aside) {
+        if (!fold_is_ours(r->e.type))
+            a->opt.pass_over(a->opt.model, r);
+        return OK;
+    }
+    enum err rc = is_again && !fold_is_ours(r->e.type) ? OK : take_ours(a, input, r, &is_models, err);
+    if (rc != OK || !is_models)
+        return rc;
+    rc = a->opt.apply(a->opt.model, r, err);
     if (rc != OK)
         return rc;
     a->counts.events_in++;
@@ -78,12 +96,14 @@ static enum err apply_one(struct app *a, size_t input, const struct store_record
     return OK;
 }
 
-/* False: refused, the process is stalled. */
+/* False: refused, the process is stalled, or looks for a SetAside first. */
 static bool fold_one(struct app *a, size_t input, const struct store_record *r)
 {
     struct app_input *in = &a->inputs[input];
     struct errinfo cause = {0};
     if (apply_one(a, input, r, &cause) != OK) {
+        if (aside_refused(a, input, r))
+            return false;
         struct errinfo err;
         char id[ID_TEXT_SIZE];
         id_format(r->e.id, id);
@@ -92,6 +112,7 @@ static bool fold_one(struct app *a, size_t input, const struct store_record *r)
         app_stall(a, &err);
         return false;
     }
+    a->refused = (struct app_refused){0};
     in->at = (struct store_pos){r->seq, r->e.sum};
     a->last_time = r->e.time;
     a->last_input = input;
@@ -186,6 +207,7 @@ void fold_restart(struct app *a)
     a->last_time = EVENT_TIME_MIN;
     a->last_input = 0;
     a->is_fresh = false;
+    a->refused = (struct app_refused){0};
     a->opt.reset(a->opt.model);
 }
 

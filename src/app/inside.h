@@ -6,7 +6,8 @@
  *   due.c     consequences not in the log yet    timers.c    durable timers
  *   effects.c what gateways carry out            schedule.c  scheduled reads
  *   snapshot.c checkpoint files                  wait.c      waiting for a position, cursors
- *   tell.c    gateways and workloads             partition.c ranges */
+ *   tell.c    gateways and workloads             partition.c ranges
+ *   set_aside.c refused records that are passed over */
 #include <sys/queue.h>
 #include <uv.h>
 
@@ -161,7 +162,16 @@ struct app_input {
 };
 
 /* One call of the store at a time, in uv's pool. The loop does not touch what it uses until it is back. */
-enum app_work { WORK_NONE, WORK_LOAD, WORK_READ, WORK_APPEND, WORK_FIND };
+enum app_work { WORK_NONE, WORK_LOAD, WORK_READ, WORK_APPEND, WORK_FIND, WORK_LOOK };
+
+/* The record that apply refused; it is still the first of its input's queue. */
+struct app_refused {
+    uint64_t seq; /* 0: none */
+    size_t input;
+    uint64_t after; /* behind it: so far no SetAside names it */
+    bool is_looked; /* for one */
+    bool is_aside;  /* there is one: it is passed over */
+};
 
 struct app {
     const char *name;
@@ -171,6 +181,7 @@ struct app {
     size_t inputs_n;
     enum app_state state;
     struct errinfo stall, trouble;
+    struct app_refused refused;
     bool is_troubled;
     bool is_fresh;   /* the model is at the end of all that was read, and no append found out otherwise */
     bool is_changed; /* something was folded and not told yet */
@@ -357,12 +368,23 @@ void effects_each(const struct app *a, void (*f)(void *ctx, const char *gateway,
                   void *ctx);
 void effects_clear(struct app *a);
 
+/* --- set_aside.c --- */
+
+/* apply refused the record. True: it is looked for a SetAside before the process stalls. */
+bool aside_refused(struct app *a, size_t input, const struct store_record *r);
+/* A record was refused, and nobody has looked yet: no fold, no emit until aside_look's answer. */
+bool aside_is_open(const struct app *a);
+/* Look, if one has to. When stalled: if the log has news. True: under way. */
+bool aside_look(struct app *a);
+
 /* --- tell.c --- */
 
 enum err tell_open(struct app *a, struct errinfo *err);
 void tell_live(struct app *a);
 void tell_change(struct app *a);
 void tell_stalled(struct app *a);
+/* It is not any more: on_live is called again. */
+void tell_goes_on(struct app *a);
 void tell_stop(struct app *a);
 void tell_done(struct app *a);
 

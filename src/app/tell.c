@@ -117,6 +117,12 @@ void tell_stalled(struct app *a)
     }
 }
 
+void tell_goes_on(struct app *a)
+{
+    for (size_t i = 0; i < a->gateways_n; i++)
+        a->gateways[i]->is_told_live = false;
+}
+
 void tell_stop(struct app *a)
 {
     for (size_t i = a->workloads_n; i > 0; i--) { /* the reverse of how they were started */

@@ -18,6 +18,11 @@ static enum err apply(void *model, const struct store_record *record, struct err
     return rc == OK ? model_apply(model, &event, err) : rc;
 }
 
+static void pass_over(void *control, const struct store_record *record)
+{
+    model_pass_over(((struct control *)control)->model, record->e.time);
+}
+
 static void on_live(void *ctx)
 {
     struct control *c = ctx;
@@ -85,8 +90,13 @@ static enum err open_log(struct control *c, struct errinfo *err)
     if (repair.cut_bytes > 0 || repair.adopted_records > 0)
         log_warn(c->o.log, "event log repaired: %llu bytes of an unfinished append cut off, %llu records adopted",
                  (unsigned long long)repair.cut_bytes, (unsigned long long)repair.adopted_records);
-    struct app_options options = {
-        .name = "platform", .model = c, .apply = apply_to_control, .on_wake = on_wake, .inputs = &store, .inputs_n = 1};
+    struct app_options options = {.name = "platform",
+                                  .model = c,
+                                  .apply = apply_to_control,
+                                  .pass_over = pass_over,
+                                  .on_wake = on_wake,
+                                  .inputs = &store,
+                                  .inputs_n = 1};
     rc = app_open(c->o.loop, &options, &c->app, err);
     if (rc != OK) {
         store_close(store);
