@@ -2,12 +2,9 @@
 #include "api/follow.h"
 #include "api/handlers.h"
 #include "api/parts.h"
+#include "api/upload.h"
 #include "base/own.h"
 #include "platform/decide.h"
-
-/* 512 MiB: the contract. */
-#define CONTEXT_SIZE_MAX ((uint64_t)512 * 1024 * 1024)
-#define JSON_SIZE_MAX 65536u
 
 struct status_document {
     struct str status;
@@ -159,103 +156,32 @@ static bool read_query(struct call *c, struct deployment_order *ret)
     return false;
 }
 
-struct upload {
-    struct deployment_order order;
-    struct blob_put *put;
-    char digest[DIGEST_TEXT_SIZE];
-    struct errinfo err;
-    uv_work_t work;
-    struct call *call;
-};
-
-static void upload_free(void *data)
-{
-    struct upload *u = data;
-    blob_put_abort(u->put);
-    free(u);
-}
-
-static enum err on_chunk(struct http_request *r, struct str chunk, void *ctx, struct errinfo *err)
-{
-    struct upload *u = ctx;
-    (void)r;
-    return blob_put_write(u->put, chunk.ptr, chunk.len, err);
-}
-
-static bool is_tar(const struct call *c)
-{
-    const char *type = http_request_header(c->r, "Content-Type");
-    return type != NULL && str_starts(str_from(type), STR("application/x-tar"));
-}
-
-/* The route's limit is that of a context; the JSON form is collected in memory and stays small. */
-static bool is_small(struct call *c)
-{
-    const char *length = http_request_header(c->r, "Content-Length");
-    uint64_t n = 0;
-    if (length != NULL && str_parse_u64(str_from(length), JSON_SIZE_MAX, &n))
-        return true;
-    call_reply_problem(c, 413, err_name(ERR_LIMIT),
-                       "a JSON body needs a Content-Length of at most %u; a context is sent as application/x-tar",
-                       JSON_SIZE_MAX);
-    return false;
-}
-
 void deployments_on_headers(struct call *c)
 {
     struct deployment_order order;
-    struct errinfo err = {0};
-    if (!is_tar(c)) {
-        (void)is_small(c);
+    if (upload_is_tar(c) && !read_query(c, &order))
         return;
-    }
-    if (!read_query(c, &order))
-        return;
-    struct upload *u = mem_alloc(sizeof(*u));
-    c->data = u;
-    c->data_free = upload_free;
-    u->call = c;
-    if (blob_put_begin(c->api->o.blobs, CONTEXT_SIZE_MAX, &u->put, &err) != OK)
-        call_reply_error(c, &err);
-    else
-        http_request_body_to(c->r, on_chunk, u);
+    upload_begin(c);
 }
 
-/* Syncing up to 512 MiB may take seconds. */
-static void finish_in_pool(uv_work_t *work)
+static void uploaded(struct call *c, struct str digest, void *ctx)
 {
-    struct upload *u = work->data;
-    err_ignore(blob_put_finish(TAKE(u->put), NULL, u->digest, NULL, &u->err)); /* the code is in u->err */
-}
-
-static void finished(uv_work_t *work, int status)
-{
-    struct upload *u = work->data;
-    struct call *c = u->call;
-    (void)status;
-    if (u->err.code != OK) {
-        call_reply_error(c, &u->err);
-        return;
-    }
-    u->order.context_digest = str_from(u->digest);
-    create(c, &u->order);
+    struct deployment_order *order = ctx;
+    order->context_digest = digest;
+    create(c, order);
 }
 
 void deployments_create(struct call *c)
 {
-    struct upload *u = c->data;
-    if (u == NULL && is_tar(c)) {
-        call_reply_problem(c, 400, err_name(ERR_INVALID), "the context is empty");
-        return;
-    }
-    if (u == NULL) {
+    struct deployment_order *order = arena_alloc(&c->arena, sizeof(*order));
+    if (!upload_is_tar(c)) {
         create_from_json(c);
         return;
     }
-    if (!read_query(c, &u->order)) /* again: the project may have gone while the body came */
+    if (!read_query(c, order)) /* again: the project may have gone while the body came */
         return;
-    u->work.data = u;
-    uv_queue_work(control_loop(c->api->o.control), &u->work, finish_in_pool, finished);
+    if (!upload_finish(c, uploaded, order))
+        call_reply_problem(c, 400, err_name(ERR_INVALID), "the context is empty");
 }
 
 /* ---- status ---- */

@@ -12,6 +12,8 @@ void instance_secrets(struct call *c);
 void instance_post_logs(struct call *c);
 /* images.c */
 void images_list(struct call *c);
+void images_on_headers(struct call *c);
+void images_create(struct call *c);
 void image_get(struct call *c);
 void image_put_status(struct call *c);
 void image_download(struct call *c);
@@ -27,6 +29,12 @@ void node_put_status(struct call *c);
 /* routes.c */
 void routes_list(struct call *c);
 void certificate_get(struct call *c);
+/* applications.c */
+void applications_list(struct call *c);
+void application_get(struct call *c);
+void application_put(struct call *c);
+void application_delete(struct call *c);
+void process_timeline_get(struct call *c);
 /* projects.c */
 void projects_list(struct call *c);
 void projects_create(struct call *c);
@@ -56,4 +64,5 @@ void not_in_this_version(struct call *c);
 
 /* Bodies and answers that only the API knows; the rest stands in wire/. */
 extern const struct field_table STATUS_WIRE, REGION_WIRE, ZONE_WIRE, INSTANCE_ORDER_WIRE, SECRETS_WIRE, LOG_SEQ_WIRE,
-    EMPTY_WIRE, EVENT_WIRE, LOG_APPEND_WIRE, LOG_RECORD_WIRE, READY_WIRE;
+    EMPTY_WIRE, EVENT_WIRE, LOG_APPEND_WIRE, LOG_RECORD_WIRE, IMAGE_ORDER_WIRE, APPLICATION_WIRE,
+    APPLICATION_RESOURCE_WIRE, TIMELINE_WIRE, READY_WIRE;

@@ -2,6 +2,7 @@
 #include "api/follow.h"
 #include "api/handlers.h"
 #include "api/parts.h"
+#include "api/upload.h"
 #include "base/own.h"
 #include "platform/decide.h"
 
@@ -49,6 +50,80 @@ void image_get(struct call *c)
     view_image(i, &c->arena, &resource);
     call_reply(c, &resource);
 }
+
+/* ---- building ---- */
+
+struct order {
+    struct str context_digest;
+};
+static const struct field ORDER_FIELDS[] = {
+    FIELD_REQ(STR, order, context_digest, "context_digest", "sha256:… of a build context that is stored here"),
+};
+const struct field_table IMAGE_ORDER_WIRE = FIELD_TABLE(order, ORDER_FIELDS);
+
+struct building {
+    struct str context_digest;
+    struct id id;
+};
+
+static enum err build_decide(const struct decide *d, void *args, struct event_list *out, struct errinfo *err)
+{
+    struct building *x = args;
+    return decide_create_image(d, x->context_digest, out, &x->id, err);
+}
+
+static void ordered(struct call *c, void *args, size_t events_n)
+{
+    const struct building *x = args;
+    struct image_resource resource;
+    const struct image *i = model_image(call_model(c), x->id);
+    if (i == NULL) {
+        call_reply_missing(c, "image");
+        return;
+    }
+    view_image(i, &c->arena, &resource);
+    call_location(c, "/v1/images/", x->id);
+    call_reply_status(c, events_n > 0 ? 201 : 200, &IMAGE_RESOURCE_WIRE, &resource);
+}
+
+static void build(struct call *c, struct str context_digest)
+{
+    struct building *x = arena_alloc(&c->arena, sizeof(*x));
+    x->context_digest = context_digest;
+    call_submit(c, build_decide, x, ordered);
+}
+
+static void uploaded(struct call *c, struct str digest, void *ctx)
+{
+    (void)ctx;
+    build(c, digest);
+}
+
+void images_on_headers(struct call *c)
+{
+    upload_begin(c);
+}
+
+void images_create(struct call *c)
+{
+    struct order body;
+    struct errinfo err = {0};
+    if (upload_is_tar(c)) {
+        if (!upload_finish(c, uploaded, NULL))
+            call_reply_problem(c, 400, err_name(ERR_INVALID), "the context is empty");
+        return;
+    }
+    if (!call_read(c, &IMAGE_ORDER_WIRE, &body))
+        return;
+    if (blob_stat(c->api->o.blobs, body.context_digest.ptr, NULL, &err) != OK)
+        call_reply_problem(c, 400, err_name(ERR_INVALID),
+                           "context '%.*s' is not stored here: send it as application/x-tar instead",
+                           STR_ARG(body.context_digest));
+    else
+        build(c, body.context_digest);
+}
+
+/* ---- what builders say ---- */
 
 static enum err status_decide(const struct decide *d, void *args, struct event_list *out, struct errinfo *err)
 {

@@ -98,7 +98,7 @@ static struct log_queue *queue_of(struct call *c, bool writes, struct id *ret_lo
 {
     if (!call_id(c, "id", "log", ret_log))
         return NULL;
-    const struct definition *log = id_index_find(&call_model(c)->definitions, *ret_log);
+    const struct definition *log = model_definition(call_model(c), *ret_log);
     if (log == NULL || log->kind != EVENT_CREATE_EVENT_LOG) {
         call_reply_missing(c, "log");
         return NULL;

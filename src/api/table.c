@@ -1,6 +1,7 @@
 /* The one table of routes. Documentation, authentication, limits and routing all come from a row. */
 #include "api/handlers.h"
 #include "api/parts.h"
+#include "api/upload.h"
 
 #define ANYBODY CALLER_ANYBODY
 #define OPERATOR CALLER_OPERATOR
@@ -14,7 +15,6 @@
 #define REPORT_SIZE_MAX ((uint64_t)1024 * 1024)
 /* A batch of events, whose payloads are at most 1 MiB, and what JSON adds to each (chosen). */
 #define APPEND_SIZE_MAX ((uint64_t)2 * 1024 * 1024)
-#define CONTEXT_SIZE_MAX ((uint64_t)512 * 1024 * 1024)
 
 /* GET of a list that can be followed. */
 #define FEED(face_, pattern_, fn, who, table, query_, doc_)                                                            \
@@ -76,7 +76,10 @@ const struct api_table_row API_TABLE[] = {
     /* ---- images ---- */
     FEED(FACE_MANAGEMENT, "/v1/images", images_list, OPERATOR | CONTROL, IMAGE_RESOURCE_WIRE, "project_id " PAGING,
          "images"),
-    LATER(FACE_MANAGEMENT, "POST", "/v1/images", "images are built by deployments (POST /v1/deployments)"),
+    {FACE_MANAGEMENT, {.method = "POST", .pattern = "/v1/images", .handle = images_create,
+                       .on_headers = images_on_headers, .callers = OPERATOR, .body_limit_bytes = CONTEXT_SIZE_MAX,
+                       .request = &IMAGE_ORDER_WIRE, .answer = &IMAGE_RESOURCE_WIRE, .status = 201,
+                       .doc = "build a context: its digest, or itself as application/x-tar; the same again: 200"}},
     GET(FACE_MANAGEMENT, "/v1/images/{id}", image_get, OPERATOR | NODE | BUILDER | CONTROL, &IMAGE_RESOURCE_WIRE, NULL,
         "an image"),
     {FACE_MANAGEMENT, {.method = "PUT", .pattern = "/v1/images/{id}/status", .handle = image_put_status,
@@ -112,6 +115,19 @@ const struct api_table_row API_TABLE[] = {
     {FACE_MANAGEMENT, {.method = "GET", .pattern = "/v1/events", .handle = events_get, .callers = OPERATOR | CONTROL,
                        .flags = ROUTE_LIST, .answer = &EVENT_WIRE, .status = 200, .query = "log after limit follow",
                        .doc = "events behind `after`: a page, or a stream (SSE with Last-Event-ID, or follow=true)"}},
+    FEED(FACE_MANAGEMENT, "/v1/applications", applications_list, OPERATOR, APPLICATION_RESOURCE_WIRE, PAGING,
+         "event-sourced applications, each version"),
+    GET(FACE_MANAGEMENT, "/v1/applications/{name}/{version}", application_get, OPERATOR, &APPLICATION_RESOURCE_WIRE,
+        NULL, "an application at a version"),
+    {FACE_MANAGEMENT, {.method = "PUT", .pattern = "/v1/applications/{name}/{version}", .handle = application_put,
+                       .callers = OPERATOR, .body_limit_bytes = REPORT_SIZE_MAX, .request = &APPLICATION_WIRE,
+                       .answer = &APPLICATION_RESOURCE_WIRE, .status = 201,
+                       .doc = "put an application: the same again is 200, the same version with other content 409"}},
+    WRITE(FACE_MANAGEMENT, "DELETE", "/v1/applications/{name}/{version}", application_delete, OPERATOR, NULL, NULL, 202,
+          "its instances drain and go; its streams stay"),
+    {FACE_MANAGEMENT, {.method = "GET", .pattern = "/v1/processes/{id}/timeline", .handle = process_timeline_get,
+                       .callers = OPERATOR, .flags = ROUTE_LIST, .answer = &TIMELINE_WIRE, .status = 200,
+                       .doc = "what happened to a process and its instances, with causes"}},
     {FACE_MANAGEMENT, {.method = "GET", .pattern = "/v1/logs/{id}/events", .handle = log_events_get,
                        .callers = OPERATOR | NODE, .flags = ROUTE_LIST, .answer = &LOG_RECORD_WIRE, .status = 200,
                        .query = "after limit",

@@ -10,6 +10,8 @@ const struct command CLI_COMMANDS[] = {
     {"ps", "", "instances: what runs where", PS_FLAGS, 0, 0, true, verb_ps},
     {"nodes", "", "nodes, what they offer and what their pre-flight found", NULL, 0, 0, true, verb_nodes},
     {"images", "", "images and their state", NULL, 0, 0, true, verb_images},
+    {"apps", "[deploy [DIR] | timeline NAME VERSION | delete NAME VERSION]", "event-sourced applications", APPS_FLAGS,
+     0, 3, true, verb_apps},
     {"logs", "ID", "log of a deployment (build and run) or of an instance", LOGS_FLAGS, 1, 1, true, verb_logs},
     {"events", "", "the event log", EVENTS_FLAGS, 0, 0, true, verb_events},
     {"diff", "T1 T2", "what changed between two instants or positions of the log", NULL, 2, 2, true, verb_diff},

@@ -16,7 +16,8 @@ int verb_images(struct cli *c);
 int verb_events(struct cli *c);
 int verb_logs(struct cli *c);
 int verb_eventlog(struct cli *c);
+int verb_apps(struct cli *c);
 int verb_diff(struct cli *c);
 int verb_doctor(struct cli *c);
 
-extern const struct flag DEPLOY_FLAGS[], EVENTS_FLAGS[], LOGS_FLAGS[], BOOTSTRAP_FLAGS[], STATUS_FLAGS[], PS_FLAGS[];
+extern const struct flag DEPLOY_FLAGS[], EVENTS_FLAGS[], LOGS_FLAGS[], BOOTSTRAP_FLAGS[], STATUS_FLAGS[], PS_FLAGS[], APPS_FLAGS[];

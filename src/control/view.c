@@ -158,8 +158,10 @@ static void spec_logs(const struct control *c, const struct instance *i, struct 
     for (uint32_t k = 0; k < i->log_ids.n; k++)
         if (!id_eq(i->log_ids.items[k], out))
             add_id(&inputs, "SLIPFORM_INPUT_LOGS", i->log_ids.items[k]);
-    for (uint32_t k = 0; k < i->partition_ranges.n; k++)
-        buf_addf(&ranges, "%s%s", k > 0 ? "," : "SLIPFORM_PARTITION_RANGES=", i->partition_ranges.items[k]);
+    for (uint32_t k = 0; k < i->partition_ranges.n;
+         k++) /* a share is the same part of every log, or what it has of it */
+        if (k == 0 || strcmp(i->partition_ranges.items[k], i->partition_ranges.items[k - 1]) != 0)
+            buf_addf(&ranges, "%s%s", k > 0 ? "," : "SLIPFORM_PARTITION_RANGES=", i->partition_ranges.items[k]);
     for (uint32_t k = 0; k < i->workloads.n; k++)
         buf_addf(&workloads, "%s%s", k > 0 ? "," : "SLIPFORM_WORKLOADS=", i->workloads.items[k]);
     const struct buf *all[] = {&output, &inputs, &ranges, &workloads};

@@ -99,6 +99,10 @@ must_check enum err decide_delete_project(const struct decide *d, struct id proj
 /* The slug that a name gives. False: nothing is left of it. */
 bool project_slug(struct str name, char ret_slug[static DECIDE_NAME_MAX + 1]);
 
+/* Build a context that is stored, for whoever names the image later; of no project. The same context again: the image
+ * that there is, unless its build failed. ERR_LIMIT: no node builds now (says why). */
+must_check enum err decide_create_image(const struct decide *d, struct str context_digest, struct event_list *out,
+                                        struct id *ret_id, struct errinfo *err);
 struct image_observed {
     struct id image_id;
     struct id builder_instance_id; /* by its certificate; none: an operator */

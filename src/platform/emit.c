@@ -103,3 +103,38 @@ struct event *emit_create_instance(struct event_list *l, struct id_source *ids, 
                                                   .because = because};
     return e;
 }
+
+/* The process of all builders: of a bootstrap log, or made now with an id that every replica would choose. */
+static struct id builder_process(struct event_list *l, struct id_source *ids, const struct model *m)
+{
+    const struct process *known = model_process_by_name(m, STR(BUILDER_PROGRAM));
+    if (known != NULL)
+        return known->id;
+    struct id id = id_derive(ID_NONE, "process " BUILDER_PROGRAM);
+    for (size_t i = 0; i < l->n; i++) /* another build of this list has made it */
+        if (l->items[i].kind == EVENT_CREATE_PROCESS && id_eq(l->items[i].create_process.process_id, id))
+            return id;
+    event_list_add(l, EVENT_CREATE_PROCESS, ids)->create_process =
+        (struct create_process){.process_id = id,
+                                .name = STR(BUILDER_PROGRAM),
+                                .artifact_url = STR("file:" BUILDER_PROGRAM),
+                                .runtime = STR("host"),
+                                .because = STR("{\"rule\":\"first build\"}")};
+    return id;
+}
+
+struct id emit_build(struct event_list *l, struct id_source *ids, const struct model *m, struct str owner,
+                     const struct build *build, const struct placement *at)
+{
+    struct id process_id = builder_process(l, ids, m);
+    struct event *e = emit_create_instance(l, ids, process_id, owner, at, build->because);
+    e->create_instance.restart = STR("never");
+    struct id builder_id = e->create_instance.instance_id;
+    event_list_add(l, EVENT_CREATE_IMAGE, ids)->create_image =
+        (struct create_image){.image_id = build->image_id,
+                              .project_id = build->project_id,
+                              .context_digest = build->context_digest,
+                              .builder_instance_id = builder_id,
+                              .because = build->because};
+    return builder_id;
+}

@@ -30,3 +30,14 @@ struct event *emit_delete_instance(struct event_list *l, struct id_source *ids, 
                                    struct str because);
 struct event *emit_create_instance(struct event_list *l, struct id_source *ids, struct id process_id, struct str owner,
                                    const struct placement *at, struct str because);
+
+/* The program of builders; its process is of a bootstrap log, or made with the first build. */
+#define BUILDER_PROGRAM "image-builder"
+/* A build of an image: a builder that runs once, on the node where `at` has placed it, and the image. */
+struct build {
+    struct id image_id, project_id; /* project_id: ID_NONE for an image of no project */
+    struct str context_digest, because;
+};
+/* Returns the builder's id. */
+struct id emit_build(struct event_list *l, struct id_source *ids, const struct model *m, struct str owner,
+                     const struct build *build, const struct placement *at);

@@ -2,27 +2,6 @@
  * twice: what must not run twice is an instance that never restarts, and whoever asked is told. */
 #include "platform/planner.h"
 
-#define BUILDER_PROGRAM "image-builder"
-
-/* The process of all builders: of a bootstrap log, or made now with an id that every replica would choose. */
-static struct id builder_process(struct planner *p)
-{
-    const struct process *known = model_process_by_name(p->model, STR(BUILDER_PROGRAM));
-    if (known != NULL)
-        return known->id;
-    struct id id = id_derive(ID_NONE, "process " BUILDER_PROGRAM);
-    for (size_t i = 0; i < p->out->n; i++) /* another build of this plan has made it */
-        if (p->out->items[i].kind == EVENT_CREATE_PROCESS && id_eq(p->out->items[i].create_process.process_id, id))
-            return id;
-    event_list_add(p->out, EVENT_CREATE_PROCESS, p->ids)->create_process =
-        (struct create_process){.process_id = id,
-                                .name = STR(BUILDER_PROGRAM),
-                                .artifact_url = STR("file:" BUILDER_PROGRAM),
-                                .runtime = STR("host"),
-                                .because = STR("{\"rule\":\"first build\"}")};
-    return id;
-}
-
 void plan_build(struct planner *p, const struct process *d)
 {
     struct resources nothing = {0};
@@ -36,18 +15,12 @@ void plan_build(struct planner *p, const struct process *d)
         plan_wait(p, d, say(p->out, "waits for a node that builds: %s", why));
         return;
     }
-    struct id process_id = builder_process(p);
-    struct event *e =
-        emit_create_instance(p->out, p->ids, process_id, p->settings->installation, &at,
-                             because(p->out, "{\"rule\":\"build\",\"deploymentId\":\"%s\"}", id_text(p->out, d->id)));
-    e->create_instance.restart = STR("never");
-    struct id builder_id = e->create_instance.instance_id;
-    event_list_add(p->out, EVENT_CREATE_IMAGE, p->ids)->create_image = (struct create_image){
-        .image_id = d->image_id,
-        .project_id = d->project->id,
-        .context_digest = str_from(d->context_digest),
-        .builder_instance_id = builder_id,
-        .because = because(p->out, "{\"rule\":\"build\",\"deploymentId\":\"%s\"}", id_text(p->out, d->id))};
+    struct build build = {.image_id = d->image_id,
+                          .project_id = d->project->id,
+                          .context_digest = str_from(d->context_digest),
+                          .because =
+                              because(p->out, "{\"rule\":\"build\",\"deploymentId\":\"%s\"}", id_text(p->out, d->id))};
+    struct id builder_id = emit_build(p->out, p->ids, p->model, p->settings->installation, &build, &at);
     emit_deployment_status(p->out, p->ids, d, DEPLOYMENT_BUILDING, STR(""),
                            because(p->out, "{\"rule\":\"build\",\"node\":%s,\"builderInstanceId\":\"%s\"}",
                                    quoted(p->out, at.node->name), id_text(p->out, builder_id)));
