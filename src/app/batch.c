@@ -75,7 +75,8 @@ static enum err try_events(struct app *a, size_t from, struct errinfo *err)
     a->opt.trial_begin(a->opt.model);
     for (size_t i = 0; i < from; i++)
         err_ignore(try_event(a, i, NULL)); /* it was taken before */
-    return err_set(err, ERR_INVALID, "the event would be refused: %s", err->msg);
+    err->code = ERR_INVALID; /* of whoever asked for it, not of the log */
+    return err_wrap(err, ERR_INVALID, "the event would be refused");
 }
 
 /* --- what is due --- */

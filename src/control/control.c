@@ -7,6 +7,7 @@
 #include "base/own.h"
 #include "base/random.h"
 #include "control/parts.h"
+#include "platform/model_trial.h"
 
 /* ---- the fold ---- */
 
@@ -63,6 +64,17 @@ static struct model *model_of(void *fold)
     return ((struct control *)fold)->model;
 }
 
+/* Commands that wait are decided and appended together, each on the model with those before it. */
+static void begin_trial(void *fold)
+{
+    model_trial_begin(model_of(fold));
+}
+
+static void end_trial(void *fold)
+{
+    model_trial_end(model_of(fold));
+}
+
 static enum err apply_to_control(void *fold, const struct store_record *record, struct errinfo *err)
 {
     return apply(model_of(fold), record, err);
@@ -94,6 +106,8 @@ static enum err open_log(struct control *c, struct errinfo *err)
                                   .model = c,
                                   .apply = apply_to_control,
                                   .pass_over = pass_over,
+                                  .trial_begin = begin_trial,
+                                  .trial_end = end_trial,
                                   .on_wake = on_wake,
                                   .inputs = &store,
                                   .inputs_n = 1};
