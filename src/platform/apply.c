@@ -152,6 +152,8 @@ static enum err apply_issue_certificate(struct model *m, const struct event *ev,
     MODEL_EACH (project, p, &m->projects)
         if (text_list_has(&p->hosts, c->host))
             touch_route(m, p);
+    if (model_domain_by_host(m, e->host) != NULL) /* it may be led to its project now */
+        touch_domain(m, model_domain_by_host(m, e->host));
     return OK;
 }
 

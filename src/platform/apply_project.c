@@ -43,7 +43,7 @@ static bool clear_member(struct model *m, struct project *p, struct str key)
     return true;
 }
 
-static bool may_clear(struct str key)
+bool project_may_clear(struct str key)
 {
     static const char *const KEYS[] = {"repository", "branch", "instancesWanted", "drainSeconds", "port", "resources"};
     for (size_t i = 0; i < sizeof(KEYS) / sizeof(KEYS[0]); i++)
@@ -60,7 +60,7 @@ static enum err apply_update_project(struct model *m, const struct update_projec
     if (e->instances_wanted < 0 || e->drain_seconds < 0 || e->port < 0 || e->port > 65535)
         return err_set(err, ERR_CORRUPT, "a setting of project '%s' is out of its range", was->slug);
     for (size_t i = 0; i < e->cleared.n; i++)
-        if (!may_clear(e->cleared.items[i]))
+        if (!project_may_clear(e->cleared.items[i]))
             return err_set(err, ERR_CORRUPT, "'%.*s' has no default to go back to", STR_ARG(e->cleared.items[i]));
     struct project *p = project_edit(m, was);
     for (size_t i = 0; i < e->cleared.n; i++) {

@@ -6,7 +6,7 @@ bool is_sealed(struct str json)
     return str_starts(json, STR("{\"sealed\":\"")) && str_ends(json, STR("\"}"));
 }
 
-static const struct waiting *waiting_by_identity(const struct model *m, struct str identity)
+const struct waiting *model_waiting_by_identity(const struct model *m, struct str identity)
 {
     MODEL_EACH (waiting, e, &m->waitlist)
         if (str_eq_c(identity, e->identity))
@@ -50,7 +50,7 @@ static enum err apply_join_waitlist(struct model *m, const struct event *ev, str
     enum err rc = check_subject(m, e->entry_id, e->identity, err);
     if (rc != OK)
         return rc;
-    if (waiting_by_identity(m, e->identity) != NULL)
+    if (model_waiting_by_identity(m, e->identity) != NULL)
         return err_set(err, ERR_CORRUPT, "this identity waits already");
     if (!is_sealed(e->email))
         return err_set(err, ERR_CORRUPT, "the address is not sealed");

@@ -67,6 +67,18 @@ must_check enum err decide_suspect_node(const struct decide *d, struct id node_i
 must_check enum err decide_trust_node(const struct decide *d, struct id node_id, struct str replica,
                                       struct event_list *out, struct errinfo *err);
 
+/* What it runs is placed elsewhere first, then goes; nothing new is placed there. Drains already: no events.
+ * ERR_CONFLICT: it has left. */
+must_check enum err decide_drain_node(const struct decide *d, struct id node_id, struct str cause,
+                                      struct event_list *out, struct errinfo *err);
+/* The drain is taken back: it is as its agent reports from now on. Does not drain: no events. */
+must_check enum err decide_undrain_node(const struct decide *d, struct id node_id, struct event_list *out,
+                                        struct errinfo *err);
+/* It is taken out of the installation; it may join again. Gone already: no events.
+ * ERR_CONFLICT: it does not drain, or still has instances. */
+must_check enum err decide_leave_node(const struct decide *d, struct id node_id, struct str cause,
+                                      struct event_list *out, struct errinfo *err);
+
 /* ---- Instances ---- */
 /* An event only when status, health or restarts changed. At most settings->status_events_per_hour: the last of the hour
  * says that it is the last and shows the instance as not healthy; after it stopped and failed pass, and one event in
@@ -93,6 +105,16 @@ must_check enum err decide_create_instance(const struct decide *d, const struct 
 /* The slug is made of the name: lower case, letters, digits and dashes. ERR_CONFLICT: taken; *ret_id is whose. */
 must_check enum err decide_create_project(const struct decide *d, struct str name, struct event_list *out,
                                           struct id *ret_id, struct errinfo *err);
+struct project_update {
+    struct id project_id;
+    struct str name, repository, branch; /* empty: as before */
+    int64_t instances, drain_seconds, port;
+    struct resources resources; /* 0: as before */
+    struct strs cleared; /* repository, branch, instancesWanted, drainSeconds, port, resources: back to the default */
+};
+/* What deployments get that do not say themselves. What is so already: no events. The slug stays. */
+must_check enum err decide_update_project(const struct decide *d, const struct project_update *c,
+                                          struct event_list *out, struct errinfo *err);
 /* Its deployments are cancelled or go without draining; the slug is free again. */
 must_check enum err decide_delete_project(const struct decide *d, struct id project_id, struct event_list *out,
                                           struct errinfo *err);
@@ -114,13 +136,38 @@ struct image_observed {
 must_check enum err decide_image_observed(const struct decide *d, const struct image_observed *c,
                                           struct event_list *out, struct errinfo *err);
 
+/* ERR_CONFLICT: a deployment or an application uses it (says which), or it is being built. Its bytes are swept later.
+ */
+must_check enum err decide_delete_image(const struct decide *d, struct id image_id, struct event_list *out,
+                                        struct errinfo *err);
+
+/* More or fewer instances of a deployment or an application; so many already: no events. because: JSON, the load window
+ * that it was decided from; empty: a person. ERR_CONFLICT: it is over, or its scaling rule says otherwise */
+must_check enum err decide_scale_process(const struct decide *d, struct id process_id, int64_t instances,
+                                         struct str cause, struct str because, struct event_list *out,
+                                         struct errinfo *err);
+struct scaling_set {
+    struct id project_id, process_id; /* one of them: every deployment of a project, or an application */
+    struct str metric;                /* cpu, requests */
+    int64_t instances_min, instances_max, target_percent, cool_down_seconds; /* instances_max 0: no rule */
+};
+must_check enum err decide_set_scaling_rule(const struct decide *d, const struct scaling_set *c, struct event_list *out,
+                                            struct errinfo *err);
+
+/* ---- The log itself ---- */
+/* Record `seq` is taken out of every fold, on a person's word. The caller has found it refused and its fold has passed
+ * over it (model_pass_over). Set aside already: no events. ERR_NOT_FOUND: that record was folded */
+must_check enum err decide_set_aside(const struct decide *d, uint64_t seq, struct str reason, struct str requested_by,
+                                     struct event_list *out, struct errinfo *err);
+
 struct deployment_create {
     struct id project_id;
-    struct str context_digest;  /* "sha256:…": build this; or */
-    struct id image_id;         /* run this */
-    int64_t instances;          /* at least settings->instances_min; 0: that many */
-    int64_t drain_seconds;      /* -1: settings->drain_seconds */
-    int64_t port;               /* 0: settings->port */
+    struct str context_digest; /* "sha256:…": build this; or */
+    struct id image_id;        /* run this */
+    /* What is not said is the project's (UpdateProject), else the settings'. */
+    int64_t instances;          /* at least settings->instances_min; 0: not said */
+    int64_t drain_seconds;      /* -1: not said */
+    int64_t port;               /* 0: not said */
     struct str runtime;         /* empty: the best that is proved; never "host" */
     struct resources resources; /* 0 members: settings */
     struct health_check health;

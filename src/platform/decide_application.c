@@ -48,14 +48,6 @@ static enum err canonical(struct putting *p, const char *field, size_t max, stru
     return OK;
 }
 
-static struct strs copy_strs(struct arena *a, struct strs from)
-{
-    struct strs to = {arena_alloc(a, from.n * sizeof(*to.items)), from.n};
-    for (size_t i = 0; i < from.n; i++)
-        to.items[i] = arena_str(a, from.items[i]);
-    return to;
-}
-
 static bool same_texts(struct strs a, const struct text_list *b)
 {
     if (a.n != b->n)
@@ -466,6 +458,11 @@ enum err decide_delete_application(const struct decide *d, struct str name, stru
     if (p == NULL)
         return err_set(err, ERR_NOT_FOUND, "there is no version '%.*s' of an application '%.*s'", STR_ARG(version),
                        STR_ARG(name));
+    if (p->instances.n > 0) { /* before this format a process went at once or not at all */
+        enum err rc = check_format(d, EVENT_RAISE_FORMAT, err);
+        if (rc != OK)
+            return rc;
+    }
     event_list_add(out, EVENT_DELETE_PROCESS, d->ids)->delete_process =
         (struct delete_process){p->id, STR("{\"rule\":\"deleted by a person\"}")};
     return OK;

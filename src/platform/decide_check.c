@@ -77,3 +77,23 @@ enum err check_process_texts(struct str runtime, const struct health_check *heal
         return err_set(err, ERR_INVALID, "'health.path' must begin with '/'");
     return check_text("health.path", health->path, 1024, false, err);
 }
+
+enum err check_format(const struct decide *d, enum event_kind kind, struct errinfo *err)
+{
+    int format = event_kind_format(kind);
+    if (d->model->format >= format)
+        return OK;
+    return err_set(
+        err, ERR_UNAVAILABLE,
+        "'%s' is written from format %d on, and the log has %lld: it rises once every replica of the control "
+        "plane runs this version",
+        event_kind_row(kind)->name, format, (long long)d->model->format);
+}
+
+struct strs copy_strs(struct arena *a, struct strs from)
+{
+    struct strs to = {arena_alloc(a, from.n * sizeof(*to.items)), from.n};
+    for (size_t i = 0; i < from.n; i++)
+        to.items[i] = arena_str(a, from.items[i]);
+    return to;
+}

@@ -9,6 +9,10 @@
 must_check enum err check_text(const char *field, struct str text, size_t max, bool lines, struct errinfo *err);
 /* The same and not empty. */
 must_check enum err check_name(const char *field, struct str text, struct errinfo *err);
+/* Kinds of a newer format are written once RaiseFormat says that every replica reads them. ERR_UNAVAILABLE */
+must_check enum err check_format(const struct decide *d, enum event_kind kind, struct errinfo *err);
+/* Lists of the caller's, into the arena. */
+struct strs copy_strs(struct arena *a, struct strs from);
 /* What every process may ask for. */
 must_check enum err check_range(const char *field, int64_t v, int64_t min, int64_t max, struct errinfo *err);
 must_check enum err check_process_sizes(const struct platform_settings *s, int64_t instances_min, int64_t instances,

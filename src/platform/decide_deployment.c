@@ -39,6 +39,13 @@ static int64_t or_default(int64_t asked, int64_t value)
     return asked != 0 ? asked : value;
 }
 
+/* When nobody says how many: as many as were found to be needed, where that is measured. */
+static int64_t instances_of(const struct project *p)
+{
+    bool is_scaled = p->scaling.max > 0 && p->live != NULL;
+    return is_scaled ? p->live->instances_wanted : p->instances_wanted;
+}
+
 enum err decide_create_deployment(const struct decide *d, const struct deployment_create *c, struct event_list *out,
                                   struct id *ret_id, struct errinfo *err)
 {
@@ -52,12 +59,14 @@ enum err decide_create_deployment(const struct decide *d, const struct deploymen
         .project_id = p->id,
         .context_digest = c->context_digest,
         .image_id = c->image_id,
-        .instances_wanted = or_default(c->instances, s->instances_min),
-        .drain_seconds = c->drain_seconds == -1 ? s->drain_seconds : c->drain_seconds,
-        .port = or_default(c->port, s->port),
+        .instances_wanted = or_default(or_default(c->instances, instances_of(p)), s->instances_min),
+        .drain_seconds = c->drain_seconds == -1 ? or_default(p->drain_seconds, s->drain_seconds) : c->drain_seconds,
+        .port = or_default(or_default(c->port, p->port), s->port),
         .runtime = c->runtime,
-        .resources = {or_default(c->resources.vcpus, s->instance_vcpus),
-                      or_default(c->resources.memory_bytes, s->instance_memory_bytes), c->resources.disk_bytes},
+        .resources = {or_default(or_default(c->resources.vcpus, p->resources.vcpus), s->instance_vcpus),
+                      or_default(or_default(c->resources.memory_bytes, p->resources.memory_bytes),
+                                 s->instance_memory_bytes),
+                      or_default(c->resources.disk_bytes, p->resources.disk_bytes)},
         .health = c->health,
         .requested_by = c->requested_by,
     };

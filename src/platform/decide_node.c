@@ -85,19 +85,11 @@ static bool strs_equal(struct strs a, const struct text_list *b)
     return true;
 }
 
-static struct strs strs_copy(struct arena *a, struct strs from)
-{
-    struct strs to = {arena_alloc(a, from.n * sizeof(*to.items)), from.n};
-    for (size_t i = 0; i < from.n; i++)
-        to.items[i] = arena_str(a, from.items[i]);
-    return to;
-}
-
 static bool joining_is_known(const struct decide *d, const struct node_joining *c)
 {
     const struct node *n = model_node(d->model, c->node_id);
-    return n != NULL && strs_equal(c->labels, &n->labels) && str_eq_c(c->agent_url, n->agent_url) &&
-           str_eq_c(c->prefix, n->prefix);
+    return n != NULL && n->status != NODE_GONE && strs_equal(c->labels, &n->labels) &&
+           str_eq_c(c->agent_url, n->agent_url) && str_eq_c(c->prefix, n->prefix);
 }
 
 enum err decide_join_node(const struct decide *d, const struct node_joining *c, struct event_list *out,
@@ -126,7 +118,7 @@ enum err decide_join_node(const struct decide *d, const struct node_joining *c, 
     event_list_add(out, EVENT_JOIN_NODE, d->ids)->join_node = (struct join_node){c->node_id,
                                                                                  zone->id,
                                                                                  arena_str(a, c->name),
-                                                                                 strs_copy(a, c->labels),
+                                                                                 copy_strs(a, c->labels),
                                                                                  arena_str(a, c->prefix),
                                                                                  arena_str(a, c->agent_url)};
     return OK;
@@ -166,7 +158,7 @@ static void node_status_event(const struct decide *d, const struct node_reported
                                     .status = str_from(node_status_name(status)),
                                     .cause = arena_str(a, c->cause),
                                     .capacity = c->capacity,
-                                    .runtimes = strs_copy(a, c->runtimes),
+                                    .runtimes = copy_strs(a, c->runtimes),
                                     .boot_id = arena_str(a, c->boot_id),
                                     .report_seq = c->report_seq};
 }
@@ -229,6 +221,8 @@ enum err decide_node_reported(const struct decide *d, const struct node_reported
         return not_found(err, "node", c->node_id);
     if (node_boot_is_past(n, c->boot_id))
         return err_set(err, ERR_CONFLICT, "node '%s' has booted since: this report is dropped", n->name);
+    if (n->status == NODE_GONE)
+        return err_set(err, ERR_CONFLICT, "node '%s' has left: join again first", n->name);
     size_t before = out->n;
     rc = decide_trust_node(d, n->id, c->replica, out, err);
     if (rc != OK)
@@ -262,6 +256,8 @@ enum err decide_suspect_node(const struct decide *d, struct id node_id, struct s
     const struct node *n = model_node(d->model, node_id);
     if (n == NULL)
         return not_found(err, "node", node_id);
+    if (n->status == NODE_GONE)
+        return OK;
     for (uint32_t i = 0; i < n->suspected_by.n; i++)
         if (str_eq_c(replica, n->suspected_by.items[i]))
             return OK;
@@ -282,5 +278,64 @@ enum err decide_trust_node(const struct decide *d, struct id node_id, struct str
         trust_event(d, n, replica, out);
         return OK;
     }
+    return OK;
+}
+
+static enum err find_there(const struct decide *d, struct id node_id, enum event_kind kind, struct str cause,
+                           const struct node **ret, struct errinfo *err)
+{
+    *ret = model_node(d->model, node_id);
+    if (*ret == NULL)
+        return not_found(err, "node", node_id);
+    enum err rc = check_format(d, kind, err);
+    return rc != OK ? rc : check_text("cause", cause, DECIDE_CAUSE_MAX, true, err);
+}
+
+enum err decide_drain_node(const struct decide *d, struct id node_id, struct str cause, struct event_list *out,
+                           struct errinfo *err)
+{
+    const struct node *n = NULL;
+    enum err rc = find_there(d, node_id, EVENT_DRAIN_NODE, cause, &n, err);
+    if (rc != OK || n->reported == NODE_DRAINING)
+        return rc;
+    if (n->status == NODE_GONE)
+        return err_set(err, ERR_CONFLICT, "node '%s' has left: there is nothing to drain", n->name);
+    event_list_add(out, EVENT_DRAIN_NODE, d->ids)->drain_node =
+        (struct drain_node){n->id, cause.len > 0 ? arena_str(out->arena, cause) : STR("asked for by a person"),
+                            because(out, "{\"rule\":\"asked for by a person\",\"instances\":%zu}", n->instances.n)};
+    return OK;
+}
+
+enum err decide_undrain_node(const struct decide *d, struct id node_id, struct event_list *out, struct errinfo *err)
+{
+    const struct node *n = NULL;
+    enum err rc = find_there(d, node_id, EVENT_DRAIN_NODE, STR(""), &n, err);
+    if (rc != OK || n->reported != NODE_DRAINING)
+        return rc;
+    if (n->status != NODE_DRAINING)
+        return err_set(err, ERR_CONFLICT, "node '%s' is %s: wait until it is back", n->name,
+                       node_status_name(n->status));
+    event_list_add(out, EVENT_NODE_STATUS_CHANGE, d->ids)->node_status_change =
+        (struct node_status_change){.node_id = n->id,
+                                    .status = str_from(node_status_name(NODE_READY)),
+                                    .because = STR("{\"rule\":\"its drain was taken back by a person\"}")};
+    return OK;
+}
+
+enum err decide_leave_node(const struct decide *d, struct id node_id, struct str cause, struct event_list *out,
+                           struct errinfo *err)
+{
+    const struct node *n = NULL;
+    enum err rc = find_there(d, node_id, EVENT_LEAVE_NODE, cause, &n, err);
+    if (rc != OK || n->status == NODE_GONE)
+        return rc;
+    if (n->status != NODE_DRAINING && n->status != NODE_LOST)
+        return err_set(err, ERR_CONFLICT, "node '%s' is %s: drain it first", n->name, node_status_name(n->status));
+    if (n->instances.n > 0)
+        return err_set(err, ERR_CONFLICT, "node '%s' still has %zu instances: wait until it has drained", n->name,
+                       n->instances.n);
+    event_list_add(out, EVENT_LEAVE_NODE, d->ids)->leave_node =
+        (struct leave_node){n->id, cause.len > 0 ? arena_str(out->arena, cause) : STR("asked for by a person"),
+                            STR("{\"rule\":\"asked for by a person\"}")};
     return OK;
 }

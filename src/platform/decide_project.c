@@ -55,6 +55,100 @@ enum err decide_delete_project(const struct decide *d, struct id project_id, str
     return OK;
 }
 
+static enum err check_update(const struct decide *d, const struct project_update *c, struct errinfo *err)
+{
+    const struct platform_settings *s = d->settings;
+    enum err rc = c->name.len == 0 ? OK : check_name("name", c->name, err);
+    if (rc == OK)
+        rc = check_text("repository", c->repository, 1024, false, err);
+    if (rc == OK)
+        rc = check_text("branch", c->branch, 255, false, err);
+    if (rc == OK && c->instances != 0)
+        rc = check_range("instances", c->instances, s->instances_min, s->instances_max, err);
+    if (rc == OK && c->drain_seconds != 0)
+        rc = check_range("drain_seconds", c->drain_seconds, 1, s->drain_seconds_max, err);
+    if (rc == OK && c->port != 0)
+        rc = check_range("port", c->port, 1, 65535, err);
+    if (rc == OK && c->resources.vcpus != 0)
+        rc = check_range("resources.vcpus", c->resources.vcpus, 1, 64, err);
+    if (rc == OK && c->resources.memory_bytes != 0)
+        rc = check_range("resources.memory_bytes", c->resources.memory_bytes, INT64_C(96) << 20, INT64_C(256) << 30,
+                         err);
+    if (rc == OK)
+        rc = check_range("resources.disk_bytes", c->resources.disk_bytes, 0, INT64_C(16) << 40, err);
+    if (rc == OK)
+        rc = c->cleared.n > 6 ? err_set(err, ERR_LIMIT, "'cleared' has %zu entries: at most 6", c->cleared.n) : OK;
+    for (size_t i = 0; rc == OK && i < c->cleared.n; i++)
+        rc = project_may_clear(c->cleared.items[i])
+                 ? OK
+                 : err_set(err, ERR_INVALID, "'%.*s' has no default to go back to", STR_ARG(c->cleared.items[i]));
+    return rc;
+}
+
+static bool is_new_text(struct str v, const char *was)
+{
+    return v.len > 0 && !str_eq_c(v, was);
+}
+
+static bool is_new(int64_t v, int64_t was)
+{
+    return v != 0 && v != was;
+}
+
+static bool changes(const struct project *p, const struct project_update *c)
+{
+    return c->cleared.n > 0 || is_new_text(c->name, p->name) || is_new_text(c->repository, p->repository) ||
+           is_new_text(c->branch, p->branch) || is_new(c->instances, p->instances_wanted) ||
+           is_new(c->drain_seconds, p->drain_seconds) || is_new(c->port, p->port) ||
+           is_new(c->resources.vcpus, p->resources.vcpus) ||
+           is_new(c->resources.memory_bytes, p->resources.memory_bytes) ||
+           is_new(c->resources.disk_bytes, p->resources.disk_bytes);
+}
+
+enum err decide_update_project(const struct decide *d, const struct project_update *c, struct event_list *out,
+                               struct errinfo *err)
+{
+    const struct project *p = model_project(d->model, c->project_id);
+    if (p == NULL || p->is_deleted)
+        return not_found(err, "project", c->project_id);
+    enum err rc = check_update(d, c, err);
+    if (rc == OK)
+        rc = check_format(d, EVENT_UPDATE_PROJECT, err);
+    if (rc != OK || !changes(p, c))
+        return rc;
+    struct arena *a = out->arena;
+    event_list_add(out, EVENT_UPDATE_PROJECT, d->ids)->update_project =
+        (struct update_project){.project_id = p->id,
+                                .name = arena_str(a, c->name),
+                                .repository = arena_str(a, c->repository),
+                                .branch = arena_str(a, c->branch),
+                                .instances_wanted = c->instances,
+                                .drain_seconds = c->drain_seconds,
+                                .port = c->port,
+                                .resources = c->resources,
+                                .cleared = copy_strs(a, c->cleared)};
+    return OK;
+}
+
+enum err decide_delete_image(const struct decide *d, struct id image_id, struct event_list *out, struct errinfo *err)
+{
+    const struct image *i = model_image(d->model, image_id);
+    if (i == NULL)
+        return not_found(err, "image", image_id);
+    const struct process *user = model_user_of_image(d->model, i);
+    if (user != NULL)
+        return err_set(err, ERR_CONFLICT, "the image is used by %s '%s' (%s): stop that first",
+                       user->project == NULL ? "application" : "a deployment of", user->name, id_text(out, user->id));
+    if (i->status == IMAGE_BUILDING)
+        return err_set(err, ERR_CONFLICT, "the image is being built: cancel its deployment first");
+    enum err rc = check_format(d, EVENT_DELETE_IMAGE, err);
+    if (rc != OK)
+        return rc;
+    event_list_add(out, EVENT_DELETE_IMAGE, d->ids)->delete_image =
+        (struct delete_image){i->id, STR("{\"rule\":\"deleted by a person\"}")};
+    return OK;
+}
+
 /* 64 entries of 4 KiB: more than any image that was looked at carries (chosen; an event is at most 256 KiB). */
 enum { IMAGE_LIST_MAX = 64, IMAGE_TEXT_MAX = 4096, IMAGE_CONFIG_MAX = 128 * 1024 };
 
@@ -93,14 +187,6 @@ static enum err check_image(const struct image_observed *c, enum image_status *r
     if (total > IMAGE_CONFIG_MAX)
         return err_set(err, ERR_LIMIT, "'config' has %zu bytes: at most %d", total, IMAGE_CONFIG_MAX);
     return OK;
-}
-
-static struct strs copy_strs(struct arena *a, struct strs from)
-{
-    struct strs to = {arena_alloc(a, from.n * sizeof(*to.items)), from.n};
-    for (size_t i = 0; i < from.n; i++)
-        to.items[i] = arena_str(a, from.items[i]);
-    return to;
 }
 
 static struct image_status_change image_event(struct arena *a, const struct image_observed *c)

@@ -327,6 +327,7 @@ const struct secret *model_secret_by_name(const struct model *m, const struct pr
 /* A process that is not over and runs it. NULL: none. */
 const struct process *model_user_of_image(const struct model *m, const struct image *i);
 /* Erased users are not found. */
+const struct waiting *model_waiting_by_identity(const struct model *m, struct str identity);
 const struct user *model_user_by_identity(const struct model *m, struct str identity);
 /* A process that is a deployment. */
 const struct process *model_deployment(const struct model *m, struct id id);
@@ -361,14 +362,19 @@ bool deployment_is_over(const struct process *d);
 uint32_t process_healthy_n(const struct process *p);
 /* Reserved by what is placed on the node; what is left of it under the overcommit of settings. Not below zero. */
 struct resources node_used(const struct node *n);
+/* A member of UpdateProject that has a default to go back to. */
+bool project_may_clear(struct str key);
 /* "<slug>.<app_domain>" */
 const char *project_host(const struct project *p, struct str app_domain, struct arena *a);
 
 /* Healthy instances of the live deployment, in id order: what an edge may send requests to. Fills at most max, returns
  * how many there are. */
 size_t project_endpoints(const struct project *p, const struct instance **ret, size_t max);
-/* Projects that are not deleted need a certificate for each host as soon as they exist: the first host without one, in
- * project order; false: none. *ret_host lives in the arena. */
+/* Its owner has proved it: verified or serving. */
+bool domain_is_proved(const struct domain *d);
+/* Projects that are not deleted need a certificate for each host as soon as they exist, domains as soon as they are
+ * proved: the first host without one, in the order of projects, then domains; false: none. *ret_host lives in the
+ * arena. */
 bool model_host_without_certificate(const struct model *m, struct str app_domain, struct arena *a,
                                     struct str *ret_host);
 

@@ -58,6 +58,7 @@ static void plan_project(struct planner *p, const struct project *project)
 static void plan_rules(struct planner *p)
 {
     const struct model *m = p->model;
+    plan_format(p);
     MODEL_EACH (node, n, &m->nodes)
         plan_node(p, n);
     if (p->out->n > 0) { /* the rest follows from the model after that */

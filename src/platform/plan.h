@@ -33,7 +33,9 @@ struct observations {
     size_t edges_n;
     int64_t live_since_ms; /* when this replica began to hear edges. Drains wait until it has listened for
                             * settings->edge_live_seconds: else an edge might be there that it does not know */
-    int64_t replicas_n;    /* control-plane replicas with a fresh lease that do not abstain; at least 1 */
+    int64_t
+        format_min; /* the lowest format that any of these replicas reads (EVENT_FORMAT of its build); 0: not known */
+    int64_t replicas_n; /* control-plane replicas with a fresh lease that do not abstain; at least 1 */
 };
 
 struct plan {

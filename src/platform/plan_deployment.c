@@ -202,12 +202,10 @@ static const char *host_without_certificate(const struct planner *p, const char 
 static void route_to(struct planner *p, const struct process *d, uint32_t healthy)
 {
     const struct process *old = d->project->live;
-    struct str *host = arena_alloc(p->out->arena, sizeof(*host));
-    *host = str_from(project_host(d->project, p->settings->app_domain, p->out->arena));
     struct str why = because(p->out, "{\"rule\":\"all are healthy\",\"healthy\":%u,\"wanted\":%lld}", healthy,
                              (long long)d->instances_wanted);
     event_list_add(p->out, EVENT_ROUTE_DEPLOYMENT, p->ids)->route_deployment = (struct route_deployment){
-        .deployment_id = d->id, .project_id = d->project->id, .hosts = {host, 1}, .because = why};
+        .deployment_id = d->id, .project_id = d->project->id, .hosts = route_hosts(p, d->project), .because = why};
     emit_deployment_status(p->out, p->ids, d, DEPLOYMENT_LIVE, STR(""), why);
     if (old != NULL && old != d)
         emit_deployment_status(p->out, p->ids, old, DEPLOYMENT_DRAINING,
@@ -258,7 +256,9 @@ static void plan_live(struct planner *p, const struct process *d)
         emit_deployment_status(p->out, p->ids, d, DEPLOYMENT_DRAINING,
                                d->project->is_deleted ? STR("its project was deleted") : STR("nothing leads to it"),
                                STR("{\"rule\":\"not routed\"}"));
-    else if (replace(p, d) && d->cause[0] != '\0') /* what it waited for has come */
+    else if (plan_domains(p, d))
+        return;                                                        /* the rest follows from the model after that */
+    else if (plan_surplus(p, d), replace(p, d) && d->cause[0] != '\0') /* what it waited for has come */
         emit_deployment_status(p->out, p->ids, d, DEPLOYMENT_LIVE, STR(""), STR("{\"rule\":\"complete again\"}"));
 }
 

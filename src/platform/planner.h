@@ -26,6 +26,14 @@ bool planner_is_due(struct planner *p, int64_t since_ns, int64_t seconds);
 void plan_node(struct planner *p, const struct node *n);
 void plan_image(struct planner *p, const struct image *i);
 void plan_deployment(struct planner *p, const struct process *d);
+/* Names that lead to a project: its own, and domains that are proved and have a certificate. */
+struct strs route_hosts(struct planner *p, const struct project *project);
+/* Of a live deployment: domains begin to lead to it, or do no more. False: nothing to do. */
+bool plan_domains(struct planner *p, const struct process *d);
+/* Of a live deployment that was scaled down: those go that are missed least. */
+void plan_surplus(struct planner *p, const struct process *d);
+/* New kinds may be written once every replica reads them. */
+void plan_format(struct planner *p);
 /* A process of no project: an event-sourced application, or one that is being deleted. At most so many instances of one
  * are planned (chosen: what decisions allow is less, platform/settings.h). */
 #define APPLICATION_INSTANCES_MAX 1000

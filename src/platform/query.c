@@ -201,5 +201,10 @@ bool model_host_without_certificate(const struct model *m, struct str app_domain
             return true;
         }
     }
+    MODEL_EACH (domain, d, &m->domains)
+        if (domain_is_proved(d) && model_certificate_by_host(m, str_from(d->host)) == NULL) {
+            *ret_host = arena_str(a, str_from(d->host));
+            return true;
+        }
     return false;
 }

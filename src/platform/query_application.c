@@ -40,6 +40,11 @@ const struct domain *model_domain_by_host(const struct model *m, struct str host
     return NULL;
 }
 
+bool domain_is_proved(const struct domain *d)
+{
+    return d->status == DOMAIN_VERIFIED || d->status == DOMAIN_SERVING;
+}
+
 const struct secret *model_secret_by_name(const struct model *m, const struct project *project, struct str name)
 {
     MODEL_EACH (secret, s, &m->secrets)

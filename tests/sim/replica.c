@@ -183,8 +183,11 @@ static void plan_next(struct world *w, struct replica *r)
     int64_t fresh = 0;
     for (size_t i = 0; i < REPLICAS_N; i++) /* a lease outlives its replica by 10 s */
         fresh += w->replicas[i].is_up || w->replicas[i].up_at_ms > w->now_ms + 5000;
-    struct observations seen = {
-        .edges = r->edges, .edges_n = r->edges_n, .live_since_ms = r->live_since_ms, .replicas_n = fresh};
+    struct observations seen = {.edges = r->edges,
+                                .edges_n = r->edges_n,
+                                .live_since_ms = r->live_since_ms,
+                                .format_min = EVENT_FORMAT,
+                                .replicas_n = fresh};
     struct plan p = {.events = {.arena = &w->arena}};
     w->ids.wall_ms = w->now_ms;
     model_plan(r->model, &w->settings, w->now_ms, &seen, &w->ids, &p);

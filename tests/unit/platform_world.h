@@ -147,7 +147,8 @@ static void world_init(struct world *w)
     w->now_ms = START_MS;
     platform_settings_init(&w->settings);
     w->settings.needs_certificate = w->settings.settle_seconds = 0;
-    w->seen = (struct observations){.edges = w->edges, .live_since_ms = START_MS, .replicas_n = 1};
+    w->seen = (struct observations){
+        .edges = w->edges, .live_since_ms = START_MS, .format_min = EVENT_FORMAT, .replicas_n = 1};
     struct id region, zone;
     DO(w, decide_create_region(&d, STR("local"), &out, &region, &err));
     DO(w, decide_create_zone(&d, STR("local"), STR("z0"), &out, &zone, &err));
