@@ -38,7 +38,9 @@ static enum err apply_scale_process(struct model *m, const struct scale_process 
     if (e->instances_wanted < 1)
         return err_set(err, ERR_CORRUPT, "process '%s' cannot have %lld instances", p->name,
                        (long long)e->instances_wanted);
-    process_edit(m, p)->instances_wanted = e->instances_wanted;
+    struct process *scaled = process_edit(m, p);
+    scaled->instances_wanted = e->instances_wanted;
+    scaled->scaled_seq = model_next_seq(m);
     touch_deployment(m, p);
     return OK;
 }

@@ -157,6 +157,7 @@ static const struct member PROCESS[] = {
     PLAIN(process, health.start_timeout_seconds),
     PLAIN(process, instances_wanted),
     PLAIN(process, instances_asked),
+    SEQ(process, scaled_seq),
     SCALING(process, scaling),
     COUNT(process, gone_n),
     ARRAY(process, gone, gone_n, PROCESS_GONE_MAX, gone_instance),

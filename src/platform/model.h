@@ -126,6 +126,7 @@ struct process {
         int64_t interval_seconds, timeout_seconds, start_timeout_seconds;
     } health;
     int64_t instances_wanted, port;
+    uint64_t scaled_seq;     /* of its last ScaleProcess; 0: never, then one more by hand stays */
     int64_t instances_asked; /* as created; ScaleProcess changes instances_wanted only */
     struct scaling_rule scaling;
     struct gone_instance *gone; /* oldest first, at most PROCESS_GONE_MAX */

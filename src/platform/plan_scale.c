@@ -1,4 +1,5 @@
-/* Rules for deployments that were scaled down: the instances that are missed least go, one batch. */
+/* Rule for deployments that were scaled: the instances that are missed least go, in one batch. One that was made by
+ * hand stays where nobody has ever scaled. */
 #include "platform/planner.h"
 
 /* Greater goes first: what does not serve, then what stands on a node with many of the same, then the newest. */
@@ -34,7 +35,7 @@ void plan_surplus(struct planner *p, const struct process *d)
     int64_t have = 0;
     MODEL_EACH (instance, i, &d->instances)
         have += i->wanted != DESIRED_DELETED && (i->node == NULL || i->node->status != NODE_DRAINING);
-    if (have <= d->instances_wanted)
+    if (d->scaled_seq == 0 || have <= d->instances_wanted)
         return;
     size_t n = (size_t)(have - d->instances_wanted);
     const struct instance **gone = arena_alloc(p->out->arena, n * sizeof(*gone));
