@@ -190,10 +190,22 @@ static enum err take_scalar(const struct loader *l, const struct setting *s, con
     return set_value(l, s, arena_str(l->arena, text).ptr, err);
 }
 
-static enum err take_sequence(const struct loader *l, struct reader *r, const struct setting *s, struct errinfo *err)
+static enum err take_item(const struct loader *l, const struct setting *s, struct str item, struct errinfo *err)
 {
     char *field = l->settings + s->offset;
-    list_clear(field);
+    struct setting_list list;
+    memcpy(&list, field, sizeof(list));
+    if (str_find(item, '\0') < item.len)
+        return err_set(err, ERR_INVALID, "'%s' has a NUL in it", s->name);
+    if (list.n == SETTING_LIST_MAX)
+        return err_set(err, ERR_INVALID, "'%s' has more than %d values", s->name, SETTING_LIST_MAX);
+    list_add(l, field, item);
+    return OK;
+}
+
+static enum err take_sequence(const struct loader *l, struct reader *r, const struct setting *s, struct errinfo *err)
+{
+    list_clear(l->settings + s->offset);
     for (;;) {
         yaml_event_t event;
         enum err rc = next_event(r, &event, err);
@@ -201,8 +213,10 @@ static enum err take_sequence(const struct loader *l, struct reader *r, const st
             return rc;
         bool is_end = event.type == YAML_SEQUENCE_END_EVENT;
         if (event.type == YAML_SCALAR_EVENT)
-            list_add(l, field, scalar_str(&event));
-        else if (!is_end)
+            rc = take_item(l, s, scalar_str(&event), err);
+        if (rc != OK)
+            rc = at_line(r, event.start_mark.line, rc, err);
+        else if (event.type != YAML_SCALAR_EVENT && !is_end)
             rc = err_set(err, ERR_INVALID, "%s:%zu: '%s' is a list of plain values", r->file, event.start_mark.line + 1,
                          s->name);
         yaml_event_delete(&event);

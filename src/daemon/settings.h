@@ -21,6 +21,9 @@ enum setting_type {
     SETTING_CHOICE /* const char *; one of `choices`, separated by '|' */
 };
 
+/* 1,000: values of a list in a file (chosen, never measured; test_daemon: settings_errors_name_the_place). */
+#define SETTING_LIST_MAX 1000
+
 struct setting_list {
     const char **items;
     size_t n;

@@ -72,6 +72,8 @@ enum err inventory_load(const char *file, struct inventory **ret, struct errinfo
     cyaml_err_t rc = cyaml_load_file(file, &config, &SCHEMA, &data, NULL);
     if (rc != CYAML_OK)
         return err_set(err, ERR_INVALID, "inventory '%s': %s: %s", file, cyaml_strerror(rc), message);
+    if (data == NULL) /* what libcyaml makes of a file of comments */
+        return err_set(err, ERR_INVALID, "inventory '%s' is empty", file);
     *ret = (struct inventory *)data;
     return OK;
 }

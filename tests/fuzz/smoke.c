@@ -1,7 +1,10 @@
-/* Stands in for libFuzzer: every file of a corpus folder as it is, then changed at random, always the same way. */
+/* Stands in for libFuzzer, with any compiler: every file of a corpus folder as it is, then changed at random. The seed
+ * is printed, and an input that ends the process is left in the current folder as fuzz-crash-PID. */
 #include <dirent.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/stat.h>
 
 #include "base/buf.h"
@@ -9,7 +12,6 @@
 #include "base/own.h"
 #include "fuzz.h"
 
-#define RUNS_A_FILE 3000
 #define CHANGES_MAX 8
 #define FILE_SIZE_MAX 65536
 
@@ -50,8 +52,23 @@ static void change(struct buf *b, uint64_t *random)
     }
 }
 
+/* What runs now, for the handler of its crash. */
+static const struct buf *now;
+
+static void on_crash(int signal_number)
+{
+    char name[40];
+    (void)snprintf(name, sizeof(name), "fuzz-crash-%d", (int)getpid());
+    int fd = open(name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    if (now != NULL && fd >= 0 && write(fd, now->ptr, now->len) == (ssize_t)now->len)
+        (void)!write(2, "the input is in ", 16), (void)!write(2, name, strlen(name)), (void)!write(2, "\n", 1);
+    (void)signal(signal_number, SIG_DFL);
+    (void)raise(signal_number);
+}
+
 static void run(const struct buf *b)
 {
+    now = b;
     uint8_t *exact = mem_alloc(b->len + (b->len == 0)); /* no byte more, so that a sanitizer sees one read too far */
     if (b->len > 0)
         memcpy(exact, b->ptr, b->len);
@@ -59,7 +76,7 @@ static void run(const struct buf *b)
     free(exact);
 }
 
-static bool run_file(const char *path)
+static bool run_file(const char *path, uint64_t seed, int runs_n)
 {
     auto_close int fd = open(path, O_RDONLY | O_CLOEXEC);
     AUTO(buf) struct buf file = {0}, changed = {0};
@@ -70,8 +87,8 @@ static bool run_file(const char *path)
     ssize_t n = read(fd, file.ptr, (size_t)st.st_size);
     file.len = n > 0 ? (size_t)n : 0;
     run(&file);
-    uint64_t random = 0x9e3779b97f4a7c15;
-    for (int i = 0; i < RUNS_A_FILE; i++) {
+    uint64_t random = seed * 0x9e3779b97f4a7c15 + 1;
+    for (int i = 0; i < runs_n; i++) {
         buf_clear(&changed);
         buf_add(&changed, file.ptr, file.len);
         for (uint64_t k = next_random(&random) % CHANGES_MAX + 1; k > 0 && changed.len < FILE_SIZE_MAX; k--)
@@ -83,17 +100,23 @@ static bool run_file(const char *path)
 
 int main(int argc, char **argv)
 {
-    DIR *dir = argc == 2 ? opendir(argv[1]) : NULL;
-    if (dir == NULL) {
-        (void)fprintf(stderr, "usage: fuzz_NAME CORPUS\n");
+    DIR *dir = argc == 3 ? opendir(argv[2]) : NULL;
+    const char *seed_text = getenv("FUZZ_SEED");
+    uint64_t runs_n = 0, seed = 1;
+    if (dir == NULL || !str_parse_u64(str_from(argv[1]), 1000000, &runs_n) ||
+        (seed_text != NULL && !str_parse_u64(str_from(seed_text), UINT64_MAX, &seed))) {
+        (void)fprintf(stderr, "usage: [FUZZ_SEED=N] fuzz_NAME RUNS_A_FILE CORPUS\n");
         return 2;
     }
+    (void)fprintf(stderr, "FUZZ_SEED=%llu\n", (unsigned long long)seed);
+    (void)signal(SIGABRT, on_crash);
+    (void)signal(SIGSEGV, on_crash);
     int files = 0;
     for (struct dirent *d = readdir(dir); d != NULL; d = readdir(dir)) {
-        auto_free char *path = mem_printf("%s/%s", argv[1], d->d_name);
-        files += run_file(path);
+        auto_free char *path = mem_printf("%s/%s", argv[2], d->d_name);
+        files += run_file(path, seed, (int)runs_n);
     }
     (void)closedir(dir);
-    printf("%d files, %d runs each\n", files, RUNS_A_FILE);
+    printf("%d files, %llu runs each\n", files, (unsigned long long)runs_n);
     return files > 0 ? 0 : 1;
 }

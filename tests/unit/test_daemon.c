@@ -107,6 +107,7 @@ static void settings_errors_name_the_place(void **state)
                  {"name: x\nkind: green\n", "not one of red|blue"},
                  {"name: x\nlabels: one\n", "s.yaml:2: 'labels' is a list"},
                  {"name: x\nlabels:\n  - a: b\n", "s.yaml:3: 'labels' is a list of plain values"},
+                 {"name: x\nlabels:\n  - \"a\\0b\"\n", "s.yaml:3: 'labels' has a NUL in it"},
                  {"name:\n  - x\n", "s.yaml:2: 'name' is not a plain value"},
                  {"name: x\nname: y\n", "s.yaml:2: 'name' is there twice"},
                  {"- name\n", "s.yaml:1: expected `name: value` lines"},
@@ -122,8 +123,17 @@ static void settings_errors_name_the_place(void **state)
             fail_msg("'%s' is not in '%s'", cases[i].text, err.msg);
     }
     AUTO(arena) struct arena arena = {0};
+    AUTO(buf) struct buf long_list = {0};
     struct things t;
     struct errinfo err;
+    buf_add_c(&long_list, "name: x\nlabels:\n");
+    for (int i = 0; i < SETTING_LIST_MAX; i++)
+        buf_add_c(&long_list, "  - a\n");
+    assert_int_equal(load(*state, long_list.ptr, NULL, &arena, &t, &err), OK);
+    assert_int_equal(t.labels.n, SETTING_LIST_MAX);
+    buf_add_c(&long_list, "  - a\n");
+    assert_int_equal(load(*state, long_list.ptr, NULL, &arena, &t, &err), ERR_INVALID);
+    assert_non_null(strstr(err.msg, "'labels' has more than 1000 values"));
     char *const environment[] = {(char[]){"SLIPFORM_COUNT=0"}, NULL};
     assert_int_equal(load(*state, "name: x\n", environment, &arena, &t, &err), ERR_INVALID);
     assert_non_null(strstr(err.msg, "environment SLIPFORM_COUNT"));
