@@ -10,8 +10,8 @@
 
 struct platform_program_settings {
     struct setting_list workloads, listen, tuning;
-    const char *event_store, *blob_folder, *logs_folder, *streams_folder, *certificates_folder, *ca_cert_file,
-        *ca_key_file;
+    const char *event_store, *blob_folder, *state_dir, *logs_folder, *streams_folder, *certificates_folder,
+        *ca_cert_file, *ca_key_file;
     const char *token_hash_file, *app_domain, *replica;
     int64_t edge_https_port, node_timeout_seconds;
 };
@@ -36,6 +36,8 @@ static const struct setting SETTINGS[] = {
     ROW(LIST, listen, NULL, true, "addresses of the API (TLS), e.g. 127.0.0.1:7100"),
     ROW(TEXT, event_store, NULL, true, "the log of the platform, e.g. files;path=/var/lib/slipform/log"),
     ROW(PATH, blob_folder, NULL, true, "contexts and images"),
+    ROW(PATH, state_dir, NULL, false,
+        "for a checkpoint of its model; none: every start folds the log from its first event"),
     ROW(PATH, logs_folder, NULL, false, "lines of instances; none: they are neither kept nor shown here"),
     ROW(PATH, streams_folder, NULL, false, "logs of applications' streams; none: they are not kept here"),
     ROW(PATH, certificates_folder, NULL, false, "keys of routed hosts; for workload certificates"),
@@ -169,6 +171,7 @@ static enum err open_control(struct platform_program *p, struct errinfo *err)
         .installation = d->common.installation,
         .replica = s->replica != NULL ? s->replica : d->common.instance_id,
         .event_store = s->event_store,
+        .state_folder = s->state_dir,
         .logs_folder = s->logs_folder,
         .streams_folder = s->streams_folder,
         .certificates_folder = s->certificates_folder,

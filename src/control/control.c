@@ -7,28 +7,16 @@
 #include "base/own.h"
 #include "base/random.h"
 #include "control/parts.h"
-#include "platform/model_trial.h"
 
-/* ---- the fold ---- */
-
-static enum err apply(void *model, const struct store_record *record, struct errinfo *err)
-{
-    AUTO(arena) struct arena a = {0};
-    struct event event;
-    enum err rc = event_decode(&record->e, &a, &event, err);
-    return rc == OK ? model_apply(model, &event, err) : rc;
-}
-
-static void pass_over(void *control, const struct store_record *record)
-{
-    model_pass_over(((struct control *)control)->model, record->e.time);
-}
+/* ---- what the runtime tells ---- */
 
 static void on_live(void *ctx)
 {
     struct control *c = ctx;
     c->live_mono_us = clock_mono_us();
-    log_info(c->o.log, "live at position %llu", (unsigned long long)c->model->seq);
+    control_tell_checkpoint(c);
+    log_info(c->o.log, "live at position %llu, folded from %llu", (unsigned long long)c->model->seq,
+             (unsigned long long)c->checkpoint_seq);
     if (c->o.on_state != NULL)
         c->o.on_state(c->o.ctx, true, NULL);
     control_kick(c);
@@ -59,27 +47,6 @@ static void on_wake(void *ctx)
     control_kick(ctx);
 }
 
-static struct model *model_of(void *fold)
-{
-    return ((struct control *)fold)->model;
-}
-
-/* Commands that wait are decided and appended together, each on the model with those before it. */
-static void begin_trial(void *fold)
-{
-    model_trial_begin(model_of(fold));
-}
-
-static void end_trial(void *fold)
-{
-    model_trial_end(model_of(fold));
-}
-
-static enum err apply_to_control(void *fold, const struct store_record *record, struct errinfo *err)
-{
-    return apply(model_of(fold), record, err);
-}
-
 void control_kick(struct control *c)
 {
     if (c->is_closing || !control_is_live(c))
@@ -102,15 +69,8 @@ static enum err open_log(struct control *c, struct errinfo *err)
     if (repair.cut_bytes > 0 || repair.adopted_records > 0)
         log_warn(c->o.log, "event log repaired: %llu bytes of an unfinished append cut off, %llu records adopted",
                  (unsigned long long)repair.cut_bytes, (unsigned long long)repair.adopted_records);
-    struct app_options options = {.name = "platform",
-                                  .model = c,
-                                  .apply = apply_to_control,
-                                  .pass_over = pass_over,
-                                  .trial_begin = begin_trial,
-                                  .trial_end = end_trial,
-                                  .on_wake = on_wake,
-                                  .inputs = &store,
-                                  .inputs_n = 1};
+    struct app_options options = {.name = "platform", .on_wake = on_wake, .inputs = &store, .inputs_n = 1};
+    control_fold_options(c, &options);
     rc = app_open(c->o.loop, &options, &c->app, err);
     if (rc != OK) {
         store_close(store);

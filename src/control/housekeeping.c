@@ -25,6 +25,7 @@ static void look(uv_timer_t *timer)
     struct control *c = h->control;
     if (!control_is_live(c))
         return;
+    control_tell_checkpoint(c);
     seen_forget_silent(c->seen, clock_mono_us() - CONTROL_STATISTICS_KEPT_S * (int64_t)1000000);
     if (c->logs == NULL)
         return;

@@ -30,10 +30,18 @@ struct control {
     uint64_t hash_seq;    /* position of hash */
     char hash[HASH_TEXT_SIZE];
     bool is_hashed, is_closing;
-    unsigned closing_n; /* parts that are not closed yet */
+    char checkpoint_path[CONTROL_PATH_SIZE];
+    uint64_t checkpoint_seq;           /* that this process began with; 0: with the first event */
+    struct errinfo checkpoint_trouble; /* as last told */
+    unsigned closing_n;                /* parts that are not closed yet */
     void (*closed)(void *ctx);
     void *closed_ctx;
 };
+
+/* How the runtime folds, tries and keeps the model. */
+void control_fold_options(struct control *c, struct app_options *ret);
+/* Say what is wrong with the checkpoint, once. */
+void control_tell_checkpoint(struct control *c);
 
 /* The arguments that all decisions share. */
 struct decide control_decide(struct control *c);

@@ -75,7 +75,7 @@ static inline struct id random_new_id(struct random_events *r)
     uint64_t n = ++r->ids_n, noise = random_u64(r);
     bool is_late = random_below(r, 4) == 0; /* some ids are not the newest */
     for (int i = 0; i < 8; i++) {
-        id.bytes[i] = is_late ? (uint8_t)(noise >> (8 * i)) & 1u : (uint8_t)(n >> (56 - 8 * i));
+        id.bytes[i] = (uint8_t)(is_late ? noise >> (8 * i) & 1 : n >> (56 - 8 * i));
         id.bytes[8 + i] = (uint8_t)(noise >> (56 - 8 * i));
     }
     return id;
