@@ -97,6 +97,8 @@ static void help_command(const struct command *command)
     for (const struct flag *f = command->flags; f != NULL && f->name != NULL; f++)
         (void)printf("  --%-16s %-8s %s\n", f->name, f->placeholder, f->doc);
     (void)printf("  --%-16s %-8s %s\n", "json", "", "one JSON document on stdout; errors as problem+json on stderr");
+    if (command->details != NULL)
+        (void)printf("\n%s", command->details);
 }
 
 __attribute__((format(printf, 2, 3))) static int usage(const struct cli *c, const char *fmt, ...)

@@ -27,6 +27,7 @@ struct command {
     int args_min, args_max;
     bool needs_installation; /* an error says `slipform up` when there is none */
     int (*run)(struct cli *c);
+    const char *details; /* of --help, behind the options; NULL: none */
 };
 
 /* One call of the program. */

@@ -1,4 +1,4 @@
-/* slipform eventlog verify|hash PATH: look at a log on disk, without the control plane. */
+/* slipform eventlog …: logs on disk, without the control plane. Here: which one is meant, verify, hash. */
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -6,10 +6,79 @@
 #include "base/encode.h"
 #include "base/json.h"
 #include "base/own.h"
-#include "cli/verbs.h"
+#include "cli/eventlog.h"
 #include "event/hash.h"
-#include "platform/model.h"
-#include "store/store.h"
+
+const struct flag EVENTLOG_FLAGS[] = {
+    {"from", FLAG_COUNT, "N", "cat: from record N on"},
+    {"to", FLAG_TEXT, "N|LOG", "cat, export: up to record N; import: the log to import into"},
+    {"type", FLAG_TEXT, "NAME", "cat: only events of this kind"},
+    {"follow", FLAG_BOOL, "", "cat: go on with what comes"},
+    {"after", FLAG_COUNT, "N", "copy: begin behind record N, into an empty log"},
+    {"keep-id", FLAG_BOOL, "", "copy: a new LOG is the same log (a backup that is restored)"},
+    {"at", FLAG_COUNT, "N", "hash: of the model after record N"},
+    {"skip-bad", FLAG_BOOL, "", "import: leave bad lines out, and say which"},
+    {"any-kind", FLAG_BOOL, "", "import: kinds that the platform does not know, too"},
+    {"reason", FLAG_TEXT, "TEXT", "set-aside: why; stays in the log for ever"},
+    {"unchecked", FLAG_BOOL, "", "set-aside: a log that is not the platform's"},
+    {0},
+};
+const char EVENTLOG_DETAILS[] =
+    "  eventlog verify LOG            read all of it, check every sum; says the first bad record\n"
+    "  eventlog cat LOG               its records, one a line\n"
+    "  eventlog copy LOG LOG          copy from one store to another; again: goes on where it ended\n"
+    "  eventlog export LOG FILE       one JSONL file of all of it; '-': standard output\n"
+    "  eventlog import FILE --to LOG  a JSONL file of this model, also one that others wrote, into a new log\n"
+    "  eventlog hash LOG              hash of the platform's model that it folds to\n"
+    "  eventlog set-aside LOG SEQ --reason TEXT\n"
+    "                                 no fold takes record SEQ any more: the way out when the platform stalls at it\n"
+    "\nLOG is a folder, a JSONL file (read only), or a store like 'files;path=DIR'.\n";
+
+char *eventlog_spec(const char *text)
+{
+    struct stat st;
+    if (strstr(text, ";path=") != NULL || strstr(text, ";name=") != NULL)
+        return mem_strdup(text);
+    bool is_file = stat(text, &st) == 0 ? S_ISREG(st.st_mode) : str_ends(str_from(text), STR(".jsonl"));
+    return mem_printf("%s;path=%s", is_file ? "jsonl" : "files", text);
+}
+
+enum err eventlog_open(const char *text, enum store_mode mode, struct store **ret, struct errinfo *err)
+{
+    auto_free char *spec = eventlog_spec(text);
+    return store_open(spec, &(struct store_options){.mode = mode}, ret, NULL, err);
+}
+
+void eventlog_add_json(struct buf *out, const struct store *s, const struct store_record *r)
+{
+    char time[EVENT_TIME_TEXT_SIZE], id[ID_TEXT_SIZE];
+    event_time_format(r->e.time, time);
+    id_format(r->e.id, id);
+    buf_add_c(out, "{\"log\":");
+    buf_add_json_string(out, str_from(store_name(s)));
+    buf_addf(out, ",\"seq\":%llu,\"time\":\"%s\",\"type\":", (unsigned long long)r->seq, time);
+    buf_add_json_string(out, r->e.type);
+    buf_addf(out, ",\"id\":\"%s\",\"payload\":", id_is_none(r->e.id) ? "" : id);
+    buf_add_str(out, r->e.payload);
+    buf_add_char(out, '}');
+}
+
+/* ---- verify ---- */
+
+static json_t *verdict_json(const struct store_verdict *v)
+{
+    json_t *doc = json_object(), *bad = v->ok ? json_null() : json_object();
+    json_object_set_new(doc, "ok", json_boolean(v->ok));
+    json_object_set_new(doc, "events", json_integer((json_int_t)v->events));
+    json_object_set_new(doc, "unverified", json_integer((json_int_t)v->unverified));
+    if (!v->ok) {
+        json_object_set_new(bad, "seq", json_integer((json_int_t)v->first_bad.seq));
+        json_object_set_new(bad, "offset", json_integer((json_int_t)v->first_bad.offset));
+        json_object_set_new(bad, "cause", json_from_str(str_from(v->first_bad.cause)));
+    }
+    json_object_set_new(doc, "first_bad", bad);
+    return doc;
+}
 
 static int verify(struct cli *c, const char *path)
 {
@@ -17,18 +86,8 @@ static int verify(struct cli *c, const char *path)
     struct errinfo err;
     if (store_verify(path, &v, &err) != OK)
         return cli_fail(c, &err);
-    auto_json json_t *doc = json_object();
-    json_object_set_new(doc, "ok", json_boolean(v.ok));
-    json_object_set_new(doc, "events", json_integer((json_int_t)v.events));
-    json_object_set_new(doc, "unverified", json_integer((json_int_t)v.unverified));
-    json_t *bad = v.ok ? json_null() : json_object();
-    if (!v.ok) {
-        json_object_set_new(bad, "seq", json_integer((json_int_t)v.first_bad.seq));
-        json_object_set_new(bad, "offset", json_integer((json_int_t)v.first_bad.offset));
-        json_object_set_new(bad, "cause", json_from_str(str_from(v.first_bad.cause)));
-    }
-    json_object_set_new(doc, "first_bad", bad);
     if (c->json) {
+        auto_json json_t *doc = verdict_json(&v);
         auto_free char *text = json_format(doc);
         (void)puts(text);
     } else if (v.ok) {
@@ -41,39 +100,58 @@ static int verify(struct cli *c, const char *path)
     return v.ok ? 0 : 1;
 }
 
-static enum err fold(struct store *store, struct model *m, struct errinfo *err)
+/* ---- hash ---- */
+
+static enum err fold_one(struct store *s, struct model *m, const struct store_record *r, struct arena *a,
+                         struct errinfo *err)
 {
-    for (uint64_t after = 0;;) {
+    struct event ev;
+    struct errinfo cause = {0};
+    enum err rc = event_decode(&r->e, a, &ev, &cause);
+    if (rc == OK)
+        rc = model_apply(m, &ev, &cause);
+    if (rc == OK)
+        return OK;
+    uint64_t after = 0;
+    rc = app_set_aside_find(s, r->seq, &after, err);
+    if (rc == OK)
+        model_pass_over(m, r->e.time);
+    return rc == ERR_NOT_FOUND ? err_set(err, ERR_CORRUPT, "%s", cause.msg) : rc;
+}
+
+enum err eventlog_fold(struct store *s, struct model *m, uint64_t until, struct errinfo *err)
+{
+    AUTO(arena) struct arena a = {0};
+    for (;;) {
         AUTO(store_batch) struct store_batch batch = {0};
-        enum err rc = store_read(store, after, 0, 0, &batch, err);
+        enum err rc = store_read(s, m->seq, 1000, ENVELOPE_BATCH_SIZE_MAX, &batch, err);
         if (rc != OK || batch.n == 0)
             return rc;
         for (size_t i = 0; i < batch.n; i++) {
-            AUTO(arena) struct arena a = {0};
-            struct event ev;
-            after = batch.items[i].seq;
-            rc = event_decode(&batch.items[i].e, &a, &ev, err);
-            if (rc == OK)
-                rc = model_apply(m, &ev, err);
+            const struct store_record *r = &batch.items[i];
+            if (until > 0 && r->seq > until)
+                return OK;
+            arena_reset(&a);
+            rc = fold_one(s, m, r, &a, err);
             if (rc != OK)
-                return err_wrap(err, rc, "event %llu", (unsigned long long)after);
+                return err_wrap(err, rc, "event %llu of log '%s'", (unsigned long long)r->seq, store_name(s));
         }
     }
 }
 
-static int hash(struct cli *c, const char *path)
+static int hash(struct cli *c, const char *log)
 {
-    struct store *store = NULL;
-    struct errinfo err;
-    struct stat st;
-    bool is_folder = stat(path, &st) == 0 && S_ISDIR(st.st_mode);
-    auto_free char *spec = mem_printf("%s;path=%s", is_folder ? "files" : "jsonl", path);
-    struct store_options o = {.mode = STORE_READ};
-    enum err rc = store_open(spec, &o, &store, NULL, &err);
+    struct store *s = NULL;
+    struct errinfo err = {0};
+    int64_t at = cli_count(c, "at", 0);
+    enum err rc = eventlog_open(log, STORE_READ, &s, &err);
     struct model *m = model_new();
     if (rc == OK)
-        rc = fold(store, m, &err);
-    store_close(store);
+        rc = eventlog_fold(s, m, (uint64_t)at, &err);
+    if (rc == OK && m->seq < (uint64_t)at)
+        rc = err_set(&err, ERR_NOT_FOUND, "log '%s' ends at %llu, before %lld", log, (unsigned long long)m->seq,
+                     (long long)at);
+    store_close(s);
     if (rc == OK) {
         uint8_t digest[HASH_SIZE];
         char text[HASH_TEXT_SIZE];
@@ -86,12 +164,37 @@ static int hash(struct cli *c, const char *path)
     return rc == OK ? 0 : cli_fail(c, &err);
 }
 
+/* ---- which ---- */
+
 int verb_eventlog(struct cli *c)
 {
-    if (strcmp(c->args[0], "verify") == 0)
-        return verify(c, c->args[1]);
-    if (strcmp(c->args[0], "hash") == 0)
-        return hash(c, c->args[1]);
-    (void)cli_failf(c, ERR_INVALID, "'eventlog %s' is not known: verify, hash", c->args[0]);
-    return 2;
+    const char *verb = c->args[0], *log = c->args[1], *more = c->args_n > 2 ? c->args[2] : NULL;
+    static const struct {
+        const char *name;
+        int args_n;
+    } VERBS[] = {{"verify", 2}, {"hash", 2}, {"cat", 2}, {"copy", 3}, {"export", 3}, {"import", 2}, {"set-aside", 3}};
+    int wanted = 0;
+    for (size_t i = 0; i < sizeof(VERBS) / sizeof(VERBS[0]); i++)
+        if (strcmp(VERBS[i].name, verb) == 0)
+            wanted = VERBS[i].args_n;
+    if (wanted == 0 || c->args_n != wanted) {
+        (void)cli_failf(c, ERR_INVALID,
+                        wanted == 0 ? "'eventlog %s' is not known: --help lists what is"
+                                    : "'eventlog %s' wants other arguments: --help tells which",
+                        verb);
+        return 2;
+    }
+    if (strcmp(verb, "verify") == 0)
+        return verify(c, log);
+    if (strcmp(verb, "hash") == 0)
+        return hash(c, log);
+    if (strcmp(verb, "cat") == 0)
+        return eventlog_cat(c, log);
+    if (strcmp(verb, "copy") == 0)
+        return eventlog_copy(c, log, more);
+    if (strcmp(verb, "export") == 0)
+        return eventlog_export(c, log, more);
+    if (strcmp(verb, "import") == 0)
+        return eventlog_import(c, log);
+    return eventlog_set_aside(c, log, more);
 }

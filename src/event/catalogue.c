@@ -394,7 +394,8 @@ static const struct field INSTANCE_IOPW_FIELDS[] = {
 static const struct field_table INSTANCE_IOPW_TABLE = FIELD_TABLE(instance_iopw, INSTANCE_IOPW_FIELDS);
 
 static const struct event_kind_row ROWS[] = {
-#define EVENT_KIND_ROW(constant, type, name) [EVENT_##constant] = {EVENT_##constant, name, sizeof(name) - 1, &constant##_TABLE},
+#define EVENT_KIND_ROW(constant, type, name)                                                                           \
+    [EVENT_##constant] = {EVENT_##constant, name, sizeof(name) - 1, &constant##_TABLE},
     EVENT_KINDS(EVENT_KIND_ROW)
 #undef EVENT_KIND_ROW
 };
@@ -424,8 +425,21 @@ bool event_kind_is_statistic(enum event_kind kind)
     return kind == EVENT_INSTANCE_PROGRESS || kind == EVENT_INSTANCE_IOPW;
 }
 
+/* Upstream's form has a health where we have a status. */
+static void lift_status(struct instance_status_change *c)
+{
+    enum instance_status status;
+    enum health health;
+    if (c->status.len == 0 || instance_status_parse(c->status, &status) || !health_parse(c->status, &health))
+        return;
+    c->health = c->status;
+    c->status = str_from(instance_status_name(health == HEALTH_EXIT ? INSTANCE_STOPPED : INSTANCE_RUNNING));
+}
+
 void event_lift(struct event *e, struct arena *a)
 {
+    if (e->kind == EVENT_INSTANCE_STATUS_CHANGE)
+        lift_status(&e->instance_status_change);
     if (e->kind != EVENT_CREATE_INSTANCE)
         return;
     struct create_instance *c = &e->create_instance;
