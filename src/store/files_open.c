@@ -42,7 +42,7 @@ static enum err make_log(struct store *s, struct files *f, struct errinfo *err)
     segment_name(1, name);
     auto_close int fd = disk_open(s->disk, f->dir_fd, name, O_RDWR | O_CREAT, 0600);
     struct stat st;
-    if (fd < 0 || fstat(fd, &st) < 0 || disk_fdatasync(s->disk, fd) < 0)
+    if (fd < 0 || fstat(fd, &st) < 0 || disk_fdatasync(s->disk, fd) < 0 || disk_fsync(s->disk, f->dir_fd) < 0)
         return err_set_os(err, ERR_IO, errno, "create '%s' in '%s'", name, s->name);
     if (st.st_size > 0)
         return store_set_damage(

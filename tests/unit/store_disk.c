@@ -257,6 +257,7 @@ static bool is_hit(struct test_disk *d, enum disk_op op)
     bool hit = (d->fault_at > 0 && (d->calls == d->fault_at || d->calls == d->fault_at_too)) ||
                (d->random != 0 && d->one_in > 0 && next_random(&d->random) % d->one_in == 0);
     d->faults += hit;
+    d->faults_of[op] += hit;
     return hit;
 }
 
@@ -301,6 +302,7 @@ static ssize_t on_pread(void *ctx, int fd, void *bytes, size_t n, off_t at)
     if (before(d, hit))
         return -1;
     ssize_t m = pread(fd, bytes, n, at);
+    d->bytes_read += m > 0 ? (uint64_t)m : 0;
     after(d, hit);
     return m;
 }

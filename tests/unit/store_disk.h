@@ -35,6 +35,8 @@ struct test_disk {
     uint64_t random; /* not 0: every so many-th call by chance */
     uint32_t one_in;
     uint64_t faults; /* that happened */
+    uint64_t faults_of[DISK_OPS_N];
+    uint64_t bytes_read;
     struct journal *journal;
 };
 void test_disk_init(struct test_disk *d);
