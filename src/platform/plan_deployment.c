@@ -1,6 +1,7 @@
 /* Rules for deployments: one function a status. plan.h tells the story. */
 #include "base/own.h"
 #include "platform/planner.h"
+#include "platform/replace_delay.h"
 
 void plan_wait(struct planner *p, const struct process *d, struct str cause)
 {
@@ -100,13 +101,9 @@ static void plan_unplaced(struct planner *p, const struct process *d)
 
 /* ---- replacing what failed or is lost ---- */
 
-/* Wait longer after each failure of a series: 10 s, 20 s, 40 s, … */
 int64_t replace_delay_seconds(const struct planner *p, const struct process *d)
 {
-    int64_t delay = p->settings->replace_delay_seconds;
-    for (uint32_t i = 1; i < d->failures_n && delay < p->settings->replace_delay_seconds_max; i++)
-        delay *= 2;
-    return delay < p->settings->replace_delay_seconds_max ? delay : p->settings->replace_delay_seconds_max;
+    return replace_delay(p->settings, d->failures_n);
 }
 
 /* It will not run again by itself, and is to be replaced now. */
