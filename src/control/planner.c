@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/own.h"
 #include "control/parts.h"
+#include "platform/plan_state.h"
 
 /* A deadline that has passed already would make the loop spin if a plan had nothing for it (chosen). */
 #define PLANNER_PAUSE_MIN_US 20000
@@ -13,6 +14,7 @@
 
 struct planner {
     struct control *control;
+    struct plan_state *state;
     bool is_planning, look_again, is_closing;
     size_t events_n;
     int64_t deadline_ms;
@@ -22,12 +24,14 @@ struct planner *planner_new(struct control *c)
 {
     struct planner *p = mem_alloc(sizeof(*p));
     p->control = c;
+    p->state = plan_state_new();
     return p;
 }
 
 static void planner_free(struct planner *p)
 {
     struct control *c = p->control;
+    plan_state_free(p->state);
     free(p);
     control_part_closed(c);
 }
@@ -68,7 +72,7 @@ static enum err plan_decide(void *ctx, const void *model, struct app_events *ret
     (void)model;
     (void)err;
     observe(c, d.now_ms, &a, &seen);
-    model_plan(c->model, &c->o.settings, d.now_ms, &seen, &c->ids, &plan);
+    plan_next(p->state, c->model, &c->o.settings, d.now_ms, &seen, &c->ids, &plan);
     control_events_add(ret_events, &plan.events);
     p->events_n = plan.events.n;
     p->deadline_ms = plan.deadline_ms;

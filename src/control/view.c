@@ -281,7 +281,7 @@ static struct objects route_endpoints(const struct control *c, const struct proj
         items[i] = (struct route_endpoint){
             .instance_id = instances[i]->id,
             .address = view_text(instances[i]->address),
-            .port = p->live->port,
+            .port = instances[i]->process->port,
             .node = view_text(instances[i]->node->name),
             .node_dns = str_from(arena_printf(a, "%s.node.%s", instances[i]->node->name, control_installation(c))),
             .healthy = true,

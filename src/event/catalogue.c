@@ -241,6 +241,8 @@ static const struct field ROUTE_DEPLOYMENT_FIELDS[] = {
     FIELD_REQ(ID, route_deployment, deployment_id, "deploymentId", "deployment that serves from now on"),
     FIELD_REQ(ID, route_deployment, project_id, "projectId", "project"),
     FIELD_OPT(STRS, route_deployment, hosts, "hosts", "names that it answers to"),
+    FIELD_OPT(BOOL, route_deployment, beside, "beside",
+              "true: it serves beside the live one, which it replaces one by one"),
     FIELD_OPT(JSON, route_deployment, because, "because", "what it was decided from"),
 };
 static const struct field_table ROUTE_DEPLOYMENT_TABLE = FIELD_TABLE(route_deployment, ROUTE_DEPLOYMENT_FIELDS);

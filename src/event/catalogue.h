@@ -154,6 +154,7 @@ struct deployment_status_change {
 struct route_deployment {
     struct id deployment_id, project_id;
     struct strs hosts;
+    bool beside; /* the live one goes on; this one's healthy instances serve too */
     struct str because;
 };
 struct issue_certificate {

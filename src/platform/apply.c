@@ -104,6 +104,7 @@ static enum err define(struct model *m, struct id id, enum event_kind kind, stru
                              .text = texts_ref(&m->texts, text),
                              .version = ""};
     index_add(m, &m->definitions, d);
+    changes_add(m->changes, CHANGE_DEFINITION, id, ID_NONE);
     *ret = d;
     return OK;
 }

@@ -323,6 +323,19 @@ static enum err apply_deployment_status_change(struct model *m, const struct eve
     return OK;
 }
 
+/* The hosts go on leading to the live one; its instances serve too. */
+static enum err route_beside(struct model *m, const struct process *p, struct errinfo *err)
+{
+    const struct project *project = p->project;
+    if (project->live == NULL || project->live == p || p->status != DEPLOYMENT_STARTING)
+        return err_set(err, ERR_CORRUPT, "the deployment is %s and cannot serve beside another",
+                       deployment_status_name(p->status));
+    process_edit(m, p)->route_seq = model_next_seq(m);
+    touch_deployment(m, p);
+    touch_route(m, project);
+    return OK;
+}
+
 static enum err apply_route_deployment(struct model *m, const struct route_deployment *e, struct errinfo *err)
 {
     const struct process *p = model_deployment(m, e->deployment_id);
@@ -336,6 +349,8 @@ static enum err apply_route_deployment(struct model *m, const struct route_deplo
                        project->slug);
     if (p->status != DEPLOYMENT_STARTING && p->status != DEPLOYMENT_LIVE)
         return err_set(err, ERR_CORRUPT, "a deployment that is %s cannot serve", deployment_status_name(p->status));
+    if (e->beside)
+        return route_beside(m, p, err);
     if (project->live != NULL && project->live != p) {
         struct process *old = process_edit(m, project->live);
         old->replaced_seq = model_next_seq(m);

@@ -16,7 +16,7 @@
 #define CHANGES_MAX 65536u
 
 struct change_entry {
-    struct id id, scope; /* scope of an instance: its process */
+    struct id id, scope; /* scope of an instance: its process, of a process: its project */
     int kind;            /* enum object_kind */
 };
 

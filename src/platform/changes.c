@@ -19,14 +19,14 @@ void touch_instance(struct model *m, const struct instance *i)
     if (i->node != NULL)
         node_edit(m, i->node)->instances_seq = model_next_seq(m);
     const struct project *project = i->process->project;
-    if (project != NULL && project->live == i->process)
+    if (project != NULL && (project->live == i->process || deployment_is_beside(i->process)))
         touch_route(m, project);
 }
 
 void touch_deployment(struct model *m, const struct process *p)
 {
     process_edit(m, p)->changed_seq = model_next_seq(m);
-    changes_add(m->changes, OBJECT_PROCESS, p->id, ID_NONE);
+    changes_add(m->changes, OBJECT_PROCESS, p->id, p->project == NULL ? ID_NONE : p->project->id);
     MODEL_EACH (instance, i, &p->instances)
         touch_instance(m, i);
     if (p->project != NULL)

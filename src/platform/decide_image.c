@@ -30,8 +30,10 @@ enum err decide_create_image(const struct decide *d, struct str context_digest, 
                         .label = "control",
                         .runtime = STR("host"),
                         .needs = &nothing};
-    places_init(&places, d->model, d->settings, out->arena);
-    if (!places_take(&places, &wish, 1, &at, &why))
+    places_of_model(&places, d->model, d->settings, out->arena, ID_NONE);
+    bool is_placed = places_take(&places, &wish, 1, &at, &why);
+    places_done(&places);
+    if (!is_placed)
         return err_set(err, ERR_LIMIT, "no node builds now: %s", why);
     struct build build = {.image_id = id_next(d->ids),
                           .context_digest = arena_str(out->arena, context_digest),

@@ -157,8 +157,6 @@ enum err decide_delete_instance(const struct decide *d, struct id instance_id, s
 static enum err place_by_hand(const struct decide *d, const struct instance_create *c, const struct process *p,
                               struct event_list *out, struct placement *ret, struct errinfo *err)
 {
-    struct places places;
-    places_init(&places, d->model, d->settings, out->arena);
     bool is_program = p->image_digest[0] == '\0'; /* a program of ours: host only, on control nodes */
     struct wish wish = {.process = p,
                         .label = is_program ? "control" : "worker",
@@ -167,15 +165,12 @@ static enum err place_by_hand(const struct decide *d, const struct instance_crea
                                                         : str_from(p->runtime),
                         .needs = &p->resources,
                         .has_address = !is_program};
-    for (size_t i = 0; !id_is_none(c->node_id) && i < places.n; i++)
-        if (id_eq(places.items[i].node->id, c->node_id)) {
-            places.items[0] = places.items[i];
-            places.n = 1;
-        }
+    struct places places;
+    places_of_model(&places, d->model, d->settings, out->arena, c->node_id);
     const char *why = "";
-    if (!places_take(&places, &wish, 1, ret, &why))
-        return err_set(err, ERR_LIMIT, "%s", why);
-    return OK;
+    bool is_placed = places_take(&places, &wish, 1, ret, &why);
+    places_done(&places);
+    return is_placed ? OK : err_set(err, ERR_LIMIT, "%s", why);
 }
 
 enum err decide_create_instance(const struct decide *d, const struct instance_create *c, struct event_list *out,

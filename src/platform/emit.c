@@ -126,7 +126,7 @@ static struct id builder_process(struct event_list *l, struct id_source *ids, co
 struct id emit_build(struct event_list *l, struct id_source *ids, const struct model *m, struct str owner,
                      const struct build *build, const struct placement *at)
 {
-    struct id process_id = builder_process(l, ids, m);
+    struct id process_id = id_is_none(build->builder_process) ? builder_process(l, ids, m) : build->builder_process;
     struct event *e = emit_create_instance(l, ids, process_id, owner, at, build->because);
     e->create_instance.restart = STR("never");
     struct id builder_id = e->create_instance.instance_id;

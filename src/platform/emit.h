@@ -35,6 +35,7 @@ struct event *emit_create_instance(struct event_list *l, struct id_source *ids, 
 #define BUILDER_PROGRAM "image-builder"
 /* A build of an image: a builder that runs once, on the node where `at` has placed it, and the image. */
 struct build {
+    struct id builder_process;      /* of all builders; ID_NONE: it is looked for in the model */
     struct id image_id, project_id; /* project_id: ID_NONE for an image of no project */
     struct str context_digest, because;
 };

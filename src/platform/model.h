@@ -259,6 +259,8 @@ enum object_kind {
     OBJECT_SECRET,
     OBJECT_KIND_MAX_
 };
+/* In the change list beside those: a definition came. None is ever removed. */
+#define CHANGE_DEFINITION ((int)OBJECT_KIND_MAX_)
 
 struct tombstone {
     uint64_t seq;
@@ -360,7 +362,12 @@ bool instance_is_hopeful(const struct instance *i);
 enum desired instance_desired(const struct instance *i);
 /* Over: stopped, failed or cancelled. */
 bool deployment_is_over(const struct process *d);
+/* It serves beside the live one while it takes its place one by one, or gives way to it again (RouteDeployment,
+ * beside). */
+bool deployment_is_beside(const struct process *d);
 uint32_t process_healthy_n(const struct process *p);
+/* Not told to go. */
+uint32_t process_present_n(const struct process *p);
 /* Reserved by what is placed on the node; what is left of it under the overcommit of settings. Not below zero. */
 struct resources node_used(const struct node *n);
 /* A member of UpdateProject that has a default to go back to. */
@@ -368,8 +375,8 @@ bool project_may_clear(struct str key);
 /* "<slug>.<app_domain>" */
 const char *project_host(const struct project *p, struct str app_domain, struct arena *a);
 
-/* Healthy instances of the live deployment, in id order: what an edge may send requests to. Fills at most max, returns
- * how many there are. */
+/* Healthy instances of the live deployment, then of one beside it, each in id order: what an edge may send requests to.
+ * Fills at most max, returns how many there are. */
 size_t project_endpoints(const struct project *p, const struct instance **ret, size_t max);
 /* Its owner has proved it: verified or serving. */
 bool domain_is_proved(const struct domain *d);

@@ -1,160 +1,247 @@
+/* What is free on which node, kept up to date. Choosing is in place_choose.c. */
 #include "platform/place.h"
 
-#include <arpa/inet.h>
+#include "base/map.h"
+#include "base/mem.h"
+#include "platform/place_tree.h"
 
-void places_init(struct places *p, const struct model *m, const struct platform_settings *s, struct arena *a)
+/* What one instance uses. Empty slot: id none. */
+struct holding {
+    struct id id;
+    struct place *place;
+    int64_t memory;
+    int32_t vcpus;
+    bool is_leaving;
+};
+
+void places_init(struct places *p, const struct platform_settings *s)
 {
-    *p = (struct places){.arena = a, .settings = s, .n = m->nodes.n};
-    p->items = arena_alloc(a, p->n * sizeof(*p->items));
-    size_t at = 0;
-    MODEL_EACH (node, n, &m->nodes) {
-        struct resources used = node_used(n);
-        p->items[at++] = (struct place){
-            .node = n,
-            .vcpus_free = n->capacity.vcpus * s->vcpus_overcommit_percent / 100 - used.vcpus,
-            .memory_free = n->capacity.memory_bytes / 100 * s->memory_overcommit_percent - used.memory_bytes,
-            .host_next = n->host_next};
-    }
+    *p = (struct places){.settings = s};
 }
 
-/* NULL: this node has not proved what is asked for. host and null isolate nothing: only by name. */
-static const char *choose_runtime(const struct node *n, const struct wish *w)
+void places_done(struct places *p)
 {
-    if (str_eq(w->runtime, STR("host")))
-        return "host";
-    for (uint32_t i = 0; i < n->runtimes.n; i++) {
-        const char *r = n->runtimes.items[i];
-        bool isolates = strcmp(r, "host") != 0 && strcmp(r, "null") != 0;
-        if (w->runtime.len > 0 ? str_eq_c(w->runtime, r) : isolates)
-            return r;
+    for (size_t i = 0; i < p->nodes.n; i++)
+        free(p->nodes.items[i]);
+    id_index_done(&p->nodes);
+    for (size_t i = 0; i < p->groups_n; i++)
+        place_group_free(p->groups[i]);
+    free(p->groups);
+    free(p->holdings);
+    free(p->takes);
+    free(p->lifted);
+    *p = (struct places){0};
+}
+
+size_t places_size_bytes(const struct places *p)
+{
+    size_t size = p->holdings_size * sizeof(*p->holdings) + p->nodes.size * sizeof(void *);
+    size += p->takes_size * sizeof(*p->takes) + p->lifted_size * sizeof(struct place *);
+    for (size_t i = 0; i < p->groups_n; i++)
+        size += place_group_size_bytes(p->groups[i]);
+    return size;
+}
+
+static struct place *find(const struct places *p, struct id node_id)
+{
+    return (struct place *)(uintptr_t)id_index_find(&p->nodes, node_id);
+}
+
+const struct place *places_find(const struct places *p, struct id node_id)
+{
+    return find(p, node_id);
+}
+
+/* ---- Nodes ---- */
+
+static void count_in_group(struct place *p, int64_t sign)
+{
+    if (!p->is_open)
+        return;
+    p->group->open_n += (size_t)sign;
+    p->group->memory_all += sign * p->memory_all;
+    p->group->memory_used += sign * (p->memory_all - p->memory_free);
+}
+
+void place_use(struct place *p, int64_t vcpus, int64_t memory)
+{
+    p->vcpus_free -= vcpus;
+    p->memory_free -= memory;
+    if (p->is_open)
+        p->group->memory_used += memory;
+    place_group_update(p->group, p);
+}
+
+static struct place_group *group_of(struct places *p, const struct node *n)
+{
+    for (size_t i = 0; i < p->groups_n; i++)
+        if (place_group_fits(p->groups[i], n))
+            return p->groups[i];
+    p->groups = mem_realloc(p->groups, (p->groups_n + 1) * sizeof(struct place_group *));
+    return p->groups[p->groups_n++] = place_group_new(n);
+}
+
+bool places_set_node(struct places *p, const struct node *n)
+{
+    struct place *place = find(p, n->id);
+    bool is_new = place == NULL;
+    if (is_new) {
+        place = mem_alloc(sizeof(*place));
+        place->id = n->id;
+        id_index_add(&p->nodes, place);
+        place_group_add(group_of(p, n), place);
+    } else if (!place_group_fits(place->group, n)) {
+        count_in_group(place, -1);
+        place_group_remove(place->group, place);
+        place->is_open = false;
+        place_group_add(group_of(p, n), place);
     }
+    int64_t vcpus_all = n->capacity.vcpus * p->settings->vcpus_overcommit_percent / 100;
+    int64_t memory_all = n->capacity.memory_bytes / 100 * p->settings->memory_overcommit_percent;
+    count_in_group(place, -1);
+    place->node = n;
+    place->vcpus_free += vcpus_all - place->vcpus_all;
+    place->memory_free += memory_all - place->memory_all;
+    place->vcpus_all = vcpus_all;
+    place->memory_all = memory_all;
+    place->host_next = n->host_next;
+    place->is_open = n->status == NODE_READY;
+    count_in_group(place, 1);
+    place_group_update(place->group, place);
+    p->has_grown = true; /* or not: whoever waits looks once in vain */
+    bool is_other = is_new || place->status != n->status;
+    place->status = n->status;
+    return is_other;
+}
+
+void places_remove_node(struct places *p, struct id node_id)
+{
+    struct place *place = find(p, node_id);
+    if (place == NULL)
+        return;
+    count_in_group(place, -1);
+    place_group_remove(place->group, place);
+    id_index_remove(&p->nodes, node_id);
+    for (size_t i = 0; i < p->holdings_size; i++) /* seldom: a node is never taken out of a log */
+        if (p->holdings[i].place == place)
+            p->holdings[i].place = NULL;
+    free(place);
+}
+
+/* ---- Instances ---- */
+
+static size_t slot_of(const struct places *p, struct id id)
+{
+    return map_hash(id.bytes, sizeof(id.bytes)) & (p->holdings_size - 1);
+}
+
+static struct holding *holding_find(const struct places *p, struct id id)
+{
+    if (p->holdings_size == 0)
+        return NULL;
+    size_t at = slot_of(p, id);
+    for (; !id_is_none(p->holdings[at].id); at = (at + 1) & (p->holdings_size - 1))
+        if (id_eq(p->holdings[at].id, id))
+            return &p->holdings[at];
     return NULL;
 }
 
-static bool can_take(const struct place *p, const struct wish *w)
+static struct holding *holding_put(struct places *p, const struct holding *h)
 {
-    const struct node *n = p->node;
-    if (n->status != NODE_READY || !text_list_has(&n->labels, w->label) || choose_runtime(n, w) == NULL)
-        return false;
-    return !w->has_address || n->prefix[0] != '\0';
+    size_t at = slot_of(p, h->id);
+    while (!id_is_none(p->holdings[at].id))
+        at = (at + 1) & (p->holdings_size - 1);
+    p->holdings[at] = *h;
+    return &p->holdings[at];
 }
 
-static bool has_room(const struct place *p, const struct wish *w)
+static struct holding *holding_add(struct places *p, struct id id)
 {
-    return p->vcpus_free >= w->needs->vcpus && p->memory_free >= w->needs->memory_bytes;
-}
-
-static uint32_t in_zone(const struct places *p, const struct zone *zone)
-{
-    uint32_t n = 0;
-    for (size_t i = 0; i < p->n; i++)
-        n += p->items[i].node->zone == zone ? p->items[i].here_n : 0;
-    return n;
-}
-
-/* Is a the better place? Nodes are compared in id order, so equal ones keep it. */
-static bool is_better(const struct places *p, const struct place *a, const struct place *b, const struct wish *w)
-{
-    bool avoid_a = a->node == w->avoid, avoid_b = b->node == w->avoid;
-    if (avoid_a != avoid_b)
-        return avoid_b;
-    if (a->here_n != b->here_n)
-        return a->here_n < b->here_n;
-    uint32_t zone_a = in_zone(p, a->node->zone), zone_b = in_zone(p, b->node->zone);
-    if (zone_a != zone_b)
-        return zone_a < zone_b;
-    return a->memory_free > b->memory_free;
-}
-
-static struct place *best_place(struct places *p, const struct wish *w)
-{
-    struct place *best = NULL;
-    for (size_t i = 0; i < p->n; i++) {
-        struct place *at = &p->items[i];
-        if (can_take(at, w) && has_room(at, w) && (best == NULL || is_better(p, at, best, w)))
-            best = at;
+    if (p->holdings_n * 4 >= p->holdings_size * 3) { /* three quarters full: a search ends soon */
+        struct holding *old = p->holdings;
+        size_t old_size = p->holdings_size;
+        p->holdings_size = old_size == 0 ? 64 : old_size * 2;
+        p->holdings = mem_calloc(p->holdings_size, sizeof(*p->holdings));
+        for (size_t i = 0; i < old_size; i++)
+            if (!id_is_none(old[i].id))
+                (void)holding_put(p, &old[i]);
+        free(old);
     }
-    return best;
+    p->holdings_n++;
+    return holding_put(p, &(struct holding){.id = id});
 }
 
-static const char *format_address(struct arena *a, uint64_t prefix, uint64_t host)
+/* What stands behind a freed slot is put anew, up to the next gap. */
+static void holding_remove(struct places *p, struct holding *h)
 {
-    struct in6_addr address;
-    for (int i = 0; i < 8; i++) {
-        address.s6_addr[i] = (uint8_t)(prefix >> (56 - 8 * i));
-        address.s6_addr[8 + i] = (uint8_t)(host >> (56 - 8 * i));
+    size_t mask = p->holdings_size - 1, at = (size_t)(h - p->holdings);
+    p->holdings[at] = (struct holding){0};
+    for (at = (at + 1) & mask; !id_is_none(p->holdings[at].id); at = (at + 1) & mask) {
+        struct holding moved = p->holdings[at];
+        p->holdings[at] = (struct holding){0};
+        (void)holding_put(p, &moved);
     }
-    char text[INET6_ADDRSTRLEN];
-    const char *ok = inet_ntop(AF_INET6, &address, text, sizeof(text));
-    assert(ok != NULL); /* the room is there */
-    return arena_strdup(a, ok);
+    p->holdings_n--;
 }
 
-static void count_here(struct places *p, const struct process *process)
+static void give_back(struct places *p, struct holding *h)
 {
-    for (size_t i = 0; i < p->n; i++) {
-        p->items[i].here_n = 0;
-        if (process != NULL)
-            MODEL_EACH (instance, on, &p->items[i].node->instances)
-                p->items[i].here_n += on->process == process && instance_is_hopeful(on);
-    }
+    if (h->place == NULL)
+        return;
+    place_use(h->place, -h->vcpus, -h->memory);
+    h->place->memory_leaving -= h->is_leaving ? h->memory : 0;
+    p->has_grown = true;
+    h->place = NULL;
 }
 
-static const char *say_needs(struct arena *a, const struct wish *w, size_t n)
+void places_set_instance(struct places *p, const struct instance *i)
 {
-    const char *runtime = w->runtime.len == 0 || str_eq(w->runtime, STR("host"))
-                              ? ""
-                              : arena_printf(a, ", runtime '%.*s'", STR_ARG(w->runtime));
-    if (w->needs->vcpus == 0 && w->needs->memory_bytes == 0)
-        return arena_printf(a, "needs a ready node labelled '%s'%s", w->label, runtime);
-    return arena_printf(a, "needs room for %zu x (%lld vcpus, %lld MiB%s) on ready nodes labelled '%s'", n,
-                        (long long)w->needs->vcpus, (long long)(w->needs->memory_bytes >> 20), runtime, w->label);
+    bool is_over = i->status == INSTANCE_STOPPED || i->status == INSTANCE_FAILED || i->status == INSTANCE_LOST;
+    const struct process *process = i->process;
+    bool goes = i->wanted == DESIRED_DELETED ||
+                (process->project != NULL && (process->status == DEPLOYMENT_DRAINING || deployment_is_over(process)));
+    struct place *place = i->node == NULL || is_over ? NULL : find(p, i->node->id);
+    struct holding *h = holding_find(p, i->id), now = {.id = i->id,
+                                                       .place = place,
+                                                       .memory = process->resources.memory_bytes,
+                                                       .vcpus = (int32_t)process->resources.vcpus,
+                                                       .is_leaving = goes};
+    if (i->node != NULL && find(p, i->node->id) != NULL) /* its address may be the last one given there */
+        find(p, i->node->id)->host_next = i->node->host_next;
+    if (h != NULL && h->place == place && h->memory == now.memory && h->vcpus == now.vcpus && h->is_leaving == goes)
+        return;
+    if (h != NULL)
+        give_back(p, h);
+    else if (place != NULL)
+        h = holding_add(p, i->id);
+    if (h == NULL)
+        return;
+    *h = now;
+    if (place == NULL)
+        return;
+    place_use(place, now.vcpus, now.memory);
+    place->memory_leaving += goes ? now.memory : 0;
 }
 
-/* At most this many nodes are told one by one (chosen: a sentence that can be read). */
-enum { TELL_NODES_MAX = 4 };
-
-static const char *say_why(struct places *p, const struct wish *w, size_t n)
+void places_remove_instance(struct places *p, struct id instance_id)
 {
-    struct arena *a = p->arena;
-    const char *free_text = "";
-    size_t fit_n = 0;
-    for (size_t i = 0; i < p->n; i++) {
-        const struct place *at = &p->items[i];
-        if (!can_take(at, w) || ++fit_n > TELL_NODES_MAX)
+    struct holding *h = holding_find(p, instance_id);
+    if (h == NULL)
+        return;
+    give_back(p, h);
+    holding_remove(p, h);
+}
+
+void places_of_model(struct places *p, const struct model *m, const struct platform_settings *s, struct arena *a,
+                     struct id node_id)
+{
+    places_init(p, s);
+    p->arena = a;
+    MODEL_EACH (node, n, &m->nodes) {
+        if (!id_is_none(node_id) && !id_eq(n->id, node_id))
             continue;
-        free_text = arena_printf(a, "%s%s'%s' %lld vcpus, %lld MiB", free_text, fit_n > 1 ? "; " : "", at->node->name,
-                                 (long long)at->vcpus_free, (long long)(at->memory_free >> 20));
+        (void)places_set_node(p, n);
+        MODEL_EACH (instance, i, &n->instances)
+            places_set_instance(p, i);
     }
-    if (fit_n == 0)
-        return arena_printf(a,
-                            "%s; there is none: add one, or see 'slipform nodes' for what is wrong with those that "
-                            "are there",
-                            say_needs(a, w, n));
-    return arena_printf(a, "%s; free on %zu: %s%s; add a node, ask for less, or stop something", say_needs(a, w, n),
-                        fit_n, free_text, fit_n > TELL_NODES_MAX ? "; ..." : "");
-}
-
-bool places_take(struct places *p, const struct wish *w, size_t n, struct placement *ret, const char **ret_why)
-{
-    struct place *before = arena_alloc(p->arena, p->n * sizeof(*before));
-    if (p->n > 0)
-        memcpy(before, p->items, p->n * sizeof(*before));
-    count_here(p, w->process);
-    for (size_t i = 0; i < n; i++) {
-        struct place *at = best_place(p, w);
-        if (at == NULL) {
-            if (p->n > 0)
-                memcpy(p->items, before, p->n * sizeof(*before));
-            *ret_why = say_why(p, w, n);
-            return false;
-        }
-        ret[i] = (struct placement){.node = at->node, .runtime = choose_runtime(at->node, w), .address = ""};
-        if (w->has_address)
-            ret[i].address = format_address(p->arena, at->node->prefix_u64, at->host_next++);
-        at->vcpus_free -= w->needs->vcpus;
-        at->memory_free -= w->needs->memory_bytes;
-        at->here_n++;
-    }
-    return true;
 }

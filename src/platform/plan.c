@@ -1,4 +1,6 @@
+/* A plan: the rules of what is dirty, in order, until there is nothing left or the batch is full. */
 #include "platform/plan.h"
+#include "base/mem.h"
 #include "base/own.h"
 
 #include "platform/planner.h"
@@ -18,12 +20,9 @@ bool planner_is_due(struct planner *p, int64_t since_ns, int64_t seconds)
     return false;
 }
 
-static bool is_full(struct planner *p)
+void planner_waits(struct planner *p, uint32_t waits)
 {
-    if (p->out->n < PLAN_EVENTS_MAX)
-        return false;
-    planner_wake(p, p->now_ms);
-    return true;
+    p->waits |= waits;
 }
 
 /* What was told to go has gone, or has had its time. */
@@ -41,68 +40,183 @@ static void plan_removal(struct planner *p, const struct instance *i)
                                      (long long)p->settings->stop_timeout_seconds));
 }
 
-/* A switch ends the round: what its other deployments do follows from the model after it. */
-static void plan_project(struct planner *p, const struct project *project)
+/* ---- Who has waited longest ---- */
+
+/* In its turn, what becomes free is held for it; afterwards it is somebody else's turn, so that one that waits in vain
+ * does not stop everybody. */
+static bool has_turn(const struct planner *p, const struct process *d)
 {
-    MODEL_EACH (process, d, &project->deployments) {
+    int64_t waited_ms = p->now_ms - d->said_ns / 1000000;
+    return waited_ms >= p->settings->turn_after_seconds * 1000 &&
+           waited_ms < (p->settings->turn_after_seconds + p->settings->turn_seconds) * 1000;
+}
+
+static const struct process *whose_turn(const struct planner *p)
+{
+    const struct process *first = NULL;
+    for (const struct work *w = p->work.waiting[WORK_TURNS]; w != NULL; w = w->next[WORK_TURNS]) {
+        const struct process *d = model_process(p->model, w->key.id);
+        if (d != NULL && deployment_waits_for_room(d) && has_turn(p, d) &&
+            (first == NULL || d->created_seq < first->created_seq))
+            first = d;
+    }
+    return first;
+}
+
+static void evaluate(struct planner *p, struct work *w);
+
+/* Before anything new is placed: who has waited longest is asked first, and what it does not take yet is held. */
+static void hold_for_longest(struct planner *p)
+{
+    const struct process *d = whose_turn(p);
+    uint64_t hold = 0;
+    if (d != NULL) {
         size_t before = p->out->n;
-        plan_deployment(p, d);
-        for (size_t i = before; i < p->out->n; i++)
-            if (p->out->items[i].kind == EVENT_ROUTE_DEPLOYMENT) {
-                planner_wake(p, p->now_ms);
-                return;
-            }
+        struct work *w = work_find(&p->work, (struct work_key){d->id, OBJECT_PROCESS});
+        if (w != NULL && work_is_dirty(w))
+            evaluate(p, w);
+        struct wish wish = plan_wish(d);
+        if (p->out->n == before)
+            hold = places_hold(&p->places, &wish, (size_t)d->instances_wanted);
+    }
+    struct id whom = hold == 0 ? ID_NONE : d->id;
+    if (hold != p->hold || !id_eq(whom, p->hold_for)) /* what was held before may be free now */
+        work_mark_waiting(&p->work, WORK_WAITS_ROOM);
+    p->hold = hold;
+    p->hold_for = whom;
+}
+
+/* ---- The rules, one object after the other ---- */
+
+static void keep(struct planner *p, const struct work *w)
+{
+    if (p->kept_n == p->kept_size) {
+        p->kept_size = p->kept_size == 0 ? 64 : p->kept_size * 2;
+        p->kept = mem_realloc(p->kept, p->kept_size * sizeof(*p->kept));
+    }
+    p->kept[p->kept_n++] = (struct plan_kept){w->key, w->class, w->seq, w->scope};
+}
+
+static bool was_routed(const struct planner *p, struct id project_id)
+{
+    for (size_t i = 0; i < p->routed_n; i++)
+        if (id_eq(p->routed[i], project_id))
+            return true;
+    return false;
+}
+
+/* A switch ends the round for its project: what the others of it do follows from the model after it. */
+static void remember_routes(struct planner *p, size_t from)
+{
+    for (size_t i = from; i < p->out->n; i++) {
+        if (p->out->items[i].kind != EVENT_ROUTE_DEPLOYMENT)
+            continue;
+        if (p->routed_n == p->routed_size) {
+            p->routed_size = p->routed_size == 0 ? 16 : p->routed_size * 2;
+            p->routed = mem_realloc(p->routed, p->routed_size * sizeof(*p->routed));
+        }
+        p->routed[p->routed_n++] = p->out->items[i].route_deployment.project_id;
     }
 }
 
-static void plan_rules(struct planner *p)
+static void plan_process(struct planner *p, const struct process *process)
+{
+    if (process->project != NULL)
+        plan_deployment(p, process);
+    else
+        plan_application(p, process);
+}
+
+static void call_rule(struct planner *p, const struct work *w)
 {
     const struct model *m = p->model;
-    plan_format(p);
-    MODEL_EACH (node, n, &m->nodes)
-        plan_node(p, n);
-    if (p->out->n > 0) { /* the rest follows from the model after that */
-        planner_wake(p, p->now_ms);
-        return;
-    }
-    MODEL_EACH (instance, i, &m->instances) {
-        if (is_full(p))
-            return;
-        plan_removal(p, i);
-    }
-    MODEL_EACH (image, i, &m->images) {
-        if (is_full(p))
-            return;
-        plan_image(p, i);
-    }
-    MODEL_EACH (process, process, &m->processes) {
-        if (is_full(p))
-            return;
-        if (process->project == NULL)
-            plan_application(p, process);
-    }
-    MODEL_EACH (project, project, &m->projects) {
-        if (is_full(p))
-            return;
-        plan_project(p, project);
+    const struct node *node = w->class == WORK_NODE ? model_node(m, w->key.id) : NULL;
+    const struct instance *instance = w->class == WORK_INSTANCE ? model_instance(m, w->key.id) : NULL;
+    const struct image *image = w->class == WORK_IMAGE ? model_image(m, w->key.id) : NULL;
+    bool is_process = w->class == WORK_PROCESS || w->class == WORK_UNPLACED;
+    const struct process *process = is_process ? model_process(m, w->key.id) : NULL;
+    if (node != NULL)
+        plan_node(p, node);
+    if (instance != NULL)
+        plan_removal(p, instance);
+    if (image != NULL)
+        plan_image(p, image);
+    if (process != NULL)
+        plan_process(p, process);
+    if (process != NULL && deployment_waits_for_room(process)) {
+        p->waits |= WORK_WAITS_TURN;
+        (void)(planner_is_due(p, process->said_ns, p->settings->turn_after_seconds) &&
+               planner_is_due(p, process->said_ns, p->settings->turn_after_seconds + p->settings->turn_seconds));
     }
 }
 
-void model_plan(const struct model *m, const struct platform_settings *s, int64_t now_ms,
-                const struct observations *seen, struct id_source *ids, struct plan *ret_plan)
+/* What says something stays dirty until nothing follows any more: its events may lose a race, or the log may be away.
+ */
+static void evaluate(struct planner *p, struct work *w)
 {
-    struct planner p = {.model = m,
-                        .settings = s,
-                        .seen = seen,
-                        .ids = ids,
-                        .out = &ret_plan->events,
-                        .now_ms = now_ms,
-                        .deadline_ms = PLAN_NEVER};
-    ret_plan->events.items = NULL;
-    ret_plan->events.n = ret_plan->events.size = 0;
-    places_init(&p.places, m, s, ret_plan->events.arena);
-    plan_rules(&p);
-    ret_plan->deadline_ms = p.deadline_ms;
+    size_t before = p->out->n, refused = p->places.refused_n;
+    p->deadline_ms = PLAN_NEVER;
+    p->waits = 0;
+    call_rule(p, w);
+    if (p->places.refused_n != refused)
+        p->waits |= WORK_WAITS_ROOM;
+    if (p->out->n > before)
+        keep(p, w);
+    work_settle(&p->work, w, p->deadline_ms, p->waits);
+    remember_routes(p, before);
+}
+
+static void skip(struct planner *p, struct work *w)
+{
+    keep(p, w);
+    work_settle(&p->work, w, w->at_ms, w->waits);
+}
+
+static struct id project_of(const struct planner *p, const struct work *w)
+{
+    const struct process *d = w->key.kind == OBJECT_PROCESS ? model_process(p->model, w->key.id) : NULL;
+    return d == NULL || d->project == NULL ? ID_NONE : d->project->id;
+}
+
+static void run_rules(struct planner *p)
+{
+    bool has_held = false;
+    plan_format(p);
+    if (p->out->n > 0)
+        return;
+    for (;;) {
+        struct work *w = work_first(&p->work);
+        bool is_new_round = w != NULL && w->class != WORK_NODE && p->kept_n > 0 && p->kept[0].class == WORK_NODE;
+        if (w != NULL && (is_new_round || p->out->n >= PLAN_EVENTS_MAX)) {
+            return; /* the rest follows from the model after that */
+        }
+        /* Also when nothing new is asked for: what was held may be free now. */
+        bool asks_hold = w == NULL ? p->hold != 0 : w->class == WORK_UNPLACED;
+        if (asks_hold && !has_held) {
+            has_held = true;
+            hold_for_longest(p);
+            continue;
+        }
+        if (w == NULL)
+            return;
+        if (p->routed_n > 0 && was_routed(p, project_of(p, w)))
+            skip(p, w);
+        else
+            evaluate(p, w);
+    }
+}
+
+int64_t planner_run(struct planner *p)
+{
+    p->kept_n = p->routed_n = 0;
+    size_t refused = p->places.refused_n;
+    run_rules(p);
+    /* Who was refused only because of what this plan took is asked again, should that not come to be. */
+    p->places.has_grown = p->places.refused_n != refused && p->places.takes_n > 0;
+    for (size_t i = 0; i < p->kept_n; i++)
+        work_mark(&p->work, p->kept[i].key, p->kept[i].class, p->kept[i].seq, p->kept[i].scope);
+    places_forget(&p->places);
+    return p->out->n > 0 ? p->now_ms : work_soonest(&p->work); /* what follows from these events */
 }
 
 int64_t model_deadline(const struct model *m, const struct platform_settings *s, int64_t now_ms,

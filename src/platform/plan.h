@@ -40,7 +40,7 @@ struct observations {
 
 struct plan {
     struct event_list events; /* to append as one batch; events.arena is set by the caller */
-    int64_t deadline_ms;      /* plan again then, even without news; PLAN_NEVER; now when the plan was cut short */
+    int64_t deadline_ms;      /* plan again then, even without news; PLAN_NEVER; now after any event */
 };
 
 /* now_ms: the store's clock. ret_plan->events.arena must be set; everything returned lives there. */

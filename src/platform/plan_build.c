@@ -5,7 +5,7 @@
 void plan_build(struct planner *p, const struct process *d)
 {
     struct resources nothing = {0};
-    struct wish wish = {.process = model_process_by_name(p->model, STR(BUILDER_PROGRAM)),
+    struct wish wish = {.process = model_process(p->model, p->builder_process),
                         .label = "control",
                         .runtime = STR("host"),
                         .needs = &nothing};
@@ -15,7 +15,8 @@ void plan_build(struct planner *p, const struct process *d)
         plan_wait(p, d, say(p->out, "waits for a node that builds: %s", why));
         return;
     }
-    struct build build = {.image_id = d->image_id,
+    struct build build = {.builder_process = p->builder_process,
+                          .image_id = d->image_id,
                           .project_id = d->project->id,
                           .context_digest = str_from(d->context_digest),
                           .because =

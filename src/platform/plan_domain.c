@@ -1,9 +1,12 @@
 /* Rules for domains: a proved one with a certificate leads to what is live; the route says so, then the domain does. */
 #include "platform/planner.h"
 
-static bool has_certificate(const struct planner *p, const char *host)
+static bool has_certificate(struct planner *p, const char *host)
 {
-    return p->settings->needs_certificate == 0 || model_certificate_by_host(p->model, str_from(host)) != NULL;
+    if (p->settings->needs_certificate == 0 || plan_has_certificate(p, str_from(host)))
+        return true;
+    planner_waits(p, WORK_WAITS_CERTIFICATE);
+    return false;
 }
 
 struct strs route_hosts(struct planner *p, const struct project *project)

@@ -13,14 +13,31 @@ static void emit_node_status(struct planner *p, const struct node *n, enum node_
         (struct node_status_change){.node_id = n->id, .status = str_from(node_status_name(status)), .cause = cause};
 }
 
-static void lose_instances(struct planner *p, const struct node *n)
+static bool could_run(const struct instance *i)
 {
+    return i->status != INSTANCE_STOPPED && i->status != INSTANCE_FAILED && i->status != INSTANCE_LOST;
+}
+
+/* At most max of them. */
+static void lose_instances(struct planner *p, const struct node *n, size_t max)
+{
+    size_t lost_n = 0;
     MODEL_EACH (instance, i, &n->instances) {
-        bool could_run = i->status != INSTANCE_STOPPED && i->status != INSTANCE_FAILED && i->status != INSTANCE_LOST;
-        if (could_run)
-            emit_instance_status(p->out, p->ids, i, INSTANCE_LOST, "", say(p->out, "node '%s' is lost", n->name),
-                                 votes_text(p, n));
+        if (!could_run(i))
+            continue;
+        if (lost_n++ == max)
+            return;
+        emit_instance_status(p->out, p->ids, i, INSTANCE_LOST, "", say(p->out, "node '%s' is lost", n->name),
+                             votes_text(p, n));
     }
+}
+
+static size_t could_run_n(const struct node *n)
+{
+    size_t could_n = 0;
+    MODEL_EACH (instance, i, &n->instances)
+        could_n += could_run(i);
+    return could_n;
 }
 
 void plan_node(struct planner *p, const struct node *n)
@@ -28,11 +45,13 @@ void plan_node(struct planner *p, const struct node *n)
     if (n->status == NODE_GONE)
         return;
     bool is_suspected = (int64_t)n->suspected_by.n * 2 > p->seen->replicas_n;
-    if (is_suspected && n->status != NODE_LOST) {
+    if (is_suspected && n->status != NODE_LOST && could_run_n(n) > PLAN_EVENTS_MAX) {
+        lose_instances(p, n, PLAN_EVENTS_MAX); /* more than a batch holds: the node itself comes last */
+    } else if (is_suspected && n->status != NODE_LOST) {
         emit_node_status(
             p, n, NODE_LOST,
             say(p->out, "%u of %lld replicas hear nothing of it", n->suspected_by.n, (long long)p->seen->replicas_n));
-        lose_instances(p, n);
+        lose_instances(p, n, PLAN_EVENTS_MAX);
     } else if (n->status == NODE_LOST && !is_suspected && n->is_heard_again) {
         /* Not merely because there are more replicas now, who have not had the time to suspect it. */
         emit_node_status(p, n, n->reported, STR(""));

@@ -149,6 +149,21 @@ bool deployment_is_over(const struct process *d)
     return d->status == DEPLOYMENT_STOPPED || d->status == DEPLOYMENT_FAILED || d->status == DEPLOYMENT_CANCELLED;
 }
 
+bool deployment_is_beside(const struct process *d)
+{
+    bool may_be =
+        d->status == DEPLOYMENT_STARTING || d->status == DEPLOYMENT_FAILED || d->status == DEPLOYMENT_CANCELLED;
+    return may_be && d->route_seq != 0 && d->project->live != NULL && d->project->live != d;
+}
+
+uint32_t process_present_n(const struct process *p)
+{
+    uint32_t n = 0;
+    MODEL_EACH (instance, i, &p->instances)
+        n += i->wanted != DESIRED_DELETED;
+    return n;
+}
+
 uint32_t process_healthy_n(const struct process *p)
 {
     uint32_t n = 0;
@@ -175,18 +190,27 @@ const char *project_host(const struct project *p, struct str app_domain, struct 
     return arena_printf(a, "%s.%.*s", p->slug, STR_ARG(app_domain));
 }
 
-size_t project_endpoints(const struct project *p, const struct instance **ret, size_t max)
+static size_t add_endpoints(const struct process *d, const struct instance **ret, size_t n, size_t max)
 {
-    size_t n = 0;
-    if (p->live == NULL)
-        return 0;
-    MODEL_EACH (instance, i, &p->live->instances) {
+    MODEL_EACH (instance, i, &d->instances) {
         if (!instance_is_healthy(i))
             continue;
         if (n < max)
             ret[n] = i;
         n++;
     }
+    return n;
+}
+
+size_t project_endpoints(const struct project *p, const struct instance **ret, size_t max)
+{
+    size_t n = 0;
+    if (p->live == NULL)
+        return 0;
+    n = add_endpoints(p->live, ret, n, max);
+    MODEL_EACH (process, d, &p->deployments)
+        if (deployment_is_beside(d))
+            n = add_endpoints(d, ret, n, max);
     return n;
 }
 

@@ -29,6 +29,9 @@ const struct platform_setting_row PLATFORM_SETTINGS[] = {
         "chosen: an instance that has recovered after a crash loop serves again within 5 minutes"),
     ROW(replace_delay_seconds, "s", 10, "chosen: as Kubernetes' crash-loop back-off, which begins with 10 s"),
     ROW(replace_delay_seconds_max, "s", 600, "chosen: six replacements an hour at worst"),
+    ROW(turn_after_seconds, "s", 60, "chosen: by then it is no moment's shortage that passes by itself"),
+    ROW(turn_seconds, "s", 600,
+        "chosen: two drains of an old version; afterwards it waits on, and the next one has its turn"),
     ROW(cause_repeat_seconds, "s", 60, "chosen: an event a minute while somebody waits for capacity"),
     ROW(needs_certificate, "", 1, "a host that is routed before it has a certificate answers nobody"),
 };

@@ -29,6 +29,8 @@ struct platform_settings {
     int64_t status_repeat_seconds;  /* beyond that: one event in so long */
     int64_t replace_delay_seconds;  /* before a failed instance of a live deployment is replaced; doubles */
     int64_t replace_delay_seconds_max;
+    int64_t turn_after_seconds;   /* a deployment that waits for room: then what becomes free is held for it */
+    int64_t turn_seconds;         /* for so long */
     int64_t cause_repeat_seconds; /* a waiting deployment says something new at most this often */
     int64_t needs_certificate;    /* 1: no switch before each host has a certificate */
 };
