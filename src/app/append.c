@@ -116,6 +116,10 @@ static void conflict(struct app *a)
     /* What is due counts with the commands: it is held for as well. */
     a->conflicts_of_dues = b->groups[0].of == NULL ? a->conflicts_of_dues + 1 : 0;
     a->must_hold = a->must_hold || a->conflicts_of_dues >= APP_HOLD_AFTER;
+    if (a->conflicts_of_dues >= APP_ATTEMPTS_MAX) {
+        a->conflicts_of_dues = 0;
+        a->dues_rest_ms = uv_now(a->loop) + APP_POLL_MS;
+    }
 }
 
 static void fail_batch(struct app *a)

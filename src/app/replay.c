@@ -207,9 +207,12 @@ enum err replay_trace_compare(struct str a, struct str b, struct replay_verdict 
         struct str line_a = {NULL, 0}, line_b = {NULL, 0}, rest_a, rest_b;
         bool has_a = a.len > 0 && str_next(&a, '\n', &line_a), has_b = b.len > 0 && str_next(&b, '\n', &line_b);
         uint64_t seq_a = 0, seq_b = 0;
-        if ((has_a && !parse_line(line_a, &seq_a, &rest_a)) || (has_b && !parse_line(line_b, &seq_b, &rest_b)))
-            return err_set(err, ERR_INVALID, "'%.60s' is no line of a replay trace",
-                           has_a && seq_a == 0 ? line_a.ptr : line_b.ptr);
+        bool is_bad_a = has_a && !parse_line(line_a, &seq_a, &rest_a);
+        if (is_bad_a || (has_b && !parse_line(line_b, &seq_b, &rest_b))) {
+            struct str bad = is_bad_a ? line_a : line_b;
+            return err_set(err, ERR_INVALID, "'%.*s' is no line of a replay trace", (int)(bad.len < 60 ? bad.len : 60),
+                           bad.ptr);
+        }
         if (!has_a && !has_b)
             return OK;
         if (!has_a || !has_b || !str_eq(line_a, line_b)) {
