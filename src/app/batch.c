@@ -52,12 +52,13 @@ static void add_group(struct app_batch *b, size_t from, struct app_command *of)
 
 /* --- on trial --- */
 
+/* Its time is about that which the store will give it: behind the one before it. */
 static enum err try_event(struct app *a, size_t i, struct errinfo *err)
 {
-    const struct store_event *e = &a->batch.events.items[i];
-    struct event_time time = event_time_next(a->last_time, app_clock_us(a) * 1000);
+    struct store_event *e = &a->batch.events.items[i];
+    e->time = event_time_next(i == 0 ? a->last_time : e[-1].time, app_clock_us(a) * 1000);
     struct store_record r = {.seq = app_output(a)->at.seq + 1 + i,
-                             .e = {.time = time, .type = e->type, .id = e->id, .payload = e->payload}};
+                             .e = {.time = e->time, .type = e->type, .id = e->id, .payload = e->payload}};
     return fold_is_ours(e->type) || !fold_in_range(a, &r) ? OK : a->opt.apply(a->opt.model, &r, err);
 }
 
@@ -75,7 +76,7 @@ static enum err try_events(struct app *a, size_t from, struct errinfo *err)
     a->opt.trial_begin(a->opt.model);
     for (size_t i = 0; i < from; i++)
         err_ignore(try_event(a, i, NULL)); /* it was taken before */
-    err->code = ERR_INVALID; /* of whoever asked for it, not of the log */
+    err->code = ERR_INVALID;               /* of whoever asked for it, not of the log */
     return err_wrap(err, ERR_INVALID, "the event would be refused");
 }
 

@@ -2,8 +2,8 @@
 /* A ledger in a simulated world: an event-sourced process whose logs, clock and faults are a seed's. The loop is real,
  * time is not: it moves by world_step only, after everybody has come to rest.
  *
- * Events: Added {"by":n} changes the total, which never falls below 0; Noted is only noted; Asked must be followed by
- * Answered twice. The trace holds all that was folded, in order. */
+ * Events, whose times rise: Added {"by":n} changes the total, which never falls below 0; Noted is only noted; Asked
+ * must be followed by Answered twice. The trace holds all that was folded, in order. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -120,10 +120,12 @@ struct ledger {
     struct app *app;
     int64_t total;
     uint64_t n;
+    struct event_time last;
     struct buf trace;
     struct {
         int64_t total;
         uint64_t n;
+        struct event_time last;
         size_t trace_len;
         bool is_on;
     } trial;
@@ -142,6 +144,8 @@ static inline enum err ledger_apply(void *model, const struct store_record *r, s
 {
     struct ledger *l = model;
     char id[ID_TEXT_SIZE];
+    if (l->n > 0 && event_time_cmp(r->e.time, l->last) < (l->app->inputs_n == 1))
+        return err_set(err, ERR_CORRUPT, "its time is not behind that of the event before");
     if (str_eq_c(r->e.type, "Added")) {
         int64_t by = payload_by(r);
         l->total += by; /* before the check: who refuses need not put it back in a trial */
@@ -152,6 +156,7 @@ static inline enum err ledger_apply(void *model, const struct store_record *r, s
         return err_set(err, ERR_NOT_FOUND, "kind '%.*s' is not known", STR_ARG(r->e.type));
     }
     l->n++;
+    l->last = r->e.time;
     id_format(r->e.id, id);
     buf_addf(&l->trace, "%.*s %s\n", STR_ARG(r->e.type), id);
     return OK;
@@ -164,6 +169,7 @@ static inline void ledger_trial_begin(void *model)
     l->trial.is_on = true;
     l->trial.total = l->total;
     l->trial.n = l->n;
+    l->trial.last = l->last;
     l->trial.trace_len = l->trace.len;
 }
 
@@ -174,6 +180,7 @@ static inline void ledger_trial_end(void *model)
     l->trial.is_on = false;
     l->total = l->trial.total;
     l->n = l->trial.n;
+    l->last = l->trial.last;
     l->trace.len = l->trial.trace_len;
 }
 
