@@ -21,7 +21,7 @@ static inline struct str str_from(const char *s)
 }
 static inline struct str str_slice(struct str s, size_t from, size_t to)
 {
-    return (struct str){s.ptr + from, to - from};
+    return (struct str){from == 0 ? s.ptr : s.ptr + from, to - from}; /* C17 adds not even 0 to NULL */
 }
 static inline bool str_is_empty(struct str s)
 {

@@ -1,6 +1,7 @@
 /* Documents that programs exchange and files that a node-agent keeps. Each line is a table (its first byte) and a
  * document. */
 #include "base/json.h"
+#include "build/builder.h"
 #include "event/fields.h"
 #include "fuzz.h"
 #include "node/agent/keep.h"
@@ -44,6 +45,7 @@ static const struct field_table *const TABLES[] = {
     &CERTIFICATE_WIRE,
     &KEPT_STATE_TABLE,
     &KEPT_AGENT_TABLE,
+    &BUILD_REQUEST_TABLE,
 };
 
 static void document(const struct field_table *t, struct str json)

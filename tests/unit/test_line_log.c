@@ -164,6 +164,18 @@ static void last_word_is_the_programs(void **state)
     assert_string_equal(line_log_last(p->log), "cannot find the database");
 }
 
+/* A bit of the disk makes 9,223,372,036,854,775,807 of a number: what comes then must not be lost for ever. */
+static void a_number_that_nobody_wrote(void **state)
+{
+    struct place *p = *state;
+    auto_free char *path = mem_printf("%s/current.ndjson", p->folder), *acked = mem_printf("%s/acked", p->folder);
+    assert_int_equal(file_replace(path, STR("{\"text\":\"a\",\"seq\":9223372036854775807}\n"), 0640, NULL), OK);
+    assert_int_equal(file_replace(acked, STR("9223372036854775807"), 0640, NULL), OK);
+    reopen(p);
+    say(p, 1, 2);
+    expect_batch(p, 1, 2);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -171,6 +183,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(rotates, begin, end),
         cmocka_unit_test_setup_teardown(rotated_under_a_batch, begin, end),
         cmocka_unit_test_setup_teardown(torn_by_a_crash, begin, end),
+        cmocka_unit_test_setup_teardown(a_number_that_nobody_wrote, begin, end),
         cmocka_unit_test_setup_teardown(last_word_is_the_programs, begin, end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

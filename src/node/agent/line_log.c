@@ -27,13 +27,16 @@ struct line_log {
     bool is_last_console;
 };
 
+/* Every number up to here is exact in JSON; a larger one on disk was not written by us, and counts as torn. */
+static const uint64_t SEQ_MAX = (uint64_t)1 << 53;
+
 /* The number is the last member of a line. */
 static int64_t seq_of(struct str line)
 {
     size_t colon = str_rfind(line, ':');
     uint64_t seq = 0;
     if (colon >= line.len || line.ptr[line.len - 1] != '}' ||
-        !str_parse_u64(str_slice(line, colon + 1, line.len - 1), INT64_MAX, &seq))
+        !str_parse_u64(str_slice(line, colon + 1, line.len - 1), SEQ_MAX, &seq))
         return 0;
     return (int64_t)seq;
 }
@@ -89,7 +92,7 @@ enum err line_log_open(const char *folder, struct id instance, size_t size_max, 
     AUTO(buf) struct buf acked = {0};
     struct errinfo ignored;
     uint64_t seq = 0;
-    if (file_read(l->acked_path, 64, &acked, &ignored) == OK && str_parse_u64(buf_str(&acked), INT64_MAX, &seq))
+    if (file_read(l->acked_path, 64, &acked, &ignored) == OK && str_parse_u64(buf_str(&acked), SEQ_MAX, &seq))
         l->acked_seq = (int64_t)seq;
     off_t offsets[2] = {0, 0};
     int64_t last = 0, last_previous = 0;
