@@ -53,4 +53,6 @@ def append(pairs):
         answer = json.loads(done.stdout)
     finally:
         shutil.rmtree(folder)
-    return [Figure('append of an event', 'us', answer['ours_us'], f"write + fdatasync of its {answer['bytes']} bytes", answer['plain_us'])]
+    ours, plain, many = ([events * 1e6 / us for us in answer[key]] for key, events in (('ours_us', 1), ('plain_us', 1), ('many_us', answer['in_flight'])))
+    return [Figure('append of an event', '/s', ours, f"write + fdatasync of its {answer['bytes']} bytes", plain),
+            Figure(f"append batched, {answer['in_flight']} in flight", '/s', many, 'one at a time', ours)]

@@ -50,10 +50,14 @@ void buf_vaddf(struct buf *b, const char *fmt, va_list ap)
     assert(fmt != NULL); /* without it gcc 12 with UBSan warns of a null format */
     va_list again;
     va_copy(again, ap);
-    int n = vsnprintf(NULL, 0, fmt, ap);
+    enum { MOSTLY_ENOUGH = 120 }; /* so that most texts are formatted once only */
+    buf_reserve(b, MOSTLY_ENOUGH);
+    int n = vsnprintf(b->ptr + b->len, MOSTLY_ENOUGH + 1, fmt, ap);
     assert(n >= 0);
-    buf_reserve(b, (size_t)n);
-    (void)vsnprintf(b->ptr + b->len, (size_t)n + 1, fmt, again);
+    if (n > MOSTLY_ENOUGH) {
+        buf_reserve(b, (size_t)n);
+        (void)vsnprintf(b->ptr + b->len, (size_t)n + 1, fmt, again);
+    }
     b->len += (size_t)n;
     va_end(again);
 }

@@ -51,9 +51,17 @@ void clock_format_us(int64_t wall_us, char ret_text[static CLOCK_TEXT_SIZE])
     }
     int y = 0, m = 0, d = 0;
     date_from_days(days, &y, &m, &d);
-    (void)snprintf(ret_text, CLOCK_TEXT_SIZE, "%04u-%02u-%02uT%02u:%02u:%02u.%06uZ", (unsigned)y % 10000u,
-                   (unsigned)m % 100u, (unsigned)d % 100u, (unsigned)(rest / 3600) % 100u, (unsigned)(rest / 60 % 60),
-                   (unsigned)(rest % 60), (unsigned)us);
+    const unsigned parts[] = {(unsigned)y % 10000u,       (unsigned)m,           (unsigned)d, (unsigned)(rest / 3600),
+                              (unsigned)(rest / 60 % 60), (unsigned)(rest % 60), (unsigned)us};
+    static const char WIDTHS[] = {4, 2, 2, 2, 2, 2, 6}, BEHIND[] = "--T::.Z";
+    char *p = ret_text;
+    for (size_t i = 0; i < sizeof(WIDTHS); i++) { /* each event has its time: not by printf */
+        p += WIDTHS[i];
+        for (unsigned k = 1, left = parts[i]; k <= (unsigned)WIDTHS[i]; k++, left /= 10)
+            *(p - k) = (char)('0' + left % 10);
+        *p++ = BEHIND[i];
+    }
+    *p = '\0';
 }
 
 static bool digits(struct str s, size_t at, size_t n, int64_t *ret)

@@ -11,10 +11,22 @@ uint32_t envelope_encode(const struct envelope *e, uint32_t prev_sum, struct buf
     event_time_format(e->time, time);
     id_format(e->id, id);
     size_t from = out->len;
-    buf_addf(out, "{\"time\":\"%s\",\"type\":\"slipform:%.*s\",\"id\":\"%s\",%s\"payload\":%.*s", time,
-             STR_ARG(e->type), id, e->more ? "\"more\":true," : "", STR_ARG(e->payload));
+    buf_reserve(out, e->type.len + e->payload.len + 256); /* what stands around them has at most 200 bytes */
+    buf_add_str(out, STR("{\"time\":\""));
+    buf_add_c(out, time);
+    buf_add_str(out, STR("\",\"type\":\"slipform:"));
+    buf_add_str(out, e->type);
+    buf_add_str(out, STR("\",\"id\":\""));
+    buf_add(out, id, ID_TEXT_SIZE - 1);
+    buf_add_str(out, e->more ? STR("\",\"more\":true,\"payload\":") : STR("\",\"payload\":"));
+    buf_add_str(out, e->payload);
     uint32_t sum = crc32c(prev_sum, out->ptr + from, out->len - from);
-    buf_addf(out, ",\"sum\":\"crc32c:%08x\"}\n", sum);
+    char digits[8];
+    for (size_t i = 0; i < sizeof(digits); i++)
+        digits[i] = "0123456789abcdef"[sum >> (28 - 4 * i) & 15];
+    buf_add_str(out, STR(",\"sum\":\"crc32c:"));
+    buf_add(out, digits, sizeof(digits));
+    buf_add_str(out, STR("\"}\n"));
     return sum;
 }
 

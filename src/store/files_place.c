@@ -133,11 +133,12 @@ struct scan_at files_place(struct store *s, struct files *f, uint64_t after_seq)
         return here;
     if (i == wanted && after_seq >= start.seq + INDEX_EVERY)
         make_index(s, f, i, after_seq, &start);
-    if (f->parts[i].places.n > 0 && !find_place(s, f, i, after_seq, &at) &&
-        index_find(&f->parts[i].places, after_seq) != NULL) {
-        index_done(&f->parts[i].places); /* it lies: once more, from the start */
-        make_index(s, f, i, after_seq, &start);
-    }
+    if (find_place(s, f, i, after_seq, &at))
+        return at;
+    if (index_find(&f->parts[i].places, after_seq) == NULL)
+        return start;
+    index_done(&f->parts[i].places); /* it lies: once more, from the start */
+    make_index(s, f, i, after_seq, &start);
     return find_place(s, f, i, after_seq, &at) ? at : start;
 }
 

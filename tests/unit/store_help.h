@@ -40,7 +40,7 @@ static inline void setup_in(struct fixture *x, const char *parent, const char *m
     *x = (struct fixture){.opt = {.mode = STORE_CREATE}};
     (void)snprintf(x->dir, sizeof(x->dir), "%s/slipform-test-store-XXXXXX", parent);
     assert_non_null(mkdtemp(x->dir));
-    (void)snprintf(x->spec, sizeof(x->spec), "files;path=%s/log%s", x->dir, more_spec);
+    (void)snprintf(x->spec, sizeof(x->spec), "files;path=%.63s/log%s", x->dir, more_spec);
 }
 static inline void setup(struct fixture *x)
 {

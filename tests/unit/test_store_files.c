@@ -368,6 +368,92 @@ static void several_segments(void **state)
     teardown(&x);
 }
 
+/* Somebody died after a long write: an open handle cuts that off, also when its own append is shorter. */
+static void tail_of_the_dead_is_cut(void **state)
+{
+    (void)state;
+    struct fixture x;
+    setup_in_memory(&x, ";segment_size=700");
+    struct store *s = open_store(&x);
+    char path[192], dir[192];
+    AUTO(buf) struct buf before = {0}, after = {0};
+    path_of(&x, SEGMENT, path);
+    path_of(&x, "", dir);
+    for (uint64_t i = 1; i <= 8; i++) { /* over a rotation too: a sealed segment ends where it was durable */
+        struct stat st;
+        auto_close int fd = open(path, O_WRONLY | O_APPEND | O_CLOEXEC);
+        static const char TAIL[1000] = "{\"time\":\"2026";
+        if (i <= 4)
+            assert_int_equal(write(fd, TAIL, sizeof(TAIL)), sizeof(TAIL));
+        (void)add(s, i);
+        assert_int_equal(stat(path, &st), 0);
+        assert_true(st.st_size < 1000);
+    }
+    struct store_verdict v;
+    assert_ok(store_verify(dir, &v, &why));
+    assert_true(v.ok && v.events == 8 && v.segments == 2 && v.sealed == 1);
+    store_close(s);
+    teardown(&x);
+}
+
+static void copy_file(const struct fixture *from, const struct fixture *to, const char *name)
+{
+    char path[192];
+    AUTO(buf) struct buf b = {0};
+    path_of(from, name, path);
+    read_whole(path, &b);
+    path_of(to, name, path);
+    write_whole(path, b.ptr, b.len);
+}
+
+/* All records continue each other; only the seal knows that they are not those that were there when it was made. */
+static void seal_knows_a_rewritten_segment(void **state)
+{
+    (void)state;
+    struct fixture x[2];
+    for (size_t i = 0; i < 2; i++) {
+        setup_in_memory(&x[i], ";segment_size=700");
+        x[i].opt.log = number_id(3, 3);
+        struct store *s = open_store(&x[i]);
+        for (uint64_t n = 1; n <= 12; n++) {
+            struct store_event e = number_event(i, n);
+            assert_ok(store_append(s, end_of(s), &e, 1, NULL, &why));
+        }
+        store_close(s);
+    }
+    char dir[192], path[192];
+    struct store_verdict v;
+    path_of(&x[0], "", dir);
+    assert_ok(store_verify(dir, &v, &why));
+    assert_true(v.ok && v.segments >= 3 && v.sealed == v.segments - 1);
+    static const char *const NAMES[] = {SEGMENT, "00000000000000000006.jsonl", "00000000000000000011.jsonl", "head"};
+    for (size_t i = 0; i < 4; i++) {
+        path_of(&x[1], NAMES[i], path);
+        if (access(path, F_OK) != 0)
+            fail_msg("segments have other names than expected: no %s", NAMES[i]);
+        copy_file(&x[1], &x[0], NAMES[i]);
+    }
+    assert_ok(store_verify(dir, &v, &why));
+    assert_true(!v.ok && v.first_bad.seq == 1 && strcmp(v.first_bad.file, "00000000000000000001.seal") == 0);
+    assert_non_null(strstr(v.first_bad.cause, "SHA-256"));
+    /* Without it the segment is sealed again when the log is opened. */
+    path_of(&x[0], "00000000000000000001.seal", path);
+    assert_int_equal(unlink(path), 0);
+    path_of(&x[0], "00000000000000000006.seal", path);
+    assert_int_equal(unlink(path), 0);
+    assert_ok(store_verify(dir, &v, &why));
+    assert_true(v.ok && v.sealed == 0);
+    struct store_repair r;
+    struct store *s = NULL;
+    assert_ok(store_open(x[0].spec, NULL, &s, &r, &why));
+    assert_int_equal(r.sealed_segments, 2);
+    store_close(s);
+    assert_ok(store_verify(dir, &v, &why));
+    assert_true(v.ok && v.sealed == 2);
+    teardown(&x[0]);
+    teardown(&x[1]);
+}
+
 /* --- handles and locks --- */
 
 static void failed_handle_harms_nobody(void **state)
@@ -576,6 +662,8 @@ int main(void)
         cmocka_unit_test(changed_lines),
         cmocka_unit_test(damaged_head),
         cmocka_unit_test(several_segments),
+        cmocka_unit_test(tail_of_the_dead_is_cut),
+        cmocka_unit_test(seal_knows_a_rewritten_segment),
         cmocka_unit_test(failed_handle_harms_nobody),
         cmocka_unit_test(full_disk),
         cmocka_unit_test(lock_wait_is_bounded),
