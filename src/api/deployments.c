@@ -1,4 +1,5 @@
 /* Deployments: a version of a project, from a build context or an image to the day when it is replaced. */
+#include "api/explain.h"
 #include "api/follow.h"
 #include "api/handlers.h"
 #include "api/parts.h"
@@ -59,6 +60,7 @@ static void reply_deployment(struct call *c, int status, struct id id)
     }
     struct deployment_resource resource;
     view_deployment(c->api->o.control, d, &c->arena, &resource);
+    resource.explanation = explanation_of(c, explain_deployment, d->id);
     call_reply_status(c, status, &DEPLOYMENT_RESOURCE_WIRE, &resource);
 }
 

@@ -15,6 +15,7 @@ void images_list(struct call *c);
 void images_on_headers(struct call *c);
 void images_create(struct call *c);
 void image_get(struct call *c);
+void image_delete(struct call *c);
 void image_put_status(struct call *c);
 void image_download(struct call *c);
 /* nodes.c */
@@ -25,6 +26,9 @@ void zones_create(struct call *c);
 void nodes_list(struct call *c);
 void nodes_join(struct call *c);
 void node_get(struct call *c);
+void node_drain(struct call *c);
+void node_undrain(struct call *c);
+void node_leave(struct call *c);
 void node_put_status(struct call *c);
 /* routes.c */
 void routes_list(struct call *c);
@@ -39,6 +43,7 @@ void process_timeline_get(struct call *c);
 void projects_list(struct call *c);
 void projects_create(struct call *c);
 void project_get(struct call *c);
+void project_patch(struct call *c);
 void project_delete(struct call *c);
 /* deployments.c */
 void deployments_list(struct call *c);

@@ -184,3 +184,23 @@ void image_download(struct call *c)
     c->is_answered = true;
     http_respond_fd(c->r, fd, "application/octet-stream", etag);
 }
+
+static enum err delete_decide(const struct decide *d, void *args, struct event_list *out, struct errinfo *err)
+{
+    const struct id *id = args;
+    return decide_delete_image(d, *id, out, err);
+}
+
+static void deleted(struct call *c, void *args, size_t events_n)
+{
+    (void)args;
+    (void)events_n;
+    call_reply_text(c, 202, STR("{}"));
+}
+
+void image_delete(struct call *c)
+{
+    struct id *id = arena_alloc(&c->arena, sizeof(*id));
+    if (call_id(c, "id", "image", id))
+        call_submit(c, delete_decide, id, deleted);
+}

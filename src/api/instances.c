@@ -1,4 +1,5 @@
 /* Instances: what runs where, what nodes are asked for, what they report. */
+#include "api/explain.h"
 #include "api/follow.h"
 #include "api/handlers.h"
 #include "api/parts.h"
@@ -142,6 +143,7 @@ static void reply_instance(struct call *c, int status, struct id id)
     }
     struct instance_resource resource;
     view_instance(c->api->o.control, i, &c->arena, &resource);
+    resource.explanation = explanation_of(c, explain_instance, i->id);
     call_reply_status(c, status, &INSTANCE_RESOURCE_WIRE, &resource);
 }
 

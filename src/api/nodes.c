@@ -1,4 +1,5 @@
 /* Places: regions, zones, and the nodes in them. */
+#include "api/explain.h"
 #include "api/follow.h"
 #include "api/handlers.h"
 #include "api/parts.h"
@@ -119,6 +120,7 @@ static void reply_node(struct call *c, int status, struct id id)
     }
     struct node_resource resource;
     view_node(c->api->o.control, n, &c->arena, &resource);
+    resource.explanation = explanation_of(c, explain_node, n->id);
     call_reply_status(c, status, &NODE_RESOURCE_WIRE, &resource);
 }
 
@@ -261,4 +263,53 @@ void node_put_status(struct call *c)
     struct heartbeat *h = heartbeat_new(c, id, own);
     (void)seen_node_report(control_seen(c->api->o.control), id, &body, &kept, clock_mono_us(), clock_wall_us());
     call_submit(c, report_decide, h, reported);
+}
+
+/* ---- drains ---- */
+
+static enum err drain_decide(const struct decide *d, void *args, struct event_list *out, struct errinfo *err)
+{
+    const struct id *id = args;
+    return decide_drain_node(d, *id, STR(""), out, err);
+}
+
+static enum err undrain_decide(const struct decide *d, void *args, struct event_list *out, struct errinfo *err)
+{
+    const struct id *id = args;
+    return decide_undrain_node(d, *id, out, err);
+}
+
+static enum err leave_decide(const struct decide *d, void *args, struct event_list *out, struct errinfo *err)
+{
+    const struct id *id = args;
+    return decide_leave_node(d, *id, STR(""), out, err);
+}
+
+static void node_changed(struct call *c, void *args, size_t events_n)
+{
+    const struct id *id = args;
+    (void)events_n;
+    reply_node(c, 202, *id);
+}
+
+static void node_submit(struct call *c, control_decide_fn decide)
+{
+    struct id *id = arena_alloc(&c->arena, sizeof(*id));
+    if (call_id(c, "id", "node", id))
+        call_submit(c, decide, id, node_changed);
+}
+
+void node_drain(struct call *c)
+{
+    node_submit(c, drain_decide);
+}
+
+void node_undrain(struct call *c)
+{
+    node_submit(c, undrain_decide);
+}
+
+void node_leave(struct call *c)
+{
+    node_submit(c, leave_decide);
 }

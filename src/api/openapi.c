@@ -142,7 +142,8 @@ static void add_operation(struct buf *out, const struct api_route *r, const char
 static void add_method(struct buf *out, const struct api_route *r)
 {
     static const char *const ANY[] = {"get", "post"};
-    static const char *const METHODS[][2] = {{"GET", "get"}, {"POST", "post"}, {"PUT", "put"}, {"DELETE", "delete"}};
+    static const char *const METHODS[][2] = {
+        {"GET", "get"}, {"POST", "post"}, {"PUT", "put"}, {"PATCH", "patch"}, {"DELETE", "delete"}};
     if (strcmp(r->method, "*") == 0) {
         add_operation(out, r, ANY[0]);
         buf_add_char(out, ',');

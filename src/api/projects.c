@@ -98,3 +98,36 @@ void project_delete(struct call *c)
     if (call_id(c, "id", "project", id))
         call_submit(c, delete_decide, id, deleted);
 }
+
+/* ---- settings ---- */
+
+static enum err patch_decide(const struct decide *d, void *args, struct event_list *out, struct errinfo *err)
+{
+    return decide_update_project(d, args, out, err);
+}
+
+static void patched(struct call *c, void *args, size_t events_n)
+{
+    const struct project_update *x = args;
+    (void)events_n;
+    reply_project(c, 200, x->project_id);
+}
+
+void project_patch(struct call *c)
+{
+    struct project_patch body;
+    struct id id;
+    if (!call_id(c, "id", "project", &id) || !call_read(c, &PROJECT_PATCH_WIRE, &body))
+        return;
+    struct project_update *x = arena_alloc(&c->arena, sizeof(*x));
+    *x = (struct project_update){.project_id = id,
+                                 .name = body.name,
+                                 .repository = body.repository,
+                                 .branch = body.branch,
+                                 .instances = body.instances,
+                                 .drain_seconds = body.drain_seconds,
+                                 .port = body.port,
+                                 .resources = body.resources,
+                                 .cleared = body.cleared};
+    call_submit(c, patch_decide, x, patched);
+}

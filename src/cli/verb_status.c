@@ -208,31 +208,72 @@ static int installation_status(struct cli *c)
     return 0;
 }
 
-static int deployment_status(struct cli *c, const char *id)
+/* What has ids of its own, in the order in which they are asked about most. */
+static const struct {
+    enum api api;
+    const char *path;
+    const char *lines[14]; /* for people, ends with NULL */
+} OBJECTS[] = {
+    {API_PUBLIC,
+     "/v1/deployments/",
+     {"status", "cause", "project", "url", "instances_wanted", "instances_healthy", "image_id", "created", "since",
+      "because"}},
+    {API_MANAGEMENT,
+     "/v1/instances/",
+     {"status", "health", "cause", "project", "deployment_id", "node", "zone", "desired", "ipv6", "port", "since",
+      "because"}},
+    {API_MANAGEMENT,
+     "/v1/nodes/",
+     {"name", "status", "cause", "zone", "region", "labels", "runtimes", "agent_url", "last_seen"}},
+};
+enum { OBJECTS_N = sizeof(OBJECTS) / sizeof(OBJECTS[0]) };
+
+static void print_object(const json_t *doc, const char *const *lines)
+{
+    for (size_t i = 0; lines[i] != NULL; i++) {
+        auto_free char *text = table_cell(doc, lines[i]);
+        if (text[0] != '\0')
+            (void)printf("%-18s %s\n", lines[i], text);
+    }
+    static const char *const EXPLAINED[][2] = {{"explanation.where", "where"},
+                                               {"explanation.state", "state"},
+                                               {"explanation.why", "why"},
+                                               {"explanation.change", "what changes it"}};
+    for (size_t i = 0; i < sizeof(EXPLAINED) / sizeof(EXPLAINED[0]); i++) {
+        auto_free char *text = table_cell(doc, EXPLAINED[i][0]);
+        if (text[0] != '\0')
+            (void)printf("%s%-18s %s\n", i == 0 ? "\n" : "", EXPLAINED[i][1], text);
+    }
+}
+
+static int object_status(struct cli *c, const char *id)
 {
     char path[128];
-    struct errinfo err;
+    struct errinfo err = {0};
     struct id parsed;
-    auto_json json_t *doc = NULL;
     if (!id_parse(str_from(id), &parsed))
-        return cli_failf(c, ERR_INVALID, "'%s' is no id of a deployment: 'slipform ps' lists them", id);
-    (void)snprintf(path, sizeof(path), "/v1/deployments/%s", id);
-    if (client_call(c, &(struct client_call){.path = path}, &doc, &err) != OK)
-        return cli_fail(c, &err);
-    if (c->json) {
-        auto_free char *text = json_format(doc);
-        (void)puts(text);
+        return cli_failf(
+            c, ERR_INVALID,
+            "'%s' is no id of a deployment, an instance or a node: 'slipform ps' and 'slipform nodes' list "
+            "them",
+            id);
+    for (size_t i = 0; i < OBJECTS_N; i++) {
+        auto_json json_t *doc = NULL;
+        (void)snprintf(path, sizeof(path), "%s%s", OBJECTS[i].path, id);
+        enum err rc = client_call(c, &(struct client_call){.api = OBJECTS[i].api, .path = path}, &doc, &err);
+        if (rc == ERR_NOT_FOUND)
+            continue;
+        if (rc != OK)
+            return cli_fail(c, &err);
+        if (c->json) {
+            auto_free char *text = json_format(doc);
+            (void)puts(text);
+        } else {
+            print_object(doc, OBJECTS[i].lines);
+        }
         return 0;
     }
-    static const char *const LINES[] = {
-        "status",   "cause",   "project", "url",    "instances_wanted", "instances_healthy",
-        "image_id", "created", "since",   "because"};
-    for (size_t i = 0; i < sizeof(LINES) / sizeof(LINES[0]); i++) {
-        auto_free char *text = table_cell(doc, LINES[i]);
-        if (text[0] != '\0')
-            (void)printf("%-18s %s\n", LINES[i], text);
-    }
-    return 0;
+    return cli_failf(c, ERR_NOT_FOUND, "there is no deployment, instance or node '%s'", id);
 }
 
 const struct flag STATUS_FLAGS[] = {
@@ -314,7 +355,7 @@ int verb_status(struct cli *c)
     const char *at = cli_text(c, "at");
     if (at != NULL)
         return past_status(c, at, c->args_n > 0 ? c->args[0] : NULL);
-    return c->args_n > 0 ? deployment_status(c, c->args[0]) : installation_status(c);
+    return c->args_n > 0 ? object_status(c, c->args[0]) : installation_status(c);
 }
 
 static void add_check(json_t *rows, const char *check, bool ok, const char *detail, const char *hint)

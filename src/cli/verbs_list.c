@@ -59,8 +59,53 @@ static void show_preflight(const json_t *rows)
     }
 }
 
+/* Its id from its name, or the id itself. Empty: there is none. */
+static struct str node_id(const json_t *items, const char *node)
+{
+    for (size_t i = 0; i < json_array_size(items); i++) {
+        const json_t *row = json_array_get(items, i);
+        if (str_eq_c(json_member_str(row, "name"), node) || str_eq_c(json_member_str(row, "node_id"), node))
+            return json_member_str(row, "node_id");
+    }
+    return (struct str){0};
+}
+
+/* drain, undrain, leave. */
+static int node_verb(struct cli *c, const char *verb, const char *node)
+{
+    static const struct {
+        const char *verb, *method, *below;
+    } VERBS[] = {{"drain", "POST", "/drain"}, {"undrain", "DELETE", "/drain"}, {"leave", "DELETE", ""}};
+    struct errinfo err;
+    auto_json json_t *items = NULL, *doc = NULL;
+    size_t v = 0;
+    while (v < 3 && strcmp(VERBS[v].verb, verb) != 0)
+        v++;
+    if (v == 3 || node == NULL)
+        return cli_failf(c, ERR_INVALID,
+                         "'nodes %s': say 'nodes drain NODE', 'nodes undrain NODE' or 'nodes leave NODE'", verb);
+    if (client_list(c, API_MANAGEMENT, "/v1/nodes", &items, &err) != OK)
+        return cli_fail(c, &err);
+    struct str id = node_id(items, node);
+    if (id.len == 0)
+        return cli_failf(c, ERR_NOT_FOUND, "there is no node '%s': 'slipform nodes' lists them", node);
+    char path[128];
+    (void)snprintf(path, sizeof(path), "/v1/nodes/%.*s%s", STR_ARG(id), VERBS[v].below);
+    if (client_call(c, &(struct client_call){.api = API_MANAGEMENT, .method = VERBS[v].method, .path = path}, &doc,
+                    &err) != OK)
+        return cli_fail(c, &err);
+    auto_free char *status = table_cell(doc, "status"), *text = json_format(doc);
+    if (c->json)
+        (void)puts(text);
+    else
+        (void)printf("node '%s' is %s; 'slipform status %.*s' says how far it is\n", node, status, STR_ARG(id));
+    return 0;
+}
+
 int verb_nodes(struct cli *c)
 {
+    if (c->args_n > 0)
+        return node_verb(c, c->args[0], c->args_n > 1 ? c->args[1] : NULL);
     static const char *const KEYS[] = {"node_id",  "name", "zone",     "region",    "status",   "cause",
                                        "capacity", "used", "runtimes", "preflight", "last_seen"};
     static const struct column COLUMNS[] = {{"NODE", "name", COLUMN_TEXT},

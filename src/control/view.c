@@ -312,6 +312,12 @@ void view_project(const struct control *c, const struct project *p, struct arena
         .slug = view_text(p->slug),
         .url = view_url(c, p->hosts.n > 0 ? p->hosts.items[0] : host, a),
         .live_deployment_id = p->live != NULL ? p->live->id : ID_NONE,
+        .repository = view_text(p->repository),
+        .branch = view_text(p->branch),
+        .instances = p->instances_wanted,
+        .drain_seconds = p->drain_seconds,
+        .port = p->port,
+        .resources = p->resources,
     };
     size_t n = p->hosts.n > 0 ? p->hosts.n : 1;
     ret->hosts = (struct strs){.items = arena_alloc(a, n * sizeof(struct str)), .n = n};

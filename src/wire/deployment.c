@@ -7,6 +7,19 @@ static const struct field PROJECT_CREATE_FIELDS[] = {
 };
 const struct field_table PROJECT_CREATE_WIRE = FIELD_TABLE(project_create, PROJECT_CREATE_FIELDS);
 
+static const struct field PROJECT_PATCH_FIELDS[] = {
+    FIELD_OPT(STR, project_patch, name, "name", "for people; the slug stays"),
+    FIELD_OPT(STR, project_patch, repository, "repository", "git repository whose pushes are deployed"),
+    FIELD_OPT(STR, project_patch, branch, "branch", "that is deployed"),
+    FIELD_OPT(I64, project_patch, instances, "instances", "when a deployment does not say"),
+    FIELD_OPT(I64, project_patch, drain_seconds, "drain_seconds", "likewise"),
+    FIELD_OPT(I64, project_patch, port, "port", "likewise"),
+    FIELD_SUB(OBJECT, project_patch, resources, "resources", RESOURCES_WIRE, "likewise"),
+    FIELD_OPT(STRS, project_patch, cleared, "cleared",
+              "back to the default: repository, branch, instancesWanted, drainSeconds, port, resources"),
+};
+const struct field_table PROJECT_PATCH_WIRE = FIELD_TABLE(project_patch, PROJECT_PATCH_FIELDS);
+
 static const struct field PROJECT_RESOURCE_FIELDS[] = {
     FIELD_REQ(ID, project_resource, project_id, "project_id", "project"),
     FIELD_REQ(STR, project_resource, name, "name", "for people"),
@@ -14,6 +27,12 @@ static const struct field PROJECT_RESOURCE_FIELDS[] = {
     FIELD_OPT(STR, project_resource, url, "url", "https://…"),
     FIELD_OPT(STRS, project_resource, hosts, "hosts", "names that it answers to"),
     FIELD_OPT(ID, project_resource, live_deployment_id, "live_deployment_id", "that serves"),
+    FIELD_OPT(STR, project_resource, repository, "repository", "git repository whose pushes are deployed"),
+    FIELD_OPT(STR, project_resource, branch, "branch", "that is deployed"),
+    FIELD_OPT(I64, project_resource, instances, "instances", "when a deployment does not say; absent: the default"),
+    FIELD_OPT(I64, project_resource, drain_seconds, "drain_seconds", "likewise"),
+    FIELD_OPT(I64, project_resource, port, "port", "likewise"),
+    FIELD_SUB(OBJECT, project_resource, resources, "resources", RESOURCES_WIRE, "likewise"),
 };
 const struct field_table PROJECT_RESOURCE_WIRE = FIELD_TABLE(project_resource, PROJECT_RESOURCE_FIELDS);
 
@@ -46,6 +65,8 @@ static const struct field DEPLOYMENT_RESOURCE_FIELDS[] = {
     FIELD_OPT(STR, deployment_resource, created, "created", "RFC 3339"),
     FIELD_OPT(STR, deployment_resource, since, "since", "RFC 3339, of the status"),
     FIELD_OPT(JSON, deployment_resource, because, "because", "what it waits for, or was decided from"),
+    FIELD_SUB(OBJECT, deployment_resource, explanation, "explanation", EXPLANATION_WIRE,
+              "why it is so; GET of one only"),
 };
 const struct field_table DEPLOYMENT_RESOURCE_WIRE = FIELD_TABLE(deployment_resource, DEPLOYMENT_RESOURCE_FIELDS);
 

@@ -2,6 +2,7 @@
 /* wire/deployment.h - projects and deployments of the public API
  * Layer: wire. Types and tables only; JSON keys are the snake_case names of the members.
  * Format: docs/formats/documents.md */
+#include "wire/explanation.h"
 #include "wire/instance.h"
 
 /* POST /v1/projects. */
@@ -9,6 +10,15 @@ struct project_create {
     struct str name; /* for people; its slug is made from it */
 };
 extern const struct field_table PROJECT_CREATE_WIRE;
+
+/* PATCH /v1/projects/{id}. What is absent stays as it is. */
+struct project_patch {
+    struct str name, repository, branch;
+    int64_t instances, drain_seconds, port; /* of deployments that do not say */
+    struct resources resources;
+    struct strs cleared; /* repository, branch, instancesWanted, drainSeconds, port, resources: back to the default */
+};
+extern const struct field_table PROJECT_PATCH_WIRE;
 
 /* GET /v1/projects: also `slipform projects --json`. */
 struct project_resource {
@@ -18,6 +28,11 @@ struct project_resource {
     struct str url;               /* https://… */
     struct strs hosts;            /* names that it answers to */
     struct id live_deployment_id; /* that serves */
+    struct str repository;        /* whose pushes are deployed */
+    struct str branch;            /* of it */
+    int64_t instances; /* of deployments that do not say; 0: the installation's default, like all that follow */
+    int64_t drain_seconds, port;
+    struct resources resources;
 };
 extern const struct field_table PROJECT_RESOURCE_WIRE;
 
@@ -37,21 +52,22 @@ extern const struct field_table DEPLOYMENT_CREATE_WIRE;
 
 /* GET /v1/deployments/{id}: also `slipform status ID --json`. */
 struct deployment_resource {
-    struct id deployment_id;       /* deployment */
-    struct id project_id;          /* project */
-    struct str project;            /* slug */
-    struct str status;             /* queued … cancelled */
-    struct str cause;              /* why */
-    struct str url;                /* https://… when it has been live */
-    struct str host;               /* first host */
-    struct id image_id;            /* image */
-    struct id builder_instance_id; /* whose log is the build log */
-    int64_t instances_wanted;      /* at least */
-    int64_t instances_healthy;     /* now */
-    int64_t drain_seconds;         /* of the old ones after the switch */
-    struct str created;            /* RFC 3339 */
-    struct str since;              /* RFC 3339, of the status */
-    struct str because;            /* what it waits for, or was decided from */
+    struct id deployment_id;             /* deployment */
+    struct id project_id;                /* project */
+    struct str project;                  /* slug */
+    struct str status;                   /* queued … cancelled */
+    struct str cause;                    /* why */
+    struct str url;                      /* https://… when it has been live */
+    struct str host;                     /* first host */
+    struct id image_id;                  /* image */
+    struct id builder_instance_id;       /* whose log is the build log */
+    int64_t instances_wanted;            /* at least */
+    int64_t instances_healthy;           /* now */
+    int64_t drain_seconds;               /* of the old ones after the switch */
+    struct str created;                  /* RFC 3339 */
+    struct str since;                    /* RFC 3339, of the status */
+    struct str because;                  /* what it waits for, or was decided from */
+    struct explanation_text explanation; /* of one deployment: why it is where it is */
 };
 extern const struct field_table DEPLOYMENT_RESOURCE_WIRE;
 

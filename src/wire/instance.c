@@ -113,5 +113,6 @@ static const struct field INSTANCE_RESOURCE_FIELDS[] = {
     FIELD_SUB(OBJECT, instance_resource, statistics, "statistics", INSTANCE_STATISTICS_WIRE, "last seen"),
     FIELD_SUB(OBJECTS, instance_resource, history, "history", INSTANCE_EVENT_WIRE, "newest last, at most 32"),
     FIELD_OPT(JSON, instance_resource, because, "because", "what its placement was decided from"),
+    FIELD_SUB(OBJECT, instance_resource, explanation, "explanation", EXPLANATION_WIRE, "why it is so; GET of one only"),
 };
 const struct field_table INSTANCE_RESOURCE_WIRE = FIELD_TABLE(instance_resource, INSTANCE_RESOURCE_FIELDS);

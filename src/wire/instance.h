@@ -3,6 +3,7 @@
  * Layer: wire. Types and tables only; JSON keys are the snake_case names of the members.
  * Format: docs/formats/documents.md */
 #include "event/catalogue.h"
+#include "wire/explanation.h"
 
 extern const struct field_table RESOURCES_WIRE;
 
@@ -99,5 +100,6 @@ struct instance_resource {
     struct instance_statistics statistics; /* last seen */
     struct objects history;                /* of struct instance_event: newest last, at most 32 */
     struct str because;                    /* what its placement was decided from */
+    struct explanation_text explanation;   /* of one instance: why it is where it is */
 };
 extern const struct field_table INSTANCE_RESOURCE_WIRE;

@@ -58,5 +58,6 @@ static const struct field NODE_RESOURCE_FIELDS[] = {
     FIELD_OPT(STRS, node_resource, runtimes, "runtimes", "proved, best first"),
     FIELD_SUB(OBJECTS, node_resource, preflight, "preflight", PREFLIGHT_CHECK_WIRE, "rows"),
     FIELD_OPT(STR, node_resource, last_seen, "last_seen", "RFC 3339, of its last heartbeat"),
+    FIELD_SUB(OBJECT, node_resource, explanation, "explanation", EXPLANATION_WIRE, "why it is so; GET of one only"),
 };
 const struct field_table NODE_RESOURCE_WIRE = FIELD_TABLE(node_resource, NODE_RESOURCE_FIELDS);

@@ -2,6 +2,7 @@
 /* wire/node.h - a node: how it joins, what it reports, how it is listed
  * Layer: wire. Types and tables only; JSON keys are the snake_case names of the members.
  * Format: docs/formats/documents.md */
+#include "wire/explanation.h"
 #include "wire/instance.h"
 
 /* POST /v1/nodes by the node-agent at its start (idempotent by id). */
@@ -51,19 +52,20 @@ extern const struct field_table NODE_REPORT_WIRE;
 
 /* GET /v1/nodes: also `slipform nodes --json`. */
 struct node_resource {
-    struct id node_id;         /* node */
-    struct str name;           /* name */
-    struct str zone;           /* zone */
-    struct str region;         /* region */
-    struct str status;         /* joining, ready, draining, gone, lost */
-    struct str cause;          /* why */
-    struct strs labels;        /* labels */
-    struct str prefix;         /* /64 */
-    struct str agent_url;      /* its API */
-    struct resources capacity; /* offered */
-    struct resources used;     /* reserved */
-    struct strs runtimes;      /* proved, best first */
-    struct objects preflight;  /* of struct preflight_check: rows */
-    struct str last_seen;      /* RFC 3339, of its last heartbeat */
+    struct id node_id;                   /* node */
+    struct str name;                     /* name */
+    struct str zone;                     /* zone */
+    struct str region;                   /* region */
+    struct str status;                   /* joining, ready, draining, gone, lost */
+    struct str cause;                    /* why */
+    struct strs labels;                  /* labels */
+    struct str prefix;                   /* /64 */
+    struct str agent_url;                /* its API */
+    struct resources capacity;           /* offered */
+    struct resources used;               /* reserved */
+    struct strs runtimes;                /* proved, best first */
+    struct objects preflight;            /* of struct preflight_check: rows */
+    struct str last_seen;                /* RFC 3339, of its last heartbeat */
+    struct explanation_text explanation; /* of one node: why it is where it is */
 };
 extern const struct field_table NODE_RESOURCE_WIRE;
