@@ -475,6 +475,67 @@ def _node(world, node):
     return world.operator.ok('GET', f'/v1/nodes/{node.id}').json
 
 
+# ---- what explains itself, and what an operator does to nodes, projects and images ----
+
+def test_a_node_drains(world):
+    _, d = live(world, 'movable', drain_seconds=1)
+    node = next(n for n in world.nodes if n.name == instances_of(world, d['deployment_id'])[0]['node'])
+    healthy = lambda: [i for i in instances_of(world, d['deployment_id']) if i.get('health') == 'NOMINAL' and i['desired'] == 'running']
+    assert problem(world.operator.ask('DELETE', f'/v1/nodes/{node.id}'), 409, 'conflict').endswith('drain it first')
+    answer = world.operator.ok('POST', f'/v1/nodes/{node.id}/drain', status=202).json
+    assert answer['status'] == 'draining' and 'nothing new is placed there' in answer['explanation']['why'], answer
+    fewest = []
+    def drained():
+        fewest.append(len(healthy()))
+        return not [i for i in world.operator.items(f'/v1/instances?node_id={node.id}') if i.get('deployment_id')]
+    world.until(drained, 'what it ran is elsewhere', seconds=40)
+    assert min(fewest) >= 3, f'fewer than wanted: {fewest}'
+    assert 'it has drained' in _node(world, node)['explanation']['change']
+    assert world.operator.ok('DELETE', f'/v1/nodes/{node.id}/drain', status=202).json['status'] == 'ready'
+    world.until(lambda: _node(world, node)['status'] == 'ready', 'it is taken back')
+    world.operator.ok('POST', f'/v1/nodes/{node.id}/drain', status=202)
+    world.until(drained, 'nothing is left on it')
+    assert world.operator.ok('DELETE', f'/v1/nodes/{node.id}', status=202).json['status'] == 'gone'
+    assert node.client.ask('PUT', f'/v1/nodes/{node.id}/status', {'boot_id': node.boot, 'report_seq': node.next_seq(), 'status': 'ready'}).status == 409
+    node.join()
+    world.until(lambda: _node(world, node)['status'] == 'ready', 'it is back')
+
+
+def test_answers_explain_themselves(world):
+    project, d = live(world, 'explained')
+    one = instances_of(world, d['deployment_id'])[0]
+    said = world.operator.ok('GET', f'/v1/instances/{one["instance_id"]}').json['explanation']
+    assert said['where'].startswith(f"on node '{one['node']}' in zone ") and 'it needs 1 vcpu and 256 MiB' in said['where'], said
+    assert world.deployment(d['deployment_id'])['explanation']['state'].startswith('live since')
+    assert 'explanation' not in one  # lists stay lean
+    big = world.deploy(project['project_id'], 'FROM scratch\n# big\n').json
+    world.user.ok('PUT', f'/v1/deployments/{big["deployment_id"]}/status', {'status': 'cancelled'})
+    said = world.deployment(big['deployment_id'])['explanation']
+    assert said['why'] == 'cancelled by a person' and 'deploy again' in said['change'], said
+
+
+def test_a_project_is_updated(world):
+    project = project_of(world, 'settings')
+    path = f'/v1/projects/{project["project_id"]}'
+    now = world.user.ok('PATCH', path, {'instances': 4, 'port': 3000, 'branch': 'main'}, 200).json
+    assert (now['instances'], now['port'], now['branch'], now['slug']) == (4, 3000, 'main', 'settings')
+    made = world.deploy(project['project_id']).json
+    assert made['instances_wanted'] == 4
+    assert 'port' not in world.user.ok('PATCH', path, {'cleared': ['port']}, 200).json
+    assert "'slug' has no default" in problem(world.user.ask('PATCH', path, {'cleared': ['slug']}), 400, 'invalid')
+    assert problem(world.user.ask('PATCH', path, {'port': 70000}), 400, 'invalid')
+    world.user.ok('PUT', f'/v1/deployments/{made["deployment_id"]}/status', {'status': 'cancelled'})
+
+
+def test_an_image_that_nothing_uses_is_deleted(world):
+    _, d = live(world, 'image-user')
+    image = world.deployment(d['deployment_id'])['image_id']
+    assert "used by a deployment of 'image-user'" in problem(world.operator.ask('DELETE', f'/v1/images/{image}'), 409, 'conflict')
+    _, d = live(world, 'image-user', drain_seconds=0)  # another build took its place
+    world.until(lambda: world.operator.ask('DELETE', f'/v1/images/{image}').status == 202, 'what used it is over', seconds=40)
+    assert world.operator.ask('DELETE', f'/v1/images/{image}').status == 404
+
+
 # ---- crashes ----
 
 def model_hashes(world):
