@@ -1,6 +1,7 @@
 #include "control/stream_logs.h"
 
 #include <stdlib.h>
+#include <sys/stat.h>
 
 #include "base/map.h"
 #include "base/own.h"
@@ -72,6 +73,7 @@ struct log_queue *stream_logs_of(struct stream_logs *s, struct id log_id)
         HASH_DEL(s->logs, l);
     } else {
         make_room(s);
+        (void)mkdir(s->folder, 0750); /* when it is not to be had, the first job says why */
         char id[ID_TEXT_SIZE];
         id_format(log_id, id);
         auto_free char *spec = mem_printf("files;path=%s/%s", s->folder, id);
