@@ -62,18 +62,6 @@ static void vote(struct watchdog *w, const struct node *n, bool suspect)
     control_submit(c, vote_decide, v, vote_done, v);
 }
 
-bool watchdog_may_vote(struct watchdog_rules *r, int64_t now_us, int64_t live_us, size_t heard_n, size_t nodes_n)
-{
-    if (r->last_tick_us != 0 && now_us - r->last_tick_us > r->tick_us + r->late_us)
-        r->late_at_us = now_us;
-    r->last_tick_us = now_us;
-    if (live_us == 0 || now_us - live_us < r->timeout_us)
-        return false;
-    if (r->late_at_us != 0 && now_us - r->late_at_us < r->timeout_us)
-        return false;
-    return heard_n * 2 >= nodes_n;
-}
-
 static void on_tick(uv_timer_t *timer)
 {
     struct watchdog *w = timer->data;

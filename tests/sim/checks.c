@@ -1,77 +1,52 @@
-/* What must always hold (after each event, after each step), and what must come true once nothing fails any more. */
-#include "base/own.h"
-#include "event/hash.h"
+/* What must always hold: before each event is true, after each batch, after each step. */
 #include "sim.h"
 
-/* ---- The log ---- */
+#include "event/hash.h"
 
-static void write_down(struct world *w, const struct event *ev, const char *who)
-{
-    AUTO(buf) struct buf line = {0};
-    event_describe(w->oracle, ev, &line);
-    tell(w, "%s #%zu %s", who, w->log_n, line.ptr);
-}
-
-/* The way that events take in earnest: encoded, decoded. The copy lives as long as the log. */
-static struct event through_the_codec(struct world *w, const struct event *ev)
-{
-    AUTO(buf) struct buf payload = {0}, again = {0};
-    struct event copy;
-    struct errinfo err;
-    event_encode_payload(ev, &payload);
-    struct envelope e = {
-        .time = ev->time, .id = ev->id, .type = str_from(event_kind_row(ev->kind)->name), .payload = buf_str(&payload)};
-    if (event_decode(&e, &w->arena, &copy, &err) != OK)
-        broken(w, "an event cannot be decoded: %s", err.msg);
-    event_encode_payload(&copy, &again);
-    if (!str_eq(buf_str(&payload), buf_str(&again)))
-        broken(w, "an event changes when it is encoded and decoded: %s, then %s", payload.ptr, again.ptr);
-    return copy;
-}
-
-bool world_append(struct world *w, const struct event_list *l, uint64_t expected_seq, const char *who)
-{
-    if (expected_seq != w->log_n)
-        return false;
-    for (size_t i = 0; i < l->n; i++) {
-        struct event ev = l->items[i];
-        struct errinfo err;
-        if (w->log_n == LOG_MAX)
-            broken(w, "the log never ends");
-        ev.time = event_time_next(w->oracle->time, w->now_ms * 1000000);
-        ev = through_the_codec(w, &ev);
-        check_before(w, &ev, who);
-        bool is_end = ev.kind == EVENT_DELETE_INSTANCE || ev.kind == EVENT_DELETE_PROCESS;
-        if (is_end)
-            write_down(w, &ev, who);
-        if (model_apply(w->oracle, &ev, &err) != OK)
-            broken(w, "%s wrote an event that cannot follow: %s", who, err.msg);
-        w->log[w->log_n++] = ev;
-        w->coverage->events[ev.kind]++;
-        if (ev.kind == EVENT_CREATE_INSTANCE && str_eq(ev.create_instance.because, STR("{\"rule\":\"by hand\"}")))
-            w->hand_made_n++;
-        if (!is_end)
-            write_down(w, &ev, who);
-    }
-    check_after(w);
-    return true;
-}
+/* An edge leads nowhere dead for longer than this, as long as the control plane is well: 10 s until a node is
+ * suspected, its votes, a poll, an Envoy (each some seconds here). The same for a lost node's instances to be replaced.
+ */
+enum { DEAD_ROUTE_MS = 35000, REPLACED_MS = 15000 };
 
 /* ---- Before an event ---- */
 
+static bool is_live_edge(const struct world *w, const struct sim_edge *e)
+{
+    /* Silent for longer than the contract says: it does not count as live. */
+    return e->is_up && w->now_ms - e->contact_ms <= w->settings.edge_live_seconds * 1000;
+}
+
 static bool edge_leads_to(const struct world *w, struct id instance)
 {
-    for (size_t i = 0; i < EDGES_N; i++) {
+    for (size_t i = 0; i < w->edges_n; i++) {
         const struct sim_edge *e = &w->edges[i];
-        /* Silent for longer than the contract says: it does not count as live. */
-        if (!e->is_up || w->now_ms - e->contact_ms > w->settings.edge_live_seconds * 1000)
-            continue;
-        for (size_t p = 0; p < e->applied.entries_n; p++)
+        for (size_t p = 0; is_live_edge(w, e) && p < e->applied.entries_n; p++)
             for (size_t k = 0; k < e->applied.entries[p].endpoints_n; k++)
                 if (id_eq(e->applied.entries[p].endpoints[k], instance))
                     return true;
     }
     return false;
+}
+
+/* Healthy ones of the same deployment that stay. */
+static uint32_t others_healthy(const struct instance *i)
+{
+    return process_healthy_n(i->process) - (instance_is_healthy(i) ? 1 : 0);
+}
+
+/* The planner takes an instance of a draining deployment away: requests may still come to it. */
+static void check_drained(struct world *w, const struct instance *i)
+{
+    const struct process *d = i->process;
+    checked(w, RULE_drained);
+    if (!d->edges_confirmed)
+        broken(w, RULE_drained, "an instance is removed before the edges have confirmed the switch");
+    /* On the store's clock, as good as a replica can know it. */
+    int64_t drained_ns = store_clock_now_ms(w) * 1000000 - d->drain_from_ns;
+    if (drained_ns < d->drain_wait_seconds * INT64_C(1000000000) - (1 + w->store.back_ms) * 1000000)
+        broken(w, RULE_drained, "an instance is removed before its drain time is over");
+    if (edge_leads_to(w, i->id))
+        broken(w, RULE_drained, "an instance is removed while a live edge still leads to it");
 }
 
 /* The planner takes an instance away. */
@@ -81,58 +56,84 @@ static void check_removal(struct world *w, struct id id, bool by_person)
     if (i == NULL || i->process->project == NULL || by_person || i->wanted == DESIRED_DELETED)
         return;
     const struct process *d = i->process;
+    if (d->status == DEPLOYMENT_DRAINING && (i->status == INSTANCE_RUNNING || i->status == INSTANCE_DRAINING))
+        check_drained(w, i);
     if (!instance_is_healthy(i))
         return;
-    if (d->status == DEPLOYMENT_LIVE)
-        broken(w, "a healthy instance of a live deployment is removed");
-    if (d->project->live == d)
-        broken(w, "a healthy instance is removed while its project's route leads to it");
-    if (d->status != DEPLOYMENT_DRAINING)
-        return; /* failed, cancelled: nothing ever led to it */
-    if (!d->edges_confirmed)
-        broken(w, "a healthy instance is removed before the edges have confirmed the switch");
-    if (w->now_ms * 1000000 - d->drain_from_ns < d->drain_wait_seconds * INT64_C(1000000000) - 1000000)
-        broken(w, "a healthy instance is removed before its drain time is over");
-    if (edge_leads_to(w, id))
-        broken(w, "a healthy instance is removed while a live edge still leads to it");
+    checked(w, RULE_healthy_kept);
+    if (d->status == DEPLOYMENT_LIVE && others_healthy(i) < (uint32_t)d->instances_wanted)
+        broken(w, RULE_healthy_kept, "a healthy instance of a live deployment is removed while it is needed");
+    if (d->status != DEPLOYMENT_LIVE && d->project->live == d && !d->project->is_deleted)
+        broken(w, RULE_healthy_kept, "a healthy instance is removed while its project's route leads to it");
 }
 
 static void check_route(struct world *w, const struct route_deployment *e)
 {
     const struct process *d = model_deployment(w->oracle, e->deployment_id);
+    int64_t now_ms = store_clock_now_ms(w) + w->store.back_ms;
+    checked(w, RULE_route_switch);
     if (d == NULL || process_healthy_n(d) < (uint32_t)d->instances_wanted)
-        broken(w, "a route switches to a deployment that is not fully healthy");
+        broken(w, RULE_route_switch, "a route switches to a deployment that is not fully healthy");
     MODEL_EACH (instance, i, &d->instances)
         if (instance_is_healthy(i) &&
-            w->now_ms - i->history[i->history_n - 1].at_ns / 1000000 < w->settings.settle_seconds * 1000)
-            broken(w, "a route switches to an instance that has been healthy for a moment only");
+            now_ms - i->history[i->history_n - 1].at_ns / 1000000 < w->settings.settle_seconds * 1000 - 1)
+            broken(w, RULE_route_switch, "a route switches to an instance that has been healthy for a moment only");
     if (d->project->live != NULL && d->project->live->created_seq > d->created_seq)
-        broken(w, "an older deployment takes over from a newer one");
+        broken(w, RULE_route_switch, "an older deployment takes over from a newer one");
     if (e->hosts.n != 1 || model_certificate_by_host(w->oracle, e->hosts.items[0]) == NULL)
-        broken(w, "a route switches to a host without a certificate");
+        broken(w, RULE_route_switch, "a route switches to a host without a certificate");
 }
 
 /* An address has one owner in the whole story. */
-static void check_address(struct world *w, const struct create_instance *e)
+static void check_address(struct world *w, struct str address)
 {
-    for (size_t i = 0; e->address.len > 0 && i < w->log_n; i++)
-        if (w->log[i].kind == EVENT_CREATE_INSTANCE && str_eq(w->log[i].create_instance.address, e->address))
-            broken(w, "address %.*s is given twice", STR_ARG(e->address));
+    uint32_t at = crc32c(0, address.ptr, address.len);
+    if (address.len == 0)
+        return;
+    checked(w, RULE_one_address);
+    for (;; at++) {
+        struct str *slot = &w->addresses[at % ADDRESSES_MAX];
+        if (slot->ptr == NULL) {
+            *slot = address; /* of an event of the log: it stays */
+            return;
+        }
+        if (str_eq(*slot, address))
+            broken(w, RULE_one_address, "address %.*s is given twice", STR_ARG(address));
+    }
 }
 
-/* A node counts as lost, or is back: only when somebody has heard it. */
+static struct sim_node *sim_node_of(struct world *w, struct id id)
+{
+    for (size_t i = 0; i < w->nodes_n; i++)
+        if (id_eq(w->nodes[i].id, id))
+            return &w->nodes[i];
+    broken(w, RULE_placement, "an event names a node that is not there");
+}
+
+/* Votes of more than half of the replicas that may vote. */
+static void check_lost(struct world *w, const struct node *known)
+{
+    int64_t fresh = store_fresh_leases(w), slack = 0;
+    checked(w, RULE_votes_counted);
+    for (size_t i = 0; i < w->replicas_n; i++) /* a lease may have come since it was planned */
+        slack += w->replicas[i].planned_replicas_n < fresh;
+    if (known->suspected_by.n == 0 || (int64_t)known->suspected_by.n * 2 <= fresh - slack)
+        broken(w, RULE_votes_counted, "%s counts as lost by %u votes of %lld replicas", known->name,
+               known->suspected_by.n, (long long)fresh);
+}
+
 static void check_node(struct world *w, const struct node_status_change *e)
 {
     const struct node *known = model_node(w->oracle, e->node_id);
-    for (size_t i = 0; i < w->nodes_n; i++) {
-        struct sim_node *n = &w->nodes[i];
-        if (!id_eq(n->id, e->node_id))
-            continue;
-        if (str_eq(e->status, STR("lost")))
-            n->was_heard = false;
-        else if (known->status == NODE_LOST && !n->was_heard)
-            broken(w, "lost node %s is back though nobody has heard it", n->name);
+    struct sim_node *n = sim_node_of(w, e->node_id);
+    if (str_eq(e->status, STR("lost"))) {
+        check_lost(w, known);
+        n->was_heard = false;
+        return;
     }
+    checked(w, RULE_heard_again);
+    if (known->status == NODE_LOST && !n->was_heard)
+        broken(w, RULE_heard_again, "lost node %s is back though nobody has heard it", n->name);
 }
 
 /* Placed where it can run. */
@@ -141,8 +142,12 @@ static void check_placement(struct world *w, const struct create_instance *e)
     const struct node *n = model_node(w->oracle, e->node_id);
     const struct process *p = model_process(w->oracle, e->process_id);
     bool is_guest = p != NULL && p->project != NULL;
+    checked(w, RULE_placement);
     if (n == NULL || n->status != NODE_READY || !text_list_has(&n->labels, is_guest ? "worker" : "control"))
-        broken(w, "an instance is placed on a node that cannot run it");
+        broken(w, RULE_placement, "an instance is placed on a node that cannot run it");
+    if (is_guest && node_used(n).memory_bytes + p->resources.memory_bytes >
+                        n->capacity.memory_bytes / 100 * w->settings.memory_overcommit_percent + 100)
+        broken(w, RULE_placement, "an instance is placed on %s, which has no room for it", n->name);
 }
 
 /* Reports overtake each other on the way; what is written down is never older than what was. */
@@ -151,13 +156,17 @@ static void check_report(struct world *w, const struct instance_status_change *e
     const struct instance *i = model_instance(w->oracle, e->instance_id);
     if (i == NULL || e->boot_id.len == 0)
         return;
+    checked(w, RULE_old_reports);
     if (node_boot_is_past(i->node, e->boot_id) || (str_eq_c(e->boot_id, i->boot_id) && e->report_seq <= i->report_seq))
-        broken(w, "an old report is written down");
+        broken(w, RULE_old_reports, "an old report is written down");
+    if (!id_eq(e->node_id, i->node->id))
+        broken(w, RULE_lies, "what a node says of an instance on another is written down");
+    if (str_eq(e->cause, STR("a lie")))
+        broken(w, RULE_lies, "a lie is written down");
 }
 
-void check_before(struct world *w, const struct event *ev, const char *who)
+void check_before(struct world *w, const struct event *ev)
 {
-    (void)who;
     if (ev->kind == EVENT_DELETE_INSTANCE)
         check_removal(w, ev->delete_instance.instance_id, false);
     if (ev->kind == EVENT_INSTANCE_STATUS_CHANGE && str_eq(ev->instance_status_change.desired, STR("deleted")))
@@ -167,155 +176,166 @@ void check_before(struct world *w, const struct event *ev, const char *who)
         check_report(w, &ev->instance_status_change);
     if (ev->kind == EVENT_ROUTE_DEPLOYMENT)
         check_route(w, &ev->route_deployment);
+    if (ev->kind == EVENT_DEPLOYMENT_STATUS_CHANGE &&
+        str_starts(ev->deployment_status_change.cause, STR("waits for capacity")))
+        happened(w, OUTCOME_waits_for_capacity);
     if (ev->kind == EVENT_NODE_STATUS_CHANGE)
         check_node(w, &ev->node_status_change);
     if (ev->kind == EVENT_CREATE_INSTANCE) {
         check_placement(w, &ev->create_instance);
-        check_address(w, &ev->create_instance);
+        check_address(w, ev->create_instance.address);
     }
 }
 
-/* ---- After a batch ---- */
+void check_vote(struct world *w, const struct replica *r, struct id node)
+{
+    size_t i = (size_t)(sim_node_of(w, node) - w->nodes);
+    checked(w, RULE_fresh_votes);
+    /* What it heard after it had decided, it could not know. */
+    if (r->heard_ms[i] <= r->decided_ms && r->decided_ms - r->heard_ms[i] <= SUSPECT_MS)
+        broken(w, RULE_fresh_votes, "replica %s suspects %s, which it has just heard", r->name, w->nodes[i].name);
+    if (r->decided_ms - r->resumed_ms < SUSPECT_MS)
+        broken(w, RULE_fresh_votes, "replica %s suspects %s though it stood still until a moment ago", r->name,
+               w->nodes[i].name);
+    if (w->now_ms - r->live_since_ms < SUSPECT_MS)
+        broken(w, RULE_fresh_votes, "replica %s suspects %s before it could have heard it", r->name, w->nodes[i].name);
+}
+
+/* ---- After a batch: what it has touched ---- */
 
 static void check_deployment(struct world *w, const struct process *d)
 {
     size_t hopeful = 0;
     MODEL_EACH (instance, i, &d->instances)
         hopeful += instance_is_hopeful(i);
-    if (hopeful > (size_t)d->instances_wanted + w->hand_made_n)
-        broken(w, "a deployment of %s has %zu instances on their way, %lld are wanted", d->project->slug, hopeful,
-               (long long)d->instances_wanted);
-    if (d->status == DEPLOYMENT_LIVE && d->project->live != d)
-        broken(w, "a deployment of %s is live, and nothing leads to it", d->project->slug);
+    checked(w, RULE_as_wanted);
+    if (hopeful > (size_t)d->instances_wanted + w->hand_made_n + 1) /* one more may be asked for right now */
+        broken(w, RULE_as_wanted, "a deployment of %s has %zu instances on their way, %lld are wanted",
+               d->project->slug, hopeful, (long long)d->instances_wanted);
+    if (d->status == DEPLOYMENT_LIVE && d->project->live != d && !d->project->is_deleted)
+        broken(w, RULE_as_wanted, "a deployment of %s is live, and nothing leads to it", d->project->slug);
+    checked(w, RULE_causes);
     if ((d->status == DEPLOYMENT_FAILED || d->status == DEPLOYMENT_CANCELLED) && d->cause[0] == '\0')
-        broken(w, "a deployment ended without a cause");
-    w->coverage->deployments[d->status]++;
+        broken(w, RULE_causes, "a deployment ended without a cause");
 }
 
-static void check_builders(struct world *w)
+static void check_builders(struct world *w, uint64_t after_seq)
 {
     const struct process *builders = model_process_by_name(w->oracle, STR("image-builder"));
-    if (builders == NULL)
+    if (builders == NULL || builders->instances.n == 0)
         return;
-    MODEL_EACH (instance, i, &builders->instances)
+    MODEL_EACH (instance, i, &builders->instances) {
+        if (i->changed_seq <= after_seq)
+            continue;
+        checked(w, RULE_builders);
         if (model_image_of_builder(w->oracle, i->id) == NULL)
-            broken(w, "a builder builds nothing");
+            broken(w, RULE_builders, "a builder builds nothing");
+    }
 }
 
-void check_after(struct world *w)
+void check_batch(struct world *w, uint64_t after_seq)
 {
     MODEL_EACH (process, d, &w->oracle->processes)
-        if (d->project != NULL)
+        if (d->project != NULL && d->changed_seq > after_seq)
             check_deployment(w, d);
-    MODEL_EACH (instance, i, &w->oracle->instances)
-        w->coverage->instances[i->status]++;
-    MODEL_EACH (node, n, &w->oracle->nodes)
-        w->coverage->nodes[n->status]++;
-    MODEL_EACH (image, i, &w->oracle->images)
-        w->coverage->images[i->status]++;
-    check_builders(w);
+    check_builders(w, after_seq);
 }
 
-/* ---- When all is well ---- */
+/* ---- After a step ---- */
 
-static bool no(struct world *w, const char **ret_why, const char *fmt, const char *name)
+static const uint8_t *oracle_hash(struct world *w)
 {
-    AUTO(buf) struct buf text = {0};
-    buf_addf(&text, "%s: %s", name, fmt);
-    *ret_why = arena_strdup(&w->arena, text.ptr);
+    if (w->oracle_hash_seq != w->oracle->seq) {
+        model_hash(w->oracle, w->oracle_hash);
+        w->oracle_hash_seq = w->oracle->seq;
+    }
+    return w->oracle_hash;
+}
+
+void check_model(struct world *w, struct replica *r)
+{
+    uint8_t hash[32];
+    if (r->model->seq != w->oracle->seq || r->checked_seq == r->model->seq)
+        return;
+    r->checked_seq = r->model->seq;
+    checked(w, RULE_replay);
+    model_hash(r->model, hash);
+    if (memcmp(hash, oracle_hash(w), sizeof(hash)) != 0)
+        broken(w, RULE_replay, "replica %s has another model than the log tells", r->name);
+}
+
+/* An endpoint that is not up: since when; -1: it is. */
+static int64_t down_since(struct world *w, struct id instance)
+{
+    int64_t since_ms = 0;
+    for (size_t n = 0; n < w->nodes_n; n++) {
+        const struct machine *m = node_machine(&w->nodes[n], instance);
+        if (m != NULL && m->is_up)
+            return -1;
+        since_ms = m != NULL ? m->down_ms : since_ms;
+    }
+    return since_ms;
+}
+
+static uint32_t wanted_by(const struct world *w, struct id deployment)
+{
+    const struct process *d = model_deployment(w->oracle, deployment);
+    return d == NULL ? 0 : (uint32_t)d->instances_wanted;
+}
+
+static void check_entry(struct world *w, const struct sim_edge *e, const struct route_entry *r)
+{
+    checked(w, w->is_settled ? RULE_goes_live : RULE_no_dead_route);
+    if (w->is_settled && r->endpoints_n < wanted_by(w, r->deployment))
+        broken(w, RULE_goes_live, "%s leads to %zu instances of a deployment that wants %u though nothing failed",
+               e->name, r->endpoints_n, wanted_by(w, r->deployment));
+    for (size_t k = 0; k < r->endpoints_n; k++) {
+        int64_t since_ms = down_since(w, r->endpoints[k]);
+        if (since_ms < 0)
+            continue;
+        if (w->is_settled)
+            broken(w, RULE_goes_live, "%s sends requests to an instance that does not run though nothing failed",
+                   e->name);
+        int64_t from_ms = since_ms > w->troubled_ms ? since_ms : w->troubled_ms;
+        if (is_live_edge(w, e) && w->now_ms - from_ms > DEAD_ROUTE_MS)
+            broken(w, RULE_no_dead_route, "%s leads to an instance that has been down for %.1f s", e->name,
+                   (double)(w->now_ms - since_ms) / 1000);
+    }
+}
+
+/* What a lost node took along is replaced soon, or the deployment says why not. */
+static void check_replaced(struct world *w)
+{
+    if (w->now_ms - w->troubled_ms < REPLACED_MS)
+        return;
+    checked(w, RULE_replaced);
+    MODEL_EACH (instance, i, &w->oracle->instances) {
+        const struct process *d = i->process;
+        if (i->status == INSTANCE_LOST && i->wanted == DESIRED_RUNNING && d->status == DEPLOYMENT_LIVE &&
+            d->cause[0] == '\0' && store_clock_now_ms(w) - i->since_ns / 1000000 > REPLACED_MS + w->store.back_ms)
+            broken(w, RULE_replaced, "a lost instance of a live deployment is not replaced");
+    }
+}
+
+/* The control plane is not well: some replica cannot do its work, or the store. */
+static bool is_troubled(const struct world *w)
+{
+    if (w->store.down_until_ms > w->now_ms || w->store.full_until_ms > w->now_ms)
+        return true;
+    for (size_t i = 0; i < w->replicas_n; i++) {
+        const struct replica *r = &w->replicas[i];
+        if (!r->is_up || !r->is_live || r->is_read_only || r->is_damaged || r->paused_until_ms > w->now_ms)
+            return true;
+    }
     return false;
 }
 
-static const struct process *newest(const struct project *p)
+void check_step(struct world *w)
 {
-    const struct process *found = NULL;
-    MODEL_EACH (process, d, &p->deployments)
-        if (found == NULL || d->created_seq > found->created_seq)
-            found = d;
-    return found;
-}
-
-static bool project_is_well(struct world *w, const struct project *p, const char **ret_why)
-{
-    const struct process *last = newest(p);
-    MODEL_EACH (process, d, &p->deployments) {
-        if (d == p->live) {
-            if (process_healthy_n(d) < (uint32_t)d->instances_wanted)
-                return no(w, ret_why, "the live deployment is not complete", p->slug);
-            continue;
-        }
-        if (!deployment_is_over(d))
-            return no(w, ret_why, "another deployment is not over", p->slug);
-        if (d->instances.n > 0)
-            return no(w, ret_why, "a deployment that is over has instances", p->slug);
-    }
-    if (last != NULL && last->status == DEPLOYMENT_FAILED && last->cause[0] == '\0')
-        return no(w, ret_why, "the newest failed without a cause", p->slug);
-    return true;
-}
-
-/* An edge knows exactly the healthy instances. */
-static bool entry_is_well(const struct route_entry *e, const struct project *p)
-{
-    const struct instance *to[16];
-    size_t n = project_endpoints(p, to, 16);
-    if (n != e->endpoints_n)
-        return false;
-    for (size_t i = 0; i < n; i++)
-        if (!id_eq(to[i]->id, e->endpoints[i]))
-            return false;
-    return true;
-}
-
-static bool edge_is_well(struct world *w, const struct sim_edge *e, const char **ret_why)
-{
-    for (size_t i = 0; i < w->projects_n; i++) {
-        const struct project *p = model_project(w->oracle, w->projects[i]);
-        const struct route_entry *entry = NULL;
-        if (!e->is_up)
-            return no(w, ret_why, "is down", e->name);
-        for (size_t k = 0; k < e->applied.entries_n; k++)
-            if (id_eq(e->applied.entries[k].project, p->id))
-                entry = &e->applied.entries[k];
-        if ((entry == NULL) != (p->live == NULL) || (entry != NULL && !id_eq(entry->deployment, p->live->id)))
-            return no(w, ret_why, "leads elsewhere", e->name);
-        if (entry != NULL && !entry_is_well(entry, p))
-            return no(w, ret_why, "leads to other instances", e->name);
-    }
-    return true;
-}
-
-static bool node_is_well(struct world *w, struct sim_node *n, const char **ret_why)
-{
-    const struct node *known = model_node(w->oracle, n->id);
-    if (known->status != NODE_READY || !n->is_up)
-        return no(w, ret_why, "is not ready", n->name);
-    for (size_t i = 0; i < n->machines_n; i++)
-        if (n->machines[i].is_up && id_index_find(&known->instances, n->machines[i].id) == NULL)
-            return no(w, ret_why, "runs what nobody wants", n->name);
-    MODEL_EACH (instance, i, &known->instances) {
-        const struct machine *m = node_machine(n, i->id);
-        if (i->wanted == DESIRED_DELETED)
-            return no(w, ret_why, "an instance is still being deleted", n->name);
-        if (i->process->project != NULL && (m == NULL || !m->is_up))
-            return no(w, ret_why, "an instance does not run", n->name);
-    }
-    return true;
-}
-
-bool is_converged(struct world *w, const char **ret_why)
-{
-    for (size_t i = 0; i < w->projects_n; i++)
-        if (!project_is_well(w, model_project(w->oracle, w->projects[i]), ret_why))
-            return false;
-    for (size_t i = 0; i < w->nodes_n; i++)
-        if (!node_is_well(w, &w->nodes[i], ret_why))
-            return false;
-    for (size_t i = 0; i < EDGES_N; i++)
-        if (!edge_is_well(w, &w->edges[i], ret_why))
-            return false;
-    for (size_t i = 0; i < REPLICAS_N; i++)
-        if (!w->replicas[i].is_up || w->replicas[i].model->seq != w->log_n)
-            return no(w, ret_why, "is behind", w->replicas[i].name);
-    return true;
+    if (is_troubled(w) && w->troubled_ms < w->now_ms)
+        w->troubled_ms = w->now_ms;
+    check_replaced(w);
+    for (size_t e = 0; e < w->edges_n; e++)
+        for (size_t p = 0; p < w->edges[e].applied.entries_n; p++)
+            check_entry(w, &w->edges[e], &w->edges[e].applied.entries[p]);
 }

@@ -45,7 +45,9 @@ void edge_tick(struct world *w, struct sim_edge *e)
     if (w->now_ms < e->next_poll_ms)
         return;
     e->next_poll_ms = w->now_ms + 1000;
-    for (int r = 0; r < REPLICAS_N; r++)
-        send(w, (struct message){
-                    .kind = TO_REPLICA_EDGE_POLL, .to = r, .from = (int)(e - w->edges), .cursor = e->applied.seq});
+    for (unsigned r = 0; r < w->replicas_n; r++)
+        send(w, (struct message){.kind = SAY_EDGE_POLL,
+                                 .to = AT_REPLICAS + r,
+                                 .from = AT_EDGES + (unsigned)(e - w->edges),
+                                 .cursor = e->applied.seq});
 }

@@ -1,92 +1,82 @@
-/* Chance, and the network: it delays, loses, doubles and so reorders. */
+/* The network: it delays, loses, doubles, and so reorders; links are cut, one way or both. */
 #include "sim.h"
 
-uint64_t roll(struct world *w, uint64_t n)
+bool is_cut(const struct world *w, unsigned from, unsigned to)
 {
-    w->rng += 0x9e3779b97f4a7c15u; /* splitmix64 (Steele, Lea, Flood 2014) */
-    uint64_t z = w->rng;
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-    return (z ^ z >> 31) % n;
+    return w->cut_until_ms[from][to] > w->now_ms;
 }
 
-bool percent(struct world *w, unsigned p)
+void cut_link(struct world *w, unsigned from, unsigned to, int64_t until_ms)
 {
-    return !w->is_calm && roll(w, 100) < p;
+    if (w->cut_until_ms[from][to] < until_ms)
+        w->cut_until_ms[from][to] = until_ms;
+    if (w->troubled_ms < until_ms)
+        w->troubled_ms = until_ms;
 }
 
-int64_t between(struct world *w, int64_t from, int64_t to)
+void cut_off(struct world *w, unsigned who, int64_t until_ms)
 {
-    return from + (int64_t)roll(w, (uint64_t)(to - from + 1));
+    for (unsigned other = 0; other < PLACES_N; other++) {
+        cut_link(w, who, other, until_ms);
+        cut_link(w, other, who, until_ms);
+    }
 }
 
-/* A node that is cut off hears nobody and is heard by nobody. */
-static bool is_cut(const struct world *w, const struct message *m)
-{
-    bool from_node = m->kind == TO_REPLICA_COMMAND || m->kind == TO_REPLICA_NODE_POLL;
-    if (from_node && m->from >= 0)
-        return w->nodes[m->from].partition_until_ms > w->now_ms;
-    return m->kind == TO_NODE_DESIRED && w->nodes[m->to].partition_until_ms > w->now_ms;
-}
-
-static void enqueue(struct world *w, struct message m)
+static void put(struct world *w, struct message m)
 {
     m.due_ms = w->now_ms + between(w, 1, 300);
-    if (percent(w, 4)) {
-        m.due_ms += between(w, 500, 5000);
-        happened(w, FAULT_message_late);
-    }
+    if (chance(w, CHANCE_message_late, 4))
+        m.due_ms += between(w, 500, 8000);
+    int64_t *last = &w->last_due_ms[m.from][m.to];
+    if (m.due_ms < *last)
+        happened(w, OUTCOME_message_overtaken);
+    else
+        *last = m.due_ms;
     if (w->messages_n == MESSAGES_MAX)
-        broken(w, "too many messages under way");
+        broken(w, RULE_bounded, "too many messages under way");
     w->messages[w->messages_n++] = m;
 }
 
 void send(struct world *w, struct message m)
 {
-    if (is_cut(w, &m))
-        return;
-    if (percent(w, 8)) {
-        happened(w, FAULT_message_lost);
+    m.sent_ms = w->now_ms;
+    if (is_cut(w, m.from, m.to)) {
+        happened(w, OUTCOME_message_cut);
         return;
     }
-    enqueue(w, m);
-    if (percent(w, 5)) {
-        happened(w, FAULT_message_doubled);
-        enqueue(w, m);
-    }
+    if (chance(w, CHANCE_message_lost, 8))
+        return;
+    put(w, m);
+    if (chance(w, CHANCE_message_doubled, 5))
+        put(w, m);
 }
 
-void send_command(struct world *w, int to, const struct command *c)
+void send_command(struct world *w, unsigned from, unsigned to, const struct command *c)
 {
-    send(w, (struct message){.kind = TO_REPLICA_COMMAND, .to = to, .from = -1, .command = c});
+    send(w, (struct message){.kind = SAY_COMMAND, .from = from, .to = to, .command = c});
 }
 
 int any_replica(struct world *w)
 {
-    int first = (int)roll(w, REPLICAS_N);
-    for (int i = 0; i < REPLICAS_N; i++)
-        if (w->replicas[(first + i) % REPLICAS_N].is_up)
-            return (first + i) % REPLICAS_N;
+    unsigned first = (unsigned)roll(w, w->replicas_n), n = (unsigned)w->replicas_n;
+    for (unsigned i = 0; i < n; i++)
+        if (w->replicas[(first + i) % n].is_up)
+            return (int)((first + i) % n);
     return -1;
 }
 
 static void take(struct world *w, const struct message *m)
 {
-    switch (m->kind) {
-    case TO_REPLICA_COMMAND:
-    case TO_REPLICA_NODE_POLL:
-    case TO_REPLICA_EDGE_POLL:
+    if (m->to < AT_NODES) {
         if (w->replicas[m->to].is_up)
             replica_takes(w, &w->replicas[m->to], m);
-        return;
-    case TO_NODE_DESIRED:
-        if (w->nodes[m->to].is_up)
-            node_takes(w, &w->nodes[m->to], m);
-        return;
-    case TO_EDGE_ROUTES:
-        if (w->edges[m->to].is_up)
-            edge_takes(w, &w->edges[m->to], m);
-        return;
+    } else if (m->to < AT_EDGES) {
+        struct sim_node *n = &w->nodes[m->to - AT_NODES];
+        if (n->is_up && n->paused_until_ms <= w->now_ms)
+            node_takes(w, n, m);
+    } else if (m->to < AT_PEOPLE) {
+        if (w->edges[m->to - AT_EDGES].is_up)
+            edge_takes(w, &w->edges[m->to - AT_EDGES], m);
     }
 }
 
@@ -99,7 +89,9 @@ void deliver(struct world *w)
             continue;
         }
         w->messages[i] = w->messages[--w->messages_n];
-        if (!is_cut(w, &m))
+        if (is_cut(w, m.from, m.to))
+            happened(w, OUTCOME_message_cut);
+        else
             take(w, &m);
     }
 }

@@ -1,51 +1,74 @@
 /* A control-plane replica: folds the one log, decides commands and plans on what it has folded, appends on condition.
+ * What happens to one append: decided -> appended, answered; or refused as too late (decided again on the news); or
+ * nobody knows (the log is read until its own event is found, or its end). A replica may die between any two of these.
  */
 #include "sim.h"
 
-/* A replica suspects a node that it has not heard for 10 s. */
-enum { SUSPECT_MS = 10000 };
+enum { TICK_MS = 1000, PULL_MS = 3000, LATE_MS = SUSPECT_MS / 3, TURNS = 20 };
 
-static void fold(struct world *w, struct replica *r, uint64_t to)
+static unsigned place_of(const struct world *w, const struct replica *r)
 {
-    while (r->model->seq < to) {
-        struct errinfo err;
-        if (model_apply(r->model, &w->log[r->model->seq], &err) != OK)
-            broken(w, "replica %s cannot fold event %" PRIu64 ": %s", r->name, r->model->seq + 1, err.msg);
-    }
+    return AT_REPLICAS + (unsigned)(r - w->replicas);
+}
+
+/* The store's clock as this replica knows it: as last seen, plus what has passed since. */
+static int64_t clock_ms(const struct world *w, const struct replica *r)
+{
+    int64_t seen_ms = r->store_clock_ms + (w->now_ms - r->store_clock_at_ms),
+            log_ms = r->model->time.instant_ns / 1000000;
+    return seen_ms > log_ms ? seen_ms : log_ms;
 }
 
 void replica_start(struct world *w, struct replica *r)
 {
     r->model = model_new();
     r->is_up = true;
-    r->live_since_ms = w->now_ms;
-    r->edges_n = 0;
-    r->queue_n = 0;
-    r->in_flight.n = 0;
+    r->is_live = r->is_damaged = r->is_read_only = r->is_found = false;
+    r->dies = DIES_NOT;
+    r->offset = 0;
+    r->sum = 0;
+    r->edges_n = r->queue_n = 0;
+    r->state = NOTHING_IN_FLIGHT;
+    r->next_tick_ms = r->next_pull_ms = r->paused_until_ms = 0;
+    r->read_end_ms = INT64_MIN / 2;
+    r->checked_seq = 0;
+    r->resumed_ms = 0;
+    r->rules =
+        (struct watchdog_rules){.timeout_us = SUSPECT_MS * 1000, .tick_us = TICK_MS * 1000, .late_us = LATE_MS * 1000};
     for (size_t i = 0; i < NODES_MAX; i++)
-        r->heard_ms[i] = w->now_ms;
-    fold(w, r, w->log_n);
-    tell(w, "replica %s is live", r->name);
+        r->heard_ms[i] = INT64_MIN / 2;
+    tell(w, "replica %s starts", r->name);
 }
 
-void replica_crash(struct world *w, struct replica *r)
+void replica_crash(struct world *w, struct replica *r, const char *how)
 {
-    tell(w, "replica %s crashes", r->name);
+    tell(w, "replica %s crashes%s", r->name, how);
     model_free(r->model);
     r->model = NULL;
-    r->is_up = false;
+    r->is_up = r->is_live = false;
 }
 
-static void enqueue(struct replica *r, const struct command *c)
+/* It may speak for the log: it has read its end a moment ago. */
+static bool is_fresh(const struct world *w, const struct replica *r)
 {
-    if (r->queue_n < QUEUE_MAX) /* a full queue refuses: who asks, asks again */
-        r->queue[r->queue_n++] = c;
+    return r->is_live && !r->is_read_only && !r->is_damaged && w->now_ms - r->read_end_ms <= FRESH_MS;
 }
+
+static void enqueue(struct world *w, struct replica *r, const struct command *c, unsigned from)
+{
+    if (r->queue_n == QUEUE_MAX)
+        return; /* a full queue refuses: who asks, asks again */
+    struct job *j = arena_alloc(&w->arena, sizeof(*j));
+    *j = (struct job){.command = c, .from = from};
+    r->queue[r->queue_n++] = j;
+}
+
+/* ---- Answers ---- */
 
 static struct desired_item item_of(const struct model *m, const struct instance *i)
 {
     enum desired d = instance_desired(i);
-    const struct image *built = model_image_of_builder(m, i->id);
+    const struct image *built = i->restart_never ? model_image_of_builder(m, i->id) : NULL;
     struct desired_item item = {.id = i->id,
                                 .want = {.restart_never = i->restart_never,
                                          .grace_ms = 5000,
@@ -64,85 +87,123 @@ static struct desired_item item_of(const struct model *m, const struct instance 
 static void answer_node(struct world *w, struct replica *r, const struct message *m)
 {
     const struct model *model = r->model;
-    const struct node *n = model_node(model, w->nodes[m->from].id);
-    if (n == NULL || m->cursor > model->seq)
-        return; /* behind the caller: 503 */
+    const struct node *n = model_node(model, w->nodes[m->from - AT_NODES].id);
+    if (n == NULL || m->cursor > model->seq || !is_fresh(w, r))
+        return; /* behind the caller, or behind the log: 503 */
     struct desired_answer *d = arena_alloc(&w->arena, sizeof(*d));
     *d = (struct desired_answer){.poll = m->poll, .cursor = model->seq};
     d->is_full = m->cursor == 0 || !model_can_follow(model, m->cursor);
     if (d->is_full)
-        happened(w, FAULT_full_poll);
-    d->items = arena_alloc(&w->arena, (n->instances.n + 1) * sizeof(*d->items));
-    MODEL_EACH (instance, i, &n->instances)
-        if (d->is_full || i->changed_seq > m->cursor)
-            d->items[d->items_n++] = item_of(model, i);
+        happened(w, OUTCOME_full_poll);
+    if (d->is_full || n->instances_seq > m->cursor) {
+        d->items = arena_alloc(&w->arena, (n->instances.n + 1) * sizeof(*d->items));
+        MODEL_EACH (instance, i, &n->instances)
+            if (d->is_full || i->changed_seq > m->cursor)
+                d->items[d->items_n++] = item_of(model, i);
+    }
     size_t gone = d->is_full ? 0 : model_removed(model, OBJECT_INSTANCE, n->id, m->cursor, NULL, 0);
     d->removed = arena_alloc(&w->arena, (gone + 1) * sizeof(*d->removed));
     d->removed_n = d->is_full ? 0 : model_removed(model, OBJECT_INSTANCE, n->id, m->cursor, d->removed, gone);
-    send(w, (struct message){.kind = TO_NODE_DESIRED, .to = m->from, .desired = d});
+    send(w, (struct message){.kind = SAY_DESIRED, .from = place_of(w, r), .to = m->from, .desired = d});
 }
 
-/* GET /v1/routes?cursor=…: the cursor that comes along is the edge's confirmation. */
-static void answer_edge(struct world *w, struct replica *r, const struct message *m)
+static void hears_edge(struct world *w, struct replica *r, const struct message *m)
 {
-    struct sim_edge *edge = &w->edges[m->from];
+    struct sim_edge *edge = &w->edges[m->from - AT_EDGES];
     struct edge_observed seen = {str_from(edge->name), m->cursor, w->now_ms};
     edge->contact_ms = w->now_ms;
     size_t k = 0;
     while (k < r->edges_n && !str_eq(r->edges[k].name, seen.name))
         k++;
+    if (k == r->edges_n || r->edges[k].confirmed_seq != seen.confirmed_seq)
+        r->must_plan = true;
     r->edges_n += k == r->edges_n;
     r->edges[k] = seen;
-    if (m->cursor > r->model->seq)
+}
+
+static void add_routes(const struct model *model, struct routes *t, uint64_t cursor)
+{
+    MODEL_EACH (project, p, &model->projects) {
+        if (p->live == NULL || (!t->is_full && p->route_seq <= cursor))
+            continue;
+        struct route_entry *e = &t->entries[t->entries_n++];
+        const struct instance *to[ENDPOINTS_MAX];
+        *e = (struct route_entry){.project = p->id, .deployment = p->live->id};
+        e->endpoints_n = project_endpoints(p, to, ENDPOINTS_MAX);
+        for (size_t i = 0; i < e->endpoints_n && i < ENDPOINTS_MAX; i++)
+            e->endpoints[i] = to[i]->id;
+    }
+}
+
+/* GET /v1/routes?cursor=…: the cursor that comes along is the edge's confirmation. */
+static void answer_edge(struct world *w, struct replica *r, const struct message *m)
+{
+    hears_edge(w, r, m);
+    if (m->cursor > r->model->seq || !is_fresh(w, r))
         return;
     struct routes *t = arena_alloc(&w->arena, sizeof(*t));
     t->seq = r->model->seq;
     t->since = m->cursor;
     t->is_full = m->cursor == 0 || !model_can_follow(r->model, m->cursor);
     if (!t->is_full)
-        t->removed_n = model_removed(r->model, OBJECT_ROUTE, ID_NONE, m->cursor, t->removed, 16);
-    if (t->removed_n > 16)
-        broken(w, "a cursor is very old, or routes come and go");
-    MODEL_EACH (project, p, &r->model->projects) {
-        if (p->live == NULL || (!t->is_full && p->route_seq <= m->cursor))
-            continue;
-        struct route_entry *e = &t->entries[t->entries_n++];
-        const struct instance *to[16];
-        *e = (struct route_entry){.project = p->id, .deployment = p->live->id};
-        e->endpoints_n = project_endpoints(p, to, 16);
-        for (size_t i = 0; i < e->endpoints_n && i < 16; i++)
-            e->endpoints[i] = to[i]->id;
-    }
-    send(w, (struct message){.kind = TO_EDGE_ROUTES, .to = m->from, .routes = t});
+        t->removed_n = model_removed(r->model, OBJECT_ROUTE, ID_NONE, m->cursor, t->removed, ENDPOINTS_MAX);
+    if (t->removed_n > ENDPOINTS_MAX)
+        broken(w, RULE_bounded, "a cursor is very old, or routes come and go");
+    add_routes(r->model, t, m->cursor);
+    send(w, (struct message){.kind = SAY_ROUTES, .from = place_of(w, r), .to = m->from, .routes = t});
 }
 
 void replica_takes(struct world *w, struct replica *r, const struct message *m)
 {
-    if (m->kind == TO_REPLICA_NODE_POLL) {
-        answer_node(w, r, m);
-    } else if (m->kind == TO_REPLICA_EDGE_POLL) {
-        answer_edge(w, r, m);
-    } else {
-        if (m->from >= 0)
-            r->heard_ms[m->from] = w->now_ms;
-        enqueue(r, m->command);
+    if (r->paused_until_ms > w->now_ms)
+        return; /* who asked gives up */
+    switch (m->kind) {
+    case SAY_MOVED: r->next_pull_ms = 0; return;
+    case SAY_NODE_POLL: answer_node(w, r, m); return;
+    case SAY_EDGE_POLL: answer_edge(w, r, m); return;
+    case SAY_COMMAND:
+        if (m->from >= AT_NODES && m->from < AT_EDGES)
+            r->heard_ms[m->from - AT_NODES] = w->now_ms;
+        enqueue(w, r, m->command, m->from);
+        return;
+    case SAY_DESIRED:
+    case SAY_ROUTES: return;
     }
+}
+
+/* ---- Decisions ---- */
+
+static size_t node_index(const struct world *w, struct id id)
+{
+    size_t i = 0;
+    while (i < w->nodes_n && !id_eq(w->nodes[i].id, id))
+        i++;
+    return i;
+}
+
+static bool hears(const struct world *w, const struct replica *r, struct id node)
+{
+    size_t i = node_index(w, node);
+    return i < w->nodes_n && w->now_ms - r->heard_ms[i] <= SUSPECT_MS;
+}
+
+static enum err node_reported(struct world *w, struct replica *r, const struct decide *d, const struct command *c,
+                              struct event_list *out, struct errinfo *err)
+{
+    struct node_reported n = c->node_reported;
+    n.replica = r->name_str;
+    w->nodes[node_index(w, n.node_id)].was_heard = true;
+    return decide_node_reported(d, &n, out, err);
 }
 
 static enum err decide(struct world *w, struct replica *r, const struct command *c, struct event_list *out,
                        struct errinfo *err)
 {
-    w->ids.wall_ms = w->now_ms;
-    struct decide d = {r->model, &w->settings, w->now_ms, &w->ids};
+    w->ids.wall_ms = w->now_ms + r->clock_offset_ms;
+    struct decide d = {r->model, &w->settings, clock_ms(w, r), &w->ids};
     struct id id;
     switch (c->kind) {
-    case COMMAND_NODE_REPORTED: {
-        struct node_reported n = c->node_reported;
-        n.replica = r->name_str;
-        for (size_t i = 0; i < w->nodes_n; i++)
-            w->nodes[i].was_heard |= id_eq(w->nodes[i].id, n.node_id);
-        return decide_node_reported(&d, &n, out, err);
-    }
+    case COMMAND_NODE_REPORTED: return node_reported(w, r, &d, c, out, err);
     case COMMAND_INSTANCE_OBSERVED: return decide_instance_observed(&d, &c->instance_observed, out, err);
     case COMMAND_IMAGE_OBSERVED: return decide_image_observed(&d, &c->image_observed, out, err);
     case COMMAND_DEPLOY: return decide_create_deployment(&d, &c->deploy, out, &id, err);
@@ -152,106 +213,269 @@ static enum err decide(struct world *w, struct replica *r, const struct command 
     case COMMAND_DELETE_INSTANCE: return decide_delete_instance(&d, c->id, out, err);
     case COMMAND_CREATE_INSTANCE:
         return decide_create_instance(&d, &(struct instance_create){.process_id = c->id}, out, &id, err);
-    case COMMAND_SUSPECT: return decide_suspect_node(&d, c->id, r->name_str, STR("silent for 10 s"), out, err);
+    case COMMAND_DESIRED: return decide_instance_desired(&d, c->id, c->text, out, err);
+    case COMMAND_CREATE_PROJECT: return decide_create_project(&d, c->text, out, &id, err);
+    case COMMAND_DELETE_PROJECT: return decide_delete_project(&d, c->id, out, err);
+    case COMMAND_SUSPECT:
+        /* It may have waited in the queue while the node came back. */
+        return hears(w, r, c->id) ? OK : decide_suspect_node(&d, c->id, r->name_str, STR("silent for 10 s"), out, err);
     case COMMAND_CERTIFICATE: return decide_issue_certificate(&d, c->text, STR("2036-01-01T00:00:00Z"), out, &id, err);
     }
     return OK;
 }
 
+static void queue_pop(struct replica *r)
+{
+    memmove(r->queue, r->queue + 1, --r->queue_n * sizeof(r->queue[0]));
+}
+
 /* The first command of the queue that leads to events stays in front until they are durable. */
 static bool decide_next(struct world *w, struct replica *r)
 {
-    for (; r->queue_n > 0; memmove(r->queue, r->queue + 1, --r->queue_n * sizeof(r->queue[0]))) {
+    for (; r->queue_n > 0; queue_pop(r)) {
         struct errinfo err = {0};
-        r->in_flight = (struct event_list){.arena = &w->arena};
-        enum err rc = decide(w, r, r->queue[0], &r->in_flight, &err);
-        if (rc != OK && r->in_flight.n != 0)
-            broken(w, "a refused command left events behind: %s", err.msg);
+        const struct command *c = r->queue[0]->command;
+        r->batch = (struct event_list){.arena = &w->arena};
+        enum err rc = decide(w, r, c, &r->batch, &err);
+        checked(w, RULE_refusals);
+        if (rc != OK && r->batch.n != 0)
+            broken(w, RULE_refusals, "a refused command left events behind: %s", err.msg);
         if (rc != OK)
-            happened(w, FAULT_report_refused);
-        if (r->in_flight.n > 0) {
+            happened(w, c->is_lie ? OUTCOME_lie_refused : OUTCOME_report_refused);
+        if (rc != OK && r->queue[0]->from == AT_PEOPLE)
+            tell(w, "  replica %s refuses: %s", r->name, err.msg);
+        if (r->batch.n > 0) {
             r->base_seq = r->model->seq;
-            r->is_plan = false;
+            r->job = r->queue[0];
+            r->decided_ms = w->now_ms;
+            r->state = IS_DECIDED;
             return true;
         }
+        checked(w, RULE_lies);
     }
     return false;
 }
 
 static void plan_next(struct world *w, struct replica *r)
 {
-    int64_t fresh = 0;
-    for (size_t i = 0; i < REPLICAS_N; i++) /* a lease outlives its replica by 10 s */
-        fresh += w->replicas[i].is_up || w->replicas[i].up_at_ms > w->now_ms + 5000;
-    struct observations seen = {.edges = r->edges,
+    int64_t now_ms = clock_ms(w, r), leases_n = store_fresh_leases(w);
+    if (!r->must_plan && r->planned_seq == r->model->seq && now_ms < r->plan_at_ms && r->planned_replicas_n == leases_n)
+        return;
+    struct edge_observed edges[EDGES_MAX];
+    for (size_t i = 0; i < r->edges_n; i++) {
+        edges[i] = r->edges[i];
+        edges[i].seen_ms = now_ms - (w->now_ms - edges[i].seen_ms);
+    }
+    struct observations seen = {.edges = edges,
                                 .edges_n = r->edges_n,
-                                .live_since_ms = r->live_since_ms,
-                                .format_min = EVENT_FORMAT,
-                                .replicas_n = fresh};
+                                .live_since_ms = now_ms - (w->now_ms - r->listens_since_ms),
+                                .replicas_n = leases_n};
     struct plan p = {.events = {.arena = &w->arena}};
-    w->ids.wall_ms = w->now_ms;
-    model_plan(r->model, &w->settings, w->now_ms, &seen, &w->ids, &p);
-    r->in_flight = p.events;
-    r->base_seq = r->model->seq;
-    r->is_plan = true;
-    if (p.events.n == 0 && p.deadline_ms <= w->now_ms)
-        broken(w, "the plan of replica %s has nothing to do and wants to run again at once", r->name);
+    w->ids.wall_ms = w->now_ms + r->clock_offset_ms;
+    model_plan(r->model, &w->settings, now_ms, &seen, &w->ids, &p);
+    r->batch = p.events;
+    r->base_seq = r->planned_seq = r->model->seq;
+    r->planned_replicas_n = leases_n;
+    r->plan_at_ms = p.deadline_ms;
+    r->must_plan = false;
+    r->job = NULL;
+    r->state = p.events.n > 0 ? IS_DECIDED : NOTHING_IN_FLIGHT;
+    checked(w, RULE_plan_rests);
+    if (p.events.n == 0 && p.deadline_ms <= now_ms)
+        broken(w, RULE_plan_rests, "the plan of replica %s has nothing to do and wants to run again at once", r->name);
 }
 
-/* Watchdog and certificates: the commands of a replica to itself. */
+/* ---- Watchdog, leases, certificates: what a replica says to itself ---- */
+
+static void command_to_self(struct world *w, struct replica *r, struct command c)
+{
+    struct command *copy = arena_alloc(&w->arena, sizeof(*copy));
+    *copy = c;
+    enqueue(w, r, copy, place_of(w, r));
+}
+
+static void vote(struct world *w, struct replica *r)
+{
+    size_t heard_n = 0, nodes_n = 0;
+    MODEL_EACH (node, n, &r->model->nodes) {
+        bool counts = n->status != NODE_GONE && n->status != NODE_LOST;
+        nodes_n += counts;
+        heard_n += counts && hears(w, r, n->id);
+    }
+    bool may = watchdog_may_vote(&r->rules, w->now_ms * 1000, r->live_since_ms * 1000, heard_n, nodes_n);
+    /* Who was deaf does not know either which edges are there. */
+    if (r->rules.late_at_us == w->now_ms * 1000 || heard_n * 2 < nodes_n)
+        r->listens_since_ms = w->now_ms;
+    if (store_is_reachable(w, place_of(w, r)) && !r->is_read_only)
+        w->store.leases[place_of(w, r)] = (struct lease){w->now_ms + LEASE_MS, !may};
+    if (!may)
+        happened(w, OUTCOME_vote_withheld);
+    MODEL_EACH (node, n, &r->model->nodes) {
+        bool counts = n->status != NODE_GONE && n->status != NODE_LOST;
+        if (!may || !counts || hears(w, r, n->id) || text_list_has(&n->suspected_by, r->name))
+            continue;
+        checked(w, RULE_fresh_votes);
+        if (heard_n * 2 < nodes_n)
+            broken(w, RULE_fresh_votes, "replica %s votes though it hears only %zu of %zu nodes", r->name, heard_n,
+                   nodes_n);
+        command_to_self(w, r, (struct command){.kind = COMMAND_SUSPECT, .id = n->id});
+    }
+}
+
 static void watch(struct world *w, struct replica *r)
 {
     struct str host;
-    size_t hears_n = 0;
-    for (size_t i = 0; i < w->nodes_n; i++)
-        hears_n += w->now_ms - r->heard_ms[i] <= SUSPECT_MS;
-    bool abstains = hears_n * 2 < w->nodes_n || w->now_ms - r->live_since_ms < SUSPECT_MS;
-    for (size_t i = 0; i < w->nodes_n && !abstains; i++) {
-        if (w->now_ms - r->heard_ms[i] <= SUSPECT_MS)
-            continue;
-        struct command *c = arena_alloc(&w->arena, sizeof(*c));
-        *c = (struct command){.kind = COMMAND_SUSPECT, .id = w->nodes[i].id};
-        enqueue(r, c);
-        r->heard_ms[i] = w->now_ms - SUSPECT_MS + 2000; /* say it again in 2 s */
+    if (w->now_ms < r->next_tick_ms)
+        return;
+    r->next_tick_ms = w->now_ms + TICK_MS;
+    vote(w, r);
+    if (r->queue_n == 0 && model_host_without_certificate(r->model, w->settings.app_domain, &w->arena, &host))
+        command_to_self(w, r, (struct command){.kind = COMMAND_CERTIFICATE, .text = host});
+}
+
+/* ---- Appends ---- */
+
+static void acknowledge(struct world *w, struct replica *r, uint64_t seq)
+{
+    if (r->job == NULL)
+        return;
+    if (r->job->from == AT_PEOPLE && w->acknowledged_n < QUEUE_MAX) {
+        happened(w, OUTCOME_command_acknowledged);
+        checked(w, RULE_acknowledged);
+        if (seq == 0 || seq > w->store.seq || !id_eq(w->log[seq - 1].id, r->batch.items[0].id))
+            broken(w, RULE_acknowledged, "replica %s acknowledges what is not in the log", r->name);
+        w->acknowledged[w->acknowledged_n].seq = seq;
+        w->acknowledged[w->acknowledged_n++].id = r->batch.items[0].id;
     }
-    if (r->queue_n == 0 && model_host_without_certificate(r->model, w->settings.app_domain, &w->arena, &host)) {
-        struct command *c = arena_alloc(&w->arena, sizeof(*c));
-        *c = (struct command){.kind = COMMAND_CERTIFICATE, .text = host};
-        enqueue(r, c);
-    }
+    queue_pop(r);
+}
+
+static void finish(struct world *w, struct replica *r, uint64_t seq)
+{
+    r->state = NOTHING_IN_FLIGHT;
+    acknowledge(w, r, seq);
+    r->must_plan = true;
 }
 
 static void commit(struct world *w, struct replica *r)
 {
-    bool was_plan = r->is_plan;
-    if (!world_append(w, &r->in_flight, r->base_seq, r->name)) {
-        happened(w, FAULT_append_conflict);
-        r->in_flight.n = 0;
-        return; /* a command is still in front of the queue and is decided again */
+    uint64_t seq = r->base_seq + 1;
+    if (r->dies == DIES_BEFORE_APPEND) {
+        happened(w, OUTCOME_died_before_append);
+        replica_crash(w, r, " before it appends what it has decided");
+        return;
     }
-    r->in_flight.n = 0;
-    if (!was_plan)
-        memmove(r->queue, r->queue + 1, --r->queue_n * sizeof(r->queue[0]));
+    enum appended a = store_append_from(w, r);
+    if (r->dies == DIES_AFTER_APPEND && a == APPEND_OK) {
+        happened(w, OUTCOME_died_after_append);
+        replica_crash(w, r, " before it acknowledges what it has appended");
+        return;
+    }
+    r->next_pull_ms = 0;
+    switch (a) {
+    case APPEND_OK: finish(w, r, seq); return;
+    case APPEND_CONFLICT:
+        happened(w, OUTCOME_append_conflict);
+        r->state = NOTHING_IN_FLIGHT; /* a command is still in front of the queue and is decided again */
+        r->must_plan = true;
+        return;
+    case APPEND_NO_SPACE:
+        happened(w, OUTCOME_append_no_space);
+        r->state = NOTHING_IN_FLIGHT;
+        r->must_plan = true;
+        if (r->job != NULL)
+            queue_pop(r); /* who asked is told, and asks again */
+        return;
+    case APPEND_UNKNOWN:
+        happened(w, OUTCOME_append_unknown);
+        r->state = IS_UNKNOWN;
+        r->is_found = false;
+        return;
+    }
+}
+
+/* An append without an answer: the log says what became of it. Nothing else is appended before that is known. */
+static void resolve(struct world *w, struct replica *r)
+{
+    uint64_t after = r->model->seq;
+    if (!store_read_into(w, r, UINT64_MAX) || r->model->seq < w->store.seq)
+        return;
+    if (r->is_found) {
+        happened(w, OUTCOME_append_found_again);
+        tell(w, "replica %s finds in the log what it had appended without an answer", r->name);
+        uint64_t seq = r->base_seq + 1; /* conditional: there or nowhere */
+        (void)after;
+        finish(w, r, seq);
+    } else {
+        happened(w, OUTCOME_append_was_not);
+        r->state = NOTHING_IN_FLIGHT;
+        r->must_plan = true;
+    }
+}
+
+/* ---- Turns ---- */
+
+static void pull(struct world *w, struct replica *r)
+{
+    if (w->now_ms < r->next_pull_ms)
+        return;
+    uint64_t max = w->store.seq - r->model->seq;
+    if (max > 0 && r->is_live && chance(w, CHANCE_replica_reads_half, 10))
+        max = roll(w, max + 1);
+    if (!store_read_into(w, r, max == 0 ? 1 : max))
+        return;
+    bool is_at_end = r->model->seq == w->store.seq;
+    r->next_pull_ms = is_at_end ? w->now_ms + PULL_MS : 0;
+    if (r->is_live || !is_at_end)
+        return;
+    r->is_live = true;
+    r->live_since_ms = r->listens_since_ms = w->now_ms;
+    r->must_plan = true;
+    tell(w, "replica %s is live", r->name);
+}
+
+static void turn(struct world *w, struct replica *r)
+{
+    if (r->state == IS_UNKNOWN) {
+        resolve(w, r);
+    } else if (r->state == IS_DECIDED) {
+        commit(w, r);
+    } else if (!chance(w, CHANCE_replica_slow, 10)) {
+        pull(w, r);
+        if (r->is_live && !r->is_damaged && !r->is_read_only && !decide_next(w, r))
+            plan_next(w, r);
+    }
+}
+
+/* People restart what has crashed, and replace what is too old. */
+static void tend(struct world *w, struct replica *r)
+{
+    if (!r->is_up && w->now_ms >= r->up_at_ms)
+        replica_start(w, r);
+    if (r->new_at_ms != 0 && w->now_ms >= r->new_at_ms) {
+        r->new_at_ms = 0;
+        r->unknown_kind = EVENT_KIND_MAX_;
+        if (r->is_up)
+            replica_crash(w, r, ": a newer version takes its place");
+        r->up_at_ms = w->now_ms + 1000;
+    }
 }
 
 void replicas_tick(struct world *w)
 {
-    for (size_t i = 0; i < REPLICAS_N; i++)
-        if (w->replicas[i].is_up)
-            watch(w, &w->replicas[i]);
-    /* Deciding and appending are separate turns: another replica may come in between. */
-    for (int turn = 0; turn < 16; turn++) {
-        struct replica *r = &w->replicas[roll(w, REPLICAS_N)];
-        if (!r->is_up)
-            continue;
-        if (r->in_flight.n > 0) {
-            commit(w, r);
-            continue;
-        }
-        if (percent(w, 10))
-            continue; /* slow */
-        fold(w, r, percent(w, 10) ? r->model->seq + roll(w, w->log_n - r->model->seq + 1) : w->log_n);
-        if (!decide_next(w, r))
-            plan_next(w, r);
+    for (size_t i = 0; i < w->replicas_n; i++) {
+        struct replica *r = &w->replicas[i];
+        tend(w, r);
+        if (r->is_live && r->paused_until_ms <= w->now_ms)
+            watch(w, r);
     }
+    /* Deciding and appending are separate turns: another replica may come in between. */
+    for (int i = 0; i < TURNS; i++) {
+        struct replica *r = &w->replicas[roll(w, w->replicas_n)];
+        if (r->is_up && r->paused_until_ms <= w->now_ms)
+            turn(w, r);
+    }
+    for (size_t i = 0; i < w->replicas_n; i++)
+        if (w->replicas[i].is_up)
+            check_model(w, &w->replicas[i]);
 }

@@ -1,31 +1,228 @@
 #pragma once
-/* tests/sim/sim.h - an installation in one process and in virtual time: two control-plane replicas over one log, nodes
- * that run the real node/converge, edges, a network that delays, loses, doubles and reorders, and people who deploy.
- * One seed is one story. See README.md. */
+/* tests/sim/sim.h - an installation in one process and in virtual time: control-plane replicas over one log, a store
+ * that loses what it has not synced, nodes that run the real node/converge, edges, a network that delays, loses,
+ * doubles and reorders, and people who deploy. One seed is one story. README.md says what it shows; this file is its
+ * parts. */
 #include <inttypes.h>
 
+#include "base/buf.h"
 #include "base/mem.h"
+#include "base/own.h"
+#include "control/watchdog.h"
 #include "node/converge/converge.h"
 #include "platform/decide.h"
 #include "platform/describe.h"
 #include "platform/plan.h"
 
 enum {
-    REPLICAS_N = 2,
-    NODES_MAX = 6,
-    EDGES_N = 2,
-    PROJECTS_MAX = 2,
+    REPLICAS_MAX = 3,
+    NODES_MAX = 7,
+    EDGES_MAX = 2,
+    PROJECTS_MAX = 6, /* of a story, deleted ones too */
     LOG_MAX = 20000,
-    MESSAGES_MAX = 4096,
+    MESSAGES_MAX = 8192,
     QUEUE_MAX = 1024,
-    MACHINES_MAX = 160,
-    STORY_MAX = 60,
+    MACHINES_MAX = 200,
+    ADDRESSES_MAX = 8192, /* a power of two */
+    ACTS_MAX = 1000,
+    ENDPOINTS_MAX = 16,
+    STEPS_MAX = 5000,
+    /* A node that has not been heard for 10 s is suspected, as in src/control. */
+    SUSPECT_MS = 10000,
+    LEASE_MS = 10000,
+    /* A replica that has not read the store's end for so long answers nobody: its model may be old. */
+    FRESH_MS = 5000,
 };
+
+/* ---- What is counted, with a floor for each: what never happened tests nothing. coverage.c prints it. ---- */
+
+/* Acts: what a story consists of, besides time. Drawn from the seed before it begins, so that shrinking can leave some
+ * out. X(name, weight, who) */
+#define ACTS(X)                                                                                                        \
+    X(deploy, 30, PEOPLE)                                                                                              \
+    X(flood, 2, PEOPLE)                                                                                                \
+    X(cancel, 3, PEOPLE)                                                                                               \
+    X(stop_deployment, 2, PEOPLE)                                                                                      \
+    X(repeat, 6, PEOPLE)                                                                                               \
+    X(create_instance, 4, PEOPLE)                                                                                      \
+    X(delete_instance, 4, PEOPLE)                                                                                      \
+    X(stop_instance, 3, PEOPLE)                                                                                        \
+    X(create_project, 3, PEOPLE)                                                                                       \
+    X(delete_project, 2, PEOPLE)                                                                                       \
+    X(replica_crash, 8, FAULT)                                                                                         \
+    X(replica_dies_before_append, 4, FAULT)                                                                            \
+    X(replica_dies_after_append, 4, FAULT)                                                                             \
+    X(replica_pause, 4, FAULT)                                                                                         \
+    X(replica_old_version, 4, FAULT)                                                                                   \
+    X(replica_cut_off, 4, FAULT)                                                                                       \
+    X(store_unreachable, 4, FAULT)                                                                                     \
+    X(store_answers_lost, 4, FAULT)                                                                                    \
+    X(store_power_loss, 4, FAULT)                                                                                      \
+    X(store_sync_fails, 4, FAULT)                                                                                      \
+    X(store_full, 3, FAULT)                                                                                            \
+    X(store_bit_rot, 5, FAULT)                                                                                         \
+    X(store_clock_jump, 3, FAULT)                                                                                      \
+    X(host_clock_jump, 2, FAULT)                                                                                       \
+    X(node_reboot, 10, FAULT)                                                                                          \
+    X(node_cut_off, 10, FAULT)                                                                                         \
+    X(node_one_way, 8, FAULT)                                                                                          \
+    X(node_pause, 4, FAULT)                                                                                            \
+    X(node_disk_full, 4, FAULT)                                                                                        \
+    X(agent_restart, 6, FAULT)                                                                                         \
+    X(agent_dies_between, 6, FAULT)                                                                                    \
+    X(edge_crash, 5, FAULT)                                                                                            \
+    X(edge_cut_off, 5, FAULT)                                                                                          \
+    X(edge_one_way, 4, FAULT)                                                                                          \
+    X(lie_old_boot, 5, FAULT)                                                                                          \
+    X(lie_old_report, 5, FAULT)                                                                                        \
+    X(lie_not_its_own, 5, FAULT)                                                                                       \
+    X(lie_heartbeat, 4, FAULT)                                                                                         \
+    X(lie_image, 3, FAULT)
+enum act_group { PEOPLE, FAULT };
+enum act_kind {
+#define ACT_CONSTANT(name, weight, group) ACT_##name,
+    ACTS(ACT_CONSTANT)
+#undef ACT_CONSTANT
+        ACTS_N
+};
+
+/* Chances: small faults that may befall any message, append, boot or guest. A seed has some of them. */
+#define CHANCES(X)                                                                                                     \
+    X(message_lost)                                                                                                    \
+    X(message_doubled)                                                                                                 \
+    X(message_late)                                                                                                    \
+    X(replica_slow)                                                                                                    \
+    X(replica_reads_half)                                                                                              \
+    X(fetch_fails)                                                                                                     \
+    X(start_fails)                                                                                                     \
+    X(boot_slow)                                                                                                       \
+    X(boot_never)                                                                                                      \
+    X(guest_crash)                                                                                                     \
+    X(guest_deaf)                                                                                                      \
+    X(guest_hangs)
+enum chance {
+#define CHANCE_CONSTANT(name) CHANCE_##name,
+    CHANCES(CHANCE_CONSTANT)
+#undef CHANCE_CONSTANT
+        CHANCES_N
+};
+
+/* What followed from those. */
+#define OUTCOMES(X)                                                                                                    \
+    X(message_overtaken)                                                                                               \
+    X(message_cut)                                                                                                     \
+    X(append_conflict)                                                                                                 \
+    X(append_no_space)                                                                                                 \
+    X(append_unknown)                                                                                                  \
+    X(append_found_again)                                                                                              \
+    X(append_was_not)                                                                                                  \
+    X(died_before_append)                                                                                              \
+    X(died_after_append)                                                                                               \
+    X(tail_torn)                                                                                                       \
+    X(tail_lost)                                                                                                       \
+    X(tail_adopted)                                                                                                    \
+    X(rot_found)                                                                                                       \
+    X(kind_unknown)                                                                                                    \
+    X(vote_withheld)                                                                                                   \
+    X(report_refused)                                                                                                  \
+    X(lie_refused)                                                                                                     \
+    X(command_acknowledged)                                                                                            \
+    X(waits_for_capacity)                                                                                              \
+    X(cold_replay)                                                                                                     \
+    X(full_poll)                                                                                                       \
+    X(agent_died_between)                                                                                              \
+    X(forgotten_removed)
+enum outcome {
+#define OUTCOME_CONSTANT(name) OUTCOME_##name,
+    OUTCOMES(OUTCOME_CONSTANT)
+#undef OUTCOME_CONSTANT
+        OUTCOMES_N
+};
+
+/* What must hold. X(name, in words) */
+#define RULES(X)                                                                                                       \
+    X(follows, "every event can follow the ones before it")                                                            \
+    X(codec, "an event comes through the codec as it was")                                                             \
+    X(replay, "replay of the log gives the model of every replica")                                                    \
+    X(one_address, "an address has one owner in the whole story")                                                      \
+    X(placement, "instances are placed on ready nodes with the right label and with room")                             \
+    X(route_switch, "a route switches only to a healthy, settled, newer deployment with certificates")                 \
+    X(healthy_kept, "no healthy instance is taken away while it is needed")                                            \
+    X(drained, "what drains is taken away only after the edges have switched and its time is over")                    \
+    X(no_dead_route, "no edge leads for long to what is down")                                                         \
+    X(acknowledged, "what was acknowledged is in the log for ever")                                                    \
+    X(once, "nothing happens twice that must happen once")                                                             \
+    X(one_place, "an instance runs on one node only")                                                                  \
+    X(fresh_votes, "votes about nodes come from replicas that could hear")                                             \
+    X(votes_counted, "a node is lost only by more than half of the fresh replicas")                                    \
+    X(heard_again, "a lost node is back only when somebody has heard it")                                              \
+    X(old_reports, "old reports are not written down")                                                                 \
+    X(lies, "lies of nodes change nothing")                                                                            \
+    X(as_wanted, "no more instances are on their way than wanted")                                                     \
+    X(causes, "what failed or was cancelled says why")                                                                 \
+    X(builders, "every builder builds something")                                                                      \
+    X(replaced, "what a lost node took along is replaced soon")                                                        \
+    X(damage_named, "damage is found, named, never folded")                                                            \
+    X(read_only, "who does not know a kind of event writes nothing")                                                   \
+    X(refusals, "a refused command leaves nothing behind")                                                             \
+    X(plan_rests, "a plan without events does not want to run again at once")                                          \
+    X(agent_sound, "an agent acts only on what it was sent, and forgets nothing that runs")                            \
+    X(converges, "once nothing fails, all comes to what is wanted in time")                                            \
+    X(goes_live, "once nothing fails, a good deployment goes live, and serves without a gap")                          \
+    X(bounded, "queues and the log stay within bounds")                                                                \
+    X(sound, "no assertion fails, nothing crashes or hangs")
+enum rule {
+#define RULE_CONSTANT(name, words) RULE_##name,
+    RULES(RULE_CONSTANT)
+#undef RULE_CONSTANT
+        RULES_N
+};
+
+enum { INSTANCE_STATES = INSTANCE_STATUS_MAX_ + 1, DEPLOYMENT_STATES = DEPLOYMENT_STATUS_MAX_ + 1 };
+struct coverage {
+    uint64_t events[EVENT_KIND_MAX_], acts[ACTS_N], chances[CHANCES_N], outcomes[OUTCOMES_N], rules[RULES_N];
+    /* from, to; the last one is "not there" */
+    uint64_t instances[INSTANCE_STATES][INSTANCE_STATES], deployments[DEPLOYMENT_STATES][DEPLOYMENT_STATES];
+    uint64_t nodes[NODE_STATUS_MAX_ + 1][NODE_STATUS_MAX_ + 1], images[IMAGE_STATUS_MAX_ + 1][IMAGE_STATUS_MAX_ + 1];
+    uint64_t seeds, steps, steps_unsafe_min, converge_ms_max, converge_ms_sum;
+};
+/* Adds what another process has seen. */
+void coverage_add(struct coverage *to, const struct coverage *from);
+/* The tables. Returns how many rows are below their floor. */
+unsigned coverage_print(const struct coverage *c);
+
+/* ---- A story: what a seed, and those who shrink it, leave to happen. chance.c ---- */
+
+struct act {
+    unsigned step;
+    enum act_kind kind;
+    uint64_t dice; /* what it hits, and for how long */
+};
+struct story {
+    uint64_t seed;
+    unsigned steps; /* of the unsafe phase */
+    unsigned replicas_n, nodes_n, edges_n;
+    struct act acts[ACTS_MAX];
+    size_t acts_n;
+    bool is_kept[ACTS_MAX]; /* acts that happen */
+    bool has[CHANCES_N];
+    const char *record_folder; /* NULL, or where its log goes */
+};
+void story_draw(uint64_t seed, unsigned steps, struct story *ret);
+
+struct failure {
+    bool is_failed;
+    enum rule rule;
+    unsigned step;
+    int64_t at_ms;
+    bool is_calm;
+    char text[600];
+};
+
+/* ---- Commands, messages ---- */
 
 /* What becomes of a deployment: the last digit of its digest says it. */
 enum behaviour { GOOD, BUILD_FAILS, NEVER_LISTENS, CRASHES, FLAKY, BEHAVIOURS_N };
-
-enum message_kind { TO_REPLICA_COMMAND, TO_REPLICA_NODE_POLL, TO_REPLICA_EDGE_POLL, TO_NODE_DESIRED, TO_EDGE_ROUTES };
 
 /* A command is decided again after a conflict, so it keeps its inputs. */
 enum command_kind {
@@ -38,6 +235,9 @@ enum command_kind {
     COMMAND_STOP,
     COMMAND_DELETE_INSTANCE,
     COMMAND_CREATE_INSTANCE,
+    COMMAND_DESIRED,
+    COMMAND_CREATE_PROJECT,
+    COMMAND_DELETE_PROJECT,
     COMMAND_SUSPECT,
     COMMAND_CERTIFICATE,
 };
@@ -49,6 +249,7 @@ struct command {
     struct image_observed image_observed;
     struct deployment_create deploy;
     struct str text;
+    bool is_lie;
 };
 
 struct desired_item {
@@ -67,38 +268,100 @@ struct desired_answer {
 
 struct route_entry {
     struct id project, deployment;
-    struct id endpoints[16];
+    struct id endpoints[ENDPOINTS_MAX];
     size_t endpoints_n;
 };
 struct routes {
     uint64_t seq, since; /* since: the cursor that it was asked with */
     struct route_entry entries[PROJECTS_MAX];
-    struct id removed[16]; /* of an answer: projects that nothing leads to any more */
+    struct id removed[ENDPOINTS_MAX]; /* of an answer: projects that nothing leads to any more */
     size_t entries_n, removed_n;
     bool is_full;
 };
 
+/* Who speaks to whom, as one number: replicas, then nodes, edges, people, the store. */
+enum { AT_REPLICAS = 0, AT_NODES = REPLICAS_MAX, AT_EDGES = AT_NODES + NODES_MAX, AT_PEOPLE = AT_EDGES + EDGES_MAX };
+enum { AT_STORE = AT_PEOPLE + 1, PLACES_N };
+
+enum message_kind { SAY_COMMAND, SAY_NODE_POLL, SAY_EDGE_POLL, SAY_DESIRED, SAY_ROUTES, SAY_MOVED };
 struct message {
-    int64_t due_ms;
+    int64_t due_ms, sent_ms;
     enum message_kind kind;
-    int to, from;
+    unsigned from, to;
     uint64_t poll, cursor;
     const struct command *command; /* bodies live in the arena of the world */
     const struct desired_answer *desired;
     const struct routes *routes;
 };
 
+/* ---- The store. store.c ---- */
+
+struct lease {
+    int64_t until_ms; /* true time */
+    bool abstains;
+};
+/* A damaged byte of the log. */
+struct rot {
+    bool is_there;
+    size_t at;
+    uint64_t seq;
+    char was;
+    int64_t until_ms; /* then it is restored from a copy */
+};
+struct sim_store {
+    struct buf bytes;    /* the log as it is on its disk: lines */
+    size_t durable_size; /* what is behind it may be lost */
+    uint64_t seq;
+    uint32_t sum;
+    size_t line_at[LOG_MAX + 1]; /* where record seq + 1 begins */
+    int64_t offset_ms, back_ms;  /* of its clock against the truth; back: by how much it ever jumped back, in all */
+    int64_t down_until_ms, full_until_ms;
+    bool next_sync_fails, next_loses_power;
+    struct rot rot;
+    struct lease leases[REPLICAS_MAX];
+};
+
+/* ---- Those who live here ---- */
+
+/* A command that waits at a replica. */
+struct job {
+    const struct command *command;
+    unsigned from;
+    unsigned written_n; /* times that its events are in the log */
+};
+enum in_flight { NOTHING_IN_FLIGHT, IS_DECIDED, IS_UNKNOWN };
+enum dies { DIES_NOT, DIES_BEFORE_APPEND, DIES_AFTER_APPEND };
 struct replica {
     struct model *model;
-    bool is_up;
-    int64_t live_since_ms, up_at_ms, heard_ms[NODES_MAX];
-    struct edge_observed edges[EDGES_N];
+    bool is_up, is_live; /* live: has read all that there was */
+    bool is_damaged;     /* met damage: does not read on until it is mended */
+    bool is_read_only;   /* met a kind of event that it does not know */
+    enum event_kind unknown_kind;
+    enum dies dies;
+    size_t offset; /* read up to here */
+    uint32_t sum;
+    int64_t live_since_ms, listens_since_ms, up_at_ms,
+        new_at_ms; /* new_at: an old version is replaced then; 0: it is not old */
+    int64_t paused_until_ms, resumed_ms, clock_offset_ms; /* resumed: after it stood still for long */
+    int64_t heard_ms[NODES_MAX];
+    int64_t next_tick_ms, next_pull_ms, read_end_ms; /* read_end: when it last saw the store's end */
+    int64_t store_clock_ms, store_clock_at_ms;
+    struct watchdog_rules rules;
+    struct edge_observed edges[EDGES_MAX]; /* seen_ms: true time; translated for each plan */
     size_t edges_n;
-    const struct command *queue[QUEUE_MAX];
+    struct job *queue[QUEUE_MAX];
     size_t queue_n;
-    struct event_list in_flight; /* decided on base_seq; n == 0: none */
+    enum in_flight state;
+    struct event_list batch; /* in flight, decided on base_seq */
     uint64_t base_seq;
-    bool is_plan; /* of the planner, not of a command */
+    struct job *job; /* NULL: of the planner */
+    int64_t decided_ms;
+    bool is_found; /* an append whose answer was lost: it is in the log */
+    int64_t planned_replicas_n;
+    uint64_t planned_seq;
+    int64_t plan_at_ms; /* on the store's clock, as this replica knows it */
+    bool must_plan;
+    uint64_t checked_seq;
     char name[8];
     struct str name_str;
 };
@@ -107,10 +370,16 @@ struct replica {
 struct machine {
     struct id id;
     uint32_t attempt;
-    bool is_up, is_healthy, is_deaf;    /* deaf: ignores SIGTERM */
-    int64_t ready_ms, check_ms, die_ms; /* 0: not */
+    bool is_up, is_healthy, is_deaf, never_ready; /* deaf: ignores SIGTERM */
+    int64_t ready_ms, check_ms, die_ms;           /* 0: not */
+    int64_t hang_until_ms;                        /* answers no check until then */
+    int64_t down_ms;                              /* since when it is down */
     struct desired_item spec;
-    unsigned starts_n;
+};
+/* What an agent has on its disk of an instance. */
+struct kept {
+    struct desired_item spec;
+    struct converge_kept state;
 };
 struct late_input {
     int64_t due_ms;
@@ -121,114 +390,138 @@ struct late_input {
 };
 struct sim_node {
     struct id id;
-    char name[24], boot[40];
+    char name[24], boot[40], boot_before[40];
     bool is_control, is_up;
     bool was_heard; /* by any replica, since it counted as lost */
-    int64_t up_at_ms, partition_until_ms, next_poll_ms, next_beat_ms, report_seq;
+    int64_t up_at_ms, paused_until_ms, full_until_ms, next_poll_ms, next_beat_ms, report_seq;
     unsigned boots_n;
+    unsigned dies_after; /* the agent dies after so many actions; 0: it does not */
+    bool is_agent_dead;
     struct converge *converge;
     struct converge_output out;
     struct machine machines[MACHINES_MAX];
     size_t machines_n;
+    struct kept kept[MACHINES_MAX];
+    size_t kept_n;
+    struct id buried[MACHINES_MAX];
+    size_t buried_n;
     struct late_input late[QUEUE_MAX];
     size_t late_n;
     uint64_t cursor, poll;
 };
 struct sim_edge {
-    char name[8];
+    char name[16];
     bool is_up;
     int64_t up_at_ms, next_poll_ms, apply_ms, contact_ms;
     struct routes applied, coming; /* coming: given to Envoy, acknowledged at apply_ms */
 };
 
-/* Counted over all seeds, with a floor for each: a fault that never happened tests nothing. */
-#define FAULTS(X)                                                                                                      \
-    X(message_lost)                                                                                                    \
-    X(message_doubled)                                                                                                 \
-    X(message_late)                                                                                                    \
-    X(append_conflict)                                                                                                 \
-    X(replica_crash)                                                                                                   \
-    X(node_reboot)                                                                                                     \
-    X(agent_restart)                                                                                                   \
-    X(partition)                                                                                                       \
-    X(prepare_failed)                                                                                                  \
-    X(guest_crash)                                                                                                     \
-    X(guest_deaf)                                                                                                      \
-    X(edge_crash)                                                                                                      \
-    X(cancelled_by_hand)                                                                                               \
-    X(stopped_by_hand)                                                                                                 \
-    X(deleted_by_hand)                                                                                                 \
-    X(created_by_hand)                                                                                                 \
-    X(repeated)                                                                                                        \
-    X(report_refused)                                                                                                  \
-    X(cold_replay)                                                                                                     \
-    X(full_poll)
-enum fault {
-#define FAULT_CONSTANT(name) FAULT_##name,
-    FAULTS(FAULT_CONSTANT)
-#undef FAULT_CONSTANT
-        FAULTS_N
-};
-struct coverage {
-    uint64_t events[EVENT_KIND_MAX_], instances[INSTANCE_STATUS_MAX_], deployments[DEPLOYMENT_STATUS_MAX_],
-        nodes[NODE_STATUS_MAX_], images[IMAGE_STATUS_MAX_], faults[FAULTS_N];
-    uint64_t seeds, steps;
-};
-
 struct world {
-    uint64_t seed, rng;
+    const struct story *story;
+    uint64_t rng;
     unsigned step;
     int64_t now_ms;
-    bool is_calm;    /* nothing fails any more */
-    bool is_settled; /* and everything has recovered: no endpoint of an edge may be dead */
-    bool is_telling; /* --seed: every line as it happens */
+    bool is_calm;        /* nothing fails any more */
+    bool is_settled;     /* and everything has recovered: no endpoint of an edge may be dead */
+    bool is_telling;     /* every line as it happens */
+    int64_t troubled_ms; /* until then something of the control plane or the network is or was not well */
     struct arena arena;
     struct platform_settings settings;
     struct id_source ids;
-    struct event log[LOG_MAX];
-    size_t log_n;
-    struct model *oracle; /* folded at each append: what is true */
-    struct replica replicas[REPLICAS_N];
+    struct sim_store store;
+    struct event log[LOG_MAX]; /* decoded from the store's bytes when they became durable: what is true */
+    struct model *oracle;      /* their fold */
+    uint8_t oracle_hash[32];
+    uint64_t oracle_hash_seq;
+    struct replica replicas[REPLICAS_MAX];
+    size_t replicas_n;
     struct sim_node nodes[NODES_MAX];
     size_t nodes_n;
-    struct sim_edge edges[EDGES_N];
+    struct sim_edge edges[EDGES_MAX];
+    size_t edges_n;
     struct message messages[MESSAGES_MAX];
     size_t messages_n;
-    struct id projects[PROJECTS_MAX];
-    size_t projects_n;
-    char *story[STORY_MAX];
-    size_t story_n;
-    struct coverage *coverage;
+    int64_t cut_until_ms[PLACES_N][PLACES_N], last_due_ms[PLACES_N][PLACES_N];
+    struct id started_once[LOG_MAX / 8]; /* builders */
+    size_t started_once_n;
+    struct str addresses[ADDRESSES_MAX]; /* a hash table: all that were ever given */
+    struct {
+        uint64_t seq;
+        struct id id;
+    } acknowledged[QUEUE_MAX];
+    size_t acknowledged_n;
+    unsigned projects_made_n, deploys_n;
     size_t hand_made_n;
-    unsigned deploys_n;
+    size_t next_act;
+    struct coverage *coverage;
+    struct failure *failure; /* where it is written to before the process ends */
 };
 
-/* ---- chance ---- */
+/* ---- chance.c ---- */
 uint64_t roll(struct world *w, uint64_t n); /* 0 … n-1 */
-bool percent(struct world *w, unsigned p);  /* never in calm times */
 int64_t between(struct world *w, int64_t from, int64_t to);
+/* With p percent, unless times are calm or this story goes without. Counted. */
+bool chance(struct world *w, enum chance c, unsigned p);
+/* Chance begins anew here, from the seed, the step and this number: what happens elsewhere does not change it. */
+void chance_for(struct world *w, unsigned who);
+const char *act_name(enum act_kind k);
+enum act_group act_group(enum act_kind k);
+const char *chance_name(enum chance c);
+const char *rule_name(enum rule r);
+const char *rule_words(enum rule r);
 
-/* ---- story ---- */
+/* ---- run.c: one story, in this process; a broken rule ends it (see broken) ---- */
+void run(const struct story *s, bool is_telling, struct coverage *coverage, struct failure *failure);
 void tell(struct world *w, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-_Noreturn void broken(struct world *w, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-void happened(struct world *w, enum fault f);
+_Noreturn void broken(struct world *w, enum rule r, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+static inline void checked(struct world *w, enum rule r)
+{
+    w->coverage->rules[r]++;
+}
+static inline void happened(struct world *w, enum outcome o)
+{
+    w->coverage->outcomes[o]++;
+}
 
-/* ---- log, checks ---- */
-/* Conditional append. False: conflict. */
-bool world_append(struct world *w, const struct event_list *l, uint64_t expected_seq, const char *who);
-void check_before(struct world *w, const struct event *ev, const char *who);
-void check_after(struct world *w);
+/* ---- store.c ---- */
+enum appended { APPEND_OK, APPEND_CONFLICT, APPEND_NO_SPACE, APPEND_UNKNOWN };
+/* As a replica: conditional on what it has read. */
+enum appended store_append_from(struct world *w, struct replica *r);
+/* The beginning of the log, by the installer. */
+void store_append_first(struct world *w, const struct event_list *l);
+/* Up to max records into the replica's model. False: the store cannot be reached. */
+bool store_read_into(struct world *w, struct replica *r, uint64_t max);
+bool store_is_reachable(const struct world *w, unsigned from);
+int64_t store_clock_now_ms(const struct world *w);
+void store_tick(struct world *w);
+void store_rot(struct world *w);
+int64_t store_fresh_leases(const struct world *w);
+/* The whole log again from its bytes: its model must be the oracle's. */
+void store_check_replay(struct world *w);
+
+/* ---- checks.c: each event; after each batch; after each step ---- */
+void check_before(struct world *w, const struct event *ev);
+void check_batch(struct world *w, uint64_t after_seq);
+void check_step(struct world *w);
+/* A replica that is at the log's end has the oracle's model. */
+void check_model(struct world *w, struct replica *r);
+void check_vote(struct world *w, const struct replica *r, struct id node);
+/* ---- converged.c ---- */
 bool is_converged(struct world *w, const char **ret_why);
 
-/* ---- network ---- */
+/* ---- network.c ---- */
 void send(struct world *w, struct message m);
 void deliver(struct world *w);
-void send_command(struct world *w, int to, const struct command *c);
+void send_command(struct world *w, unsigned from, unsigned to, const struct command *c);
 int any_replica(struct world *w); /* -1: none is up */
+bool is_cut(const struct world *w, unsigned from, unsigned to);
+void cut_link(struct world *w, unsigned from, unsigned to, int64_t until_ms);
+/* Both ways between `who` and everybody. */
+void cut_off(struct world *w, unsigned who, int64_t until_ms);
 
 /* ---- who lives here ---- */
 void replica_start(struct world *w, struct replica *r);
-void replica_crash(struct world *w, struct replica *r);
+void replica_crash(struct world *w, struct replica *r, const char *how);
 void replicas_tick(struct world *w);
 void replica_takes(struct world *w, struct replica *r, const struct message *m);
 void node_boot(struct world *w, struct sim_node *n);
@@ -240,10 +533,17 @@ void node_done(struct sim_node *n);
 struct machine *node_machine(struct sim_node *n, struct id id);
 void edge_tick(struct world *w, struct sim_edge *e);
 void edge_takes(struct world *w, struct sim_edge *e, const struct message *m);
-void faults_tick(struct world *w);
-void people_tick(struct world *w);
+/* The acts of this step. */
+void acts_tick(struct world *w);
 void deploy_one(struct world *w, struct id project, enum behaviour b);
 enum behaviour behaviour_of(const char *digest);
 
-/* Write the log to FOLDER/<seed>.jsonl, in the format of the store. */
-void record(const struct world *w, const char *folder);
+/* ---- record.c ---- */
+/* Writes the log to FOLDER/<seed>.jsonl, as it is in the store. */
+void record(struct world *w, const char *folder);
+
+/* ---- shrink.c ---- */
+/* Leaves out of a failing story what is not needed for its failure; says what it does on stdout. */
+void shrink(struct story *s, struct failure *failure);
+/* Runs a story in a child process; the child tells it on stdout if asked. */
+void run_apart(const struct story *s, bool is_telling, struct coverage *coverage, struct failure *ret_failure);

@@ -1,0 +1,14 @@
+/* When a replica may vote: the rule of watchdog.c alone, so that the simulator runs it too. */
+#include "control/watchdog.h"
+
+bool watchdog_may_vote(struct watchdog_rules *r, int64_t now_us, int64_t live_us, size_t heard_n, size_t nodes_n)
+{
+    if (r->last_tick_us != 0 && now_us - r->last_tick_us > r->tick_us + r->late_us)
+        r->late_at_us = now_us;
+    r->last_tick_us = now_us;
+    if (live_us == 0 || now_us - live_us < r->timeout_us)
+        return false;
+    if (r->late_at_us != 0 && now_us - r->late_at_us < r->timeout_us)
+        return false;
+    return heard_n * 2 >= nodes_n;
+}

@@ -1,0 +1,100 @@
+/* What must come true once nothing fails any more. */
+#include "sim.h"
+
+static bool no(struct world *w, const char **ret_why, const char *what, const char *name)
+{
+    *ret_why = arena_printf(&w->arena, "%s: %s", name, what);
+    return false;
+}
+
+/* Too big for what is free, and says so. */
+static bool waits_for_room(const struct process *d)
+{
+    return (d->status == DEPLOYMENT_QUEUED || d->status == DEPLOYMENT_BUILDING) &&
+           str_starts(str_from(d->cause), STR("waits for capacity"));
+}
+
+static bool project_is_well(struct world *w, const struct project *p, const char **ret_why)
+{
+    MODEL_EACH (process, d, &p->deployments) {
+        if (d == p->live) {
+            if (process_healthy_n(d) < (uint32_t)d->instances_wanted)
+                return no(w, ret_why, "the live deployment is not complete", p->slug);
+            continue;
+        }
+        if (waits_for_room(d))
+            continue;
+        if (!deployment_is_over(d))
+            return no(w, ret_why, "another deployment is not over", p->slug);
+        if (d->instances.n > 0)
+            return no(w, ret_why, "a deployment that is over has instances", p->slug);
+    }
+    if (p->is_deleted && p->live != NULL)
+        return no(w, ret_why, "is deleted and still leads somewhere", p->slug);
+    return true;
+}
+
+/* An edge knows exactly the healthy instances. */
+static bool entry_is_well(const struct route_entry *e, const struct project *p)
+{
+    const struct instance *to[ENDPOINTS_MAX];
+    size_t n = project_endpoints(p, to, ENDPOINTS_MAX);
+    if (n != e->endpoints_n)
+        return false;
+    for (size_t i = 0; i < n; i++)
+        if (!id_eq(to[i]->id, e->endpoints[i]))
+            return false;
+    return true;
+}
+
+static bool edge_is_well(struct world *w, const struct sim_edge *e, const char **ret_why)
+{
+    if (!e->is_up)
+        return no(w, ret_why, "is down", e->name);
+    MODEL_EACH (project, p, &w->oracle->projects) {
+        const struct route_entry *entry = NULL;
+        for (size_t k = 0; k < e->applied.entries_n; k++)
+            if (id_eq(e->applied.entries[k].project, p->id))
+                entry = &e->applied.entries[k];
+        if ((entry == NULL) != (p->live == NULL) || (entry != NULL && !id_eq(entry->deployment, p->live->id)))
+            return no(w, ret_why, "leads elsewhere", e->name);
+        if (entry != NULL && !entry_is_well(entry, p))
+            return no(w, ret_why, "leads to other instances", e->name);
+    }
+    return true;
+}
+
+static bool node_is_well(struct world *w, struct sim_node *n, const char **ret_why)
+{
+    const struct node *known = model_node(w->oracle, n->id);
+    if (known->status != NODE_READY || !n->is_up)
+        return no(w, ret_why, "is not ready", n->name);
+    for (size_t i = 0; i < n->machines_n; i++)
+        if (n->machines[i].is_up && id_index_find(&known->instances, n->machines[i].id) == NULL)
+            return no(w, ret_why, "runs what nobody wants", n->name);
+    MODEL_EACH (instance, i, &known->instances) {
+        const struct machine *m = node_machine(n, i->id);
+        if (i->wanted == DESIRED_DELETED)
+            return no(w, ret_why, "an instance is still being deleted", n->name);
+        if (i->process->project != NULL && i->wanted == DESIRED_RUNNING && (m == NULL || !m->is_up))
+            return no(w, ret_why, "an instance does not run", n->name);
+    }
+    return true;
+}
+
+bool is_converged(struct world *w, const char **ret_why)
+{
+    MODEL_EACH (project, p, &w->oracle->projects)
+        if (!project_is_well(w, p, ret_why))
+            return false;
+    for (size_t i = 0; i < w->nodes_n; i++)
+        if (!node_is_well(w, &w->nodes[i], ret_why))
+            return false;
+    for (size_t i = 0; i < w->edges_n; i++)
+        if (!edge_is_well(w, &w->edges[i], ret_why))
+            return false;
+    for (size_t i = 0; i < w->replicas_n; i++)
+        if (!w->replicas[i].is_live || w->replicas[i].model->seq != w->store.seq)
+            return no(w, ret_why, "is behind", w->replicas[i].name);
+    return true;
+}
