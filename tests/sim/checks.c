@@ -13,7 +13,8 @@ enum { DEAD_ROUTE_MS = 35000, REPLACED_MS = 15000 };
 static bool is_live_edge(const struct world *w, const struct sim_edge *e)
 {
     /* Silent for longer than the contract says: it does not count as live. */
-    return e->is_up && w->now_ms - e->contact_ms <= w->settings.edge_live_seconds * 1000;
+    return e->is_up && w->now_ms - e->back_ms > EDGE_CLOSE_MS &&
+           w->now_ms - e->contact_ms <= w->settings.edge_live_seconds * 1000 - EDGE_CLOSE_MS;
 }
 
 static bool edge_leads_to(const struct world *w, struct id instance)
@@ -110,16 +111,14 @@ static struct sim_node *sim_node_of(struct world *w, struct id id)
     broken(w, RULE_placement, "an event names a node that is not there");
 }
 
-/* Votes of more than half of the replicas that may vote. */
+/* Votes of more than half of the replicas that might vote when this was planned. */
 static void check_lost(struct world *w, const struct node *known)
 {
-    int64_t fresh = store_fresh_leases(w), slack = 0;
+    int64_t might = w->appending == NULL ? 1 : w->appending->planned_replicas_n;
     checked(w, RULE_votes_counted);
-    for (size_t i = 0; i < w->replicas_n; i++) /* a lease may have come since it was planned */
-        slack += w->replicas[i].planned_replicas_n < fresh;
-    if (known->suspected_by.n == 0 || (int64_t)known->suspected_by.n * 2 <= fresh - slack)
+    if (known->suspected_by.n == 0 || (int64_t)known->suspected_by.n * 2 <= might)
         broken(w, RULE_votes_counted, "%s counts as lost by %u votes of %lld replicas", known->name,
-               known->suspected_by.n, (long long)fresh);
+               known->suspected_by.n, (long long)might);
 }
 
 static void check_node(struct world *w, const struct node_status_change *e)
@@ -264,10 +263,13 @@ void check_model(struct world *w, struct replica *r)
         broken(w, RULE_replay, "replica %s has another model than the log tells", r->name);
 }
 
-/* An endpoint that is not up: since when; -1: it is. */
+/* An endpoint that is not up: since when; -1: it is up. */
 static int64_t down_since(struct world *w, struct id instance)
 {
-    int64_t since_ms = 0;
+    int64_t since_ms = w->now_ms; /* never seen: it is on its way to its node */
+    for (size_t i = 0; i < GONE_MAX && i < w->gone_n; i++)
+        if (id_eq(w->gone[i].id, instance))
+            since_ms = w->gone[i].at_ms;
     for (size_t n = 0; n < w->nodes_n; n++) {
         const struct machine *m = node_machine(&w->nodes[n], instance);
         if (m != NULL && m->is_up)

@@ -27,10 +27,23 @@ void coverage_add(struct coverage *to, const struct coverage *from)
 
 /* ---- Which rows need not be seen ---- */
 
-/* Kinds that no story writes: nobody decides them yet. */
-static bool is_elsewhere(enum event_kind k)
+/* Kinds that every long run sees. */
+static bool is_seen(enum event_kind k)
 {
-    return k == EVENT_DELETE_PROCESS;
+    static const enum event_kind KINDS[] = {
+        EVENT_CREATE_REGION,      EVENT_CREATE_ZONE,         EVENT_JOIN_NODE,
+        EVENT_NODE_STATUS_CHANGE, EVENT_SUSPECT_NODE,        EVENT_TRUST_NODE,
+        EVENT_CREATE_TYPE,        EVENT_CREATE_GATEWAY,      EVENT_CREATE_STREAM,
+        EVENT_CREATE_EVENT_LOG,   EVENT_CREATE_PROCESS,      EVENT_CREATE_INSTANCE,
+        EVENT_DELETE_INSTANCE,    EVENT_CREATE_PROJECT,      EVENT_INSTANCE_STATUS_CHANGE,
+        EVENT_DELETE_PROJECT,     EVENT_CREATE_IMAGE,        EVENT_DEPLOYMENT_STATUS_CHANGE,
+        EVENT_CREATE_DEPLOYMENT,  EVENT_IMAGE_STATUS_CHANGE, EVENT_ROUTE_DEPLOYMENT,
+        EVENT_ISSUE_CERTIFICATE,
+    };
+    for (size_t i = 0; i < sizeof(KINDS) / sizeof(KINDS[0]); i++)
+        if (KINDS[i] == k)
+            return true;
+    return false;
 }
 
 struct move {
@@ -151,8 +164,7 @@ unsigned coverage_print(const struct coverage *c)
     unsigned low = 0;
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
     for (unsigned k = 0; k < EVENT_KIND_MAX_; k++)
-        low +=
-            row(c, "event", event_kind_row((enum event_kind)k)->name, c->events[k], !is_elsewhere((enum event_kind)k));
+        low += row(c, "event", event_kind_row((enum event_kind)k)->name, c->events[k], is_seen((enum event_kind)k));
     low += print_moves(c, "instance", c->instances[0], INSTANCE_STATES, INSTANCE_FLOOR, COUNT_OF(INSTANCE_FLOOR),
                        instance_text);
     low += print_moves(c, "deployment", c->deployments[0], DEPLOYMENT_STATES, DEPLOYMENT_FLOOR,

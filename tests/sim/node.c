@@ -108,6 +108,8 @@ static void forget(struct world *w, struct sim_node *n, const struct converge_ac
         *k = n->kept[--n->kept_n];
     if (a->tombstone && n->buried_n < MACHINES_MAX)
         n->buried[n->buried_n++] = a->id;
+    w->gone[w->gone_n % GONE_MAX].id = a->id;
+    w->gone[w->gone_n++ % GONE_MAX].at_ms = m->down_ms;
     *m = n->machines[--n->machines_n];
 }
 

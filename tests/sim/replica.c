@@ -111,6 +111,8 @@ static void hears_edge(struct world *w, struct replica *r, const struct message 
 {
     struct sim_edge *edge = &w->edges[m->from - AT_EDGES];
     struct edge_observed seen = {str_from(edge->name), m->cursor, w->now_ms};
+    if (w->now_ms - edge->contact_ms > w->settings.edge_live_seconds * 1000 - EDGE_CLOSE_MS)
+        edge->back_ms = w->now_ms;
     edge->contact_ms = w->now_ms;
     size_t k = 0;
     while (k < r->edges_n && !str_eq(r->edges[k].name, seen.name))
@@ -269,6 +271,7 @@ static void plan_next(struct world *w, struct replica *r)
     struct observations seen = {.edges = edges,
                                 .edges_n = r->edges_n,
                                 .live_since_ms = now_ms - (w->now_ms - r->listens_since_ms),
+                                .format_min = EVENT_FORMAT,
                                 .replicas_n = leases_n};
     struct plan p = {.events = {.arena = &w->arena}};
     w->ids.wall_ms = w->now_ms + r->clock_offset_ms;

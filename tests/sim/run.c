@@ -202,7 +202,7 @@ static void heal(struct world *w)
     for (size_t i = 0; i < w->replicas_n; i++) {
         struct replica *r = &w->replicas[i];
         r->dies = DIES_NOT;
-        r->up_at_ms = r->paused_until_ms = 0;
+        r->up_at_ms = r->paused_until_ms = r->resumed_ms = 0;
         r->new_at_ms = r->new_at_ms == 0 ? 0 : 1; /* the old version is replaced now */
     }
     for (size_t i = 0; i < w->edges_n; i++)
@@ -230,7 +230,8 @@ static void calm_down(struct world *w)
         step(w);
         if (i % 16 == 0)
             start_what_was_stopped(w);
-        if (i % 4 == 0 && is_converged(w, &why)) {
+        /* Not before those are suspected who fell silent just before. */
+        if (w->now_ms - from_ms > SUSPECT_MS * 3 / 2 && i % 4 == 0 && is_converged(w, &why)) {
             uint64_t took_ms = (uint64_t)(w->now_ms - from_ms);
             checked(w, RULE_converges);
             w->coverage->converge_ms_sum += took_ms;

@@ -25,6 +25,7 @@ enum {
     MACHINES_MAX = 200,
     ADDRESSES_MAX = 8192, /* a power of two */
     ACTS_MAX = 1000,
+    GONE_MAX = 256,
     ENDPOINTS_MAX = 16,
     STEPS_MAX = 5000,
     /* A node that has not been heard for 10 s is suspected, as in src/control. */
@@ -32,6 +33,9 @@ enum {
     LEASE_MS = 10000,
     /* A replica that has not read the store's end for so long answers nobody: its model may be old. */
     FRESH_MS = 5000,
+    /* Silent for nearly as long as the contract says: one replica has heard an edge again, another has not yet. An edge
+     * that is back is held to what it leads to after that time. */
+    EDGE_CLOSE_MS = 5000,
 };
 
 /* ---- What is counted, with a floor for each: what never happened tests nothing. coverage.c prints it. ---- */
@@ -412,7 +416,8 @@ struct sim_node {
 struct sim_edge {
     char name[16];
     bool is_up;
-    int64_t up_at_ms, next_poll_ms, apply_ms, contact_ms;
+    int64_t up_at_ms, next_poll_ms, apply_ms;
+    int64_t contact_ms, back_ms;   /* when a replica last heard it; since when without a long silence */
     struct routes applied, coming; /* coming: given to Envoy, acknowledged at apply_ms */
 };
 
@@ -435,6 +440,7 @@ struct world {
     uint64_t oracle_hash_seq;
     struct replica replicas[REPLICAS_MAX];
     size_t replicas_n;
+    const struct replica *appending; /* NULL: the installer */
     struct sim_node nodes[NODES_MAX];
     size_t nodes_n;
     struct sim_edge edges[EDGES_MAX];
@@ -450,6 +456,11 @@ struct world {
         struct id id;
     } acknowledged[QUEUE_MAX];
     size_t acknowledged_n;
+    struct {
+        struct id id;
+        int64_t at_ms;
+    } gone[GONE_MAX]; /* a ring: what nodes have forgotten */
+    size_t gone_n;
     unsigned projects_made_n, deploys_n;
     size_t hand_made_n;
     size_t next_act;

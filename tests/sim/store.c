@@ -228,6 +228,7 @@ static enum appended append(struct world *w, struct replica *r)
     struct sim_store *s = &w->store;
     unsigned me = AT_REPLICAS + (unsigned)(r - w->replicas);
     uint64_t before = s->seq;
+    w->appending = r;
     if (r->base_seq != s->seq || r->sum != s->sum)
         return APPEND_CONFLICT;
     batch_encode(w, &r->batch, &s->bytes);

@@ -104,6 +104,29 @@ static void an_edge_that_is_gone(void **state)
     world_free(w);
 }
 
+static void an_edge_that_comes_back(void **state)
+{
+    (void)state;
+    struct world *w = world_new();
+    (void)go_live(w);
+    wait_s(w, 100);
+    w->edges[0] = (struct edge_observed){STR("edge-1"), 0, w->now_ms - 16 * SECOND};
+    w->seen.edges_n = 1;
+    struct id two = deploy(w);
+    build(w, two);
+    all_observe(w, two, "running", "NOMINAL");
+    const struct process *old = model_deployment(w->model, two)->project->deployments.items[0];
+    assert_true(old->edges_confirmed); /* it was silent */
+    w->now_ms += 299 * SECOND;
+    w->edges[0].seen_ms = w->now_ms; /* and polls again, with the routes of before */
+    wait_s(w, 1);
+    assert_int_equal(process_healthy_n(old), 3);
+    w->edges[0] = (struct edge_observed){STR("edge-1"), w->model->seq, w->now_ms};
+    plan(w);
+    assert_int_equal(process_healthy_n(old), 0);
+    world_free(w);
+}
+
 static void a_replica_that_has_just_begun(void **state)
 {
     (void)state;
@@ -872,6 +895,7 @@ int main(void)
         cmocka_unit_test(a_deployment),
         cmocka_unit_test(a_redeployment),
         cmocka_unit_test(an_edge_that_is_gone),
+        cmocka_unit_test(an_edge_that_comes_back),
         cmocka_unit_test(a_replica_that_has_just_begun),
         cmocka_unit_test(a_build_that_fails),
         cmocka_unit_test(a_program_that_never_listens),
