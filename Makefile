@@ -29,6 +29,15 @@ test: ## every test; ends with `N passed, N failed`
 	@tools/initramfs
 	@tools/test
 
+sim-long: ## the simulator over 10,000 seeds, on all cores
+	@tools/setup build test
+	@tools/compile build
+	@build/tests/sim/sim --seeds 10000 --jobs $$(nproc)
+
+sim-mutants: ## break a rule of the core, see whether the simulator finds it; each of tests/sim/mutants
+	@tools/setup build test
+	@tools/sim-mutants
+
 check: ## formatting, walls between rooms, clang-tidy
 	@tools/setup build test
 	@CC=clang tools/compile build/clang
@@ -43,4 +52,4 @@ bench: ## figures into build/bench.json
 uninstall: ## stop dev-0 and remove its state, keep the cache of the set-up
 	@tools/uninstall
 
-.PHONY: help setup build up down test check bench uninstall
+.PHONY: help setup build up down test sim-long sim-mutants check bench uninstall
