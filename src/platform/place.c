@@ -104,7 +104,6 @@ bool places_set_node(struct places *p, const struct node *n)
     place->memory_free += memory_all - place->memory_all;
     place->vcpus_all = vcpus_all;
     place->memory_all = memory_all;
-    place->host_next = n->host_next;
     place->is_open = n->status == NODE_READY;
     count_in_group(place, 1);
     place_group_update(place->group, place);
@@ -206,8 +205,6 @@ void places_set_instance(struct places *p, const struct instance *i)
                                                        .memory = process->resources.memory_bytes,
                                                        .vcpus = (int32_t)process->resources.vcpus,
                                                        .is_leaving = goes};
-    if (i->node != NULL && find(p, i->node->id) != NULL) /* its address may be the last one given there */
-        find(p, i->node->id)->host_next = i->node->host_next;
     if (h != NULL && h->place == place && h->memory == now.memory && h->vcpus == now.vcpus && h->is_leaving == goes)
         return;
     if (h != NULL)

@@ -31,9 +31,9 @@ struct place {
     int64_t vcpus_free, memory_free; /* may be below zero: a node's capacity can shrink */
     int64_t memory_leaving;          /* of it, in use by instances that are on their way out */
     int64_t memory_held;             /* of it, held in this plan for somebody who waits */
-    uint64_t host_next;
-    size_t slot;     /* in its group */
-    uint32_t here_n; /* instances of the process that is being placed */
+    uint64_t hosts_taken;            /* addresses behind the node's host_next, which only the model knows */
+    size_t slot;                     /* in its group */
+    uint32_t here_n;                 /* instances of the process that is being placed */
     enum node_status status;
     bool is_open;   /* ready */
     bool is_lifted; /* out of its group's tree: it has some of that process, or is to be avoided */
@@ -43,7 +43,7 @@ struct place_take {
     struct place *place;
     struct id process_id;
     int64_t vcpus, memory;
-    uint64_t host_next; /* as it was */
+    uint64_t hosts_taken; /* as it was */
     bool is_hold;
 };
 

@@ -283,7 +283,7 @@ void places_take_here(struct places *p, struct place *place, struct id process_i
         p->takes_size = p->takes_size == 0 ? 64 : p->takes_size * 2;
         p->takes = mem_realloc(p->takes, p->takes_size * sizeof(*p->takes));
     }
-    p->takes[p->takes_n++] = (struct place_take){place, process_id, vcpus, memory, place->host_next, false};
+    p->takes[p->takes_n++] = (struct place_take){place, process_id, vcpus, memory, place->hosts_taken, false};
     place_use(place, vcpus, memory);
 }
 
@@ -293,7 +293,7 @@ void places_give_back(struct places *p, size_t until)
     while (p->takes_n > until) {
         struct place_take *t = &p->takes[--p->takes_n];
         place_use(t->place, -t->vcpus, -t->memory);
-        t->place->host_next = t->host_next;
+        t->place->hosts_taken = t->hosts_taken;
         t->place->memory_held -= t->is_hold ? t->memory : 0;
     }
 }
@@ -321,7 +321,7 @@ static size_t take_some(struct places *p, const struct wish *w, size_t n, struct
                                     .address = ""};
         places_take_here(p, at, w->process == NULL ? ID_NONE : w->process->id, w->needs->vcpus, w->needs->memory_bytes);
         if (w->has_address)
-            ret[i].address = format_address(p->arena, at->node->prefix_u64, at->host_next++);
+            ret[i].address = format_address(p->arena, at->node->prefix_u64, at->node->host_next + at->hosts_taken++);
         at->here_n++;
         lift(p, at);
         count_in_zones(&c, at, 1);

@@ -128,6 +128,36 @@ static void act_delete_project(struct world *w)
     ask(w, (struct command){.kind = COMMAND_DELETE_PROJECT, .id = p->id});
 }
 
+static void act_scale(struct world *w)
+{
+    const struct project *p = some_project(w);
+    if (p == NULL || p->live == NULL)
+        return;
+    int64_t to = between(w, 3, 6);
+    tell(w, "somebody wants %lld instances of '%s'", (long long)to, p->slug);
+    ask(w, (struct command){.kind = COMMAND_SCALE, .id = p->live->id, .number = to});
+}
+
+static void drain(struct world *w, bool is_drain)
+{
+    const struct sim_node *n = &w->nodes[roll(w, w->nodes_n)];
+    for (size_t i = 0; !is_drain && i < w->nodes_n; i++)
+        if (model_node(w->oracle, w->nodes[i].id)->status == NODE_DRAINING)
+            n = &w->nodes[i];
+    tell(w, "somebody wants %s %s", n->name, is_drain ? "drained" : "to be used again");
+    ask(w, (struct command){.kind = is_drain ? COMMAND_DRAIN : COMMAND_UNDRAIN, .id = n->id});
+}
+
+static void act_drain_node(struct world *w)
+{
+    drain(w, true);
+}
+
+static void act_undrain_node(struct world *w)
+{
+    drain(w, false);
+}
+
 /* ---- Replicas ---- */
 
 static struct replica *some_replica(struct world *w)

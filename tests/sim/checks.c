@@ -29,10 +29,10 @@ static bool edge_leads_to(const struct world *w, struct id instance)
     return false;
 }
 
-/* Healthy ones of the same deployment that stay. */
+/* Healthy ones that serve the project without this one: of the live deployment, and of one that takes its place. */
 static uint32_t others_healthy(const struct instance *i)
 {
-    return process_healthy_n(i->process) - (instance_is_healthy(i) ? 1 : 0);
+    return (uint32_t)project_endpoints(i->process->project, NULL, 0) - 1;
 }
 
 /* The planner takes an instance of a draining deployment away: requests may still come to it. */
@@ -73,7 +73,7 @@ static void check_route(struct world *w, const struct route_deployment *e)
     const struct process *d = model_deployment(w->oracle, e->deployment_id);
     int64_t now_ms = store_clock_now_ms(w) + w->store.back_ms;
     checked(w, RULE_route_switch);
-    if (d == NULL || process_healthy_n(d) < (uint32_t)d->instances_wanted)
+    if (d == NULL || process_healthy_n(d) < (e->beside ? process_present_n(d) : (uint32_t)d->instances_wanted))
         broken(w, RULE_route_switch, "a route switches to a deployment that is not fully healthy");
     MODEL_EACH (instance, i, &d->instances)
         if (instance_is_healthy(i) &&
@@ -81,6 +81,10 @@ static void check_route(struct world *w, const struct route_deployment *e)
             broken(w, RULE_route_switch, "a route switches to an instance that has been healthy for a moment only");
     if (d->project->live != NULL && d->project->live->created_seq > d->created_seq)
         broken(w, RULE_route_switch, "an older deployment takes over from a newer one");
+    if (e->beside && d->project->live == NULL)
+        broken(w, RULE_route_switch, "a deployment serves beside nothing");
+    if (e->beside)
+        return;
     if (e->hosts.n != 1 || model_certificate_by_host(w->oracle, e->hosts.items[0]) == NULL)
         broken(w, RULE_route_switch, "a route switches to a host without a certificate");
 }
@@ -149,6 +153,21 @@ static void check_placement(struct world *w, const struct create_instance *e)
         broken(w, RULE_placement, "an instance is placed on %s, which has no room for it", n->name);
 }
 
+/* No more than wanted are on their way, but for what people made by hand, and what has to leave its node. */
+static void check_wanted(struct world *w, const struct create_instance *e)
+{
+    const struct process *d = model_deployment(w->oracle, e->process_id);
+    size_t hopeful = 1;
+    if (d == NULL || str_eq(e->because, STR("{\"rule\":\"by hand\"}")))
+        return;
+    checked(w, RULE_as_wanted);
+    MODEL_EACH (instance, i, &d->instances)
+        hopeful += instance_is_hopeful(i) && i->node->status != NODE_DRAINING;
+    if (hopeful > (size_t)d->instances_wanted + w->hand_made_n)
+        broken(w, RULE_as_wanted, "a deployment of %s has %zu instances on their way, %lld are wanted",
+               d->project->slug, hopeful, (long long)d->instances_wanted);
+}
+
 /* Reports overtake each other on the way; what is written down is never older than what was. */
 static void check_report(struct world *w, const struct instance_status_change *e)
 {
@@ -175,13 +194,15 @@ void check_before(struct world *w, const struct event *ev)
         check_report(w, &ev->instance_status_change);
     if (ev->kind == EVENT_ROUTE_DEPLOYMENT)
         check_route(w, &ev->route_deployment);
-    if (ev->kind == EVENT_DEPLOYMENT_STATUS_CHANGE &&
-        str_starts(ev->deployment_status_change.cause, STR("waits for capacity")))
-        happened(w, OUTCOME_waits_for_capacity);
+    if (ev->kind == EVENT_ROUTE_DEPLOYMENT && ev->route_deployment.beside)
+        happened(w, OUTCOME_rolls_one_by_one);
+    if (ev->kind == EVENT_DRAIN_NODE) /* each may be replaced, and then be lost with its node */
+        w->hand_made_n += model_node(w->oracle, ev->drain_node.node_id)->instances.n;
     if (ev->kind == EVENT_NODE_STATUS_CHANGE)
         check_node(w, &ev->node_status_change);
     if (ev->kind == EVENT_CREATE_INSTANCE) {
         check_placement(w, &ev->create_instance);
+        check_wanted(w, &ev->create_instance);
         check_address(w, ev->create_instance.address);
     }
 }
@@ -204,13 +225,7 @@ void check_vote(struct world *w, const struct replica *r, struct id node)
 
 static void check_deployment(struct world *w, const struct process *d)
 {
-    size_t hopeful = 0;
-    MODEL_EACH (instance, i, &d->instances)
-        hopeful += instance_is_hopeful(i);
     checked(w, RULE_as_wanted);
-    if (hopeful > (size_t)d->instances_wanted + w->hand_made_n + 1) /* one more may be asked for right now */
-        broken(w, RULE_as_wanted, "a deployment of %s has %zu instances on their way, %lld are wanted",
-               d->project->slug, hopeful, (long long)d->instances_wanted);
     if (d->status == DEPLOYMENT_LIVE && d->project->live != d && !d->project->is_deleted)
         broken(w, RULE_as_wanted, "a deployment of %s is live, and nothing leads to it", d->project->slug);
     checked(w, RULE_causes);

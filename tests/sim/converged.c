@@ -10,8 +10,8 @@ static bool no(struct world *w, const char **ret_why, const char *what, const ch
 /* Too big for what is free, and says so. */
 static bool waits_for_room(const struct process *d)
 {
-    return (d->status == DEPLOYMENT_QUEUED || d->status == DEPLOYMENT_BUILDING) &&
-           str_starts(str_from(d->cause), STR("waits for capacity"));
+    return !deployment_is_over(d) && (str_starts(str_from(d->cause), STR("waits for capacity")) ||
+                                      str_starts(str_from(d->cause), STR("rolls one at a time")));
 }
 
 static bool project_is_well(struct world *w, const struct project *p, const char **ret_why)

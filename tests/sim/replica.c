@@ -22,6 +22,7 @@ static int64_t clock_ms(const struct world *w, const struct replica *r)
 void replica_start(struct world *w, struct replica *r)
 {
     r->model = model_new();
+    r->plan_state = plan_state_new();
     r->is_up = true;
     r->is_live = r->is_damaged = r->is_read_only = r->is_found = false;
     r->dies = DIES_NOT;
@@ -44,6 +45,8 @@ void replica_crash(struct world *w, struct replica *r, const char *how)
 {
     tell(w, "replica %s crashes%s", r->name, how);
     model_free(r->model);
+    plan_state_free(r->plan_state);
+    r->plan_state = NULL;
     r->model = NULL;
     r->is_up = r->is_live = false;
 }
@@ -132,7 +135,8 @@ static void add_routes(const struct model *model, struct routes *t, uint64_t cur
         const struct instance *to[ENDPOINTS_MAX];
         *e = (struct route_entry){.project = p->id, .deployment = p->live->id};
         e->endpoints_n = project_endpoints(p, to, ENDPOINTS_MAX);
-        for (size_t i = 0; i < e->endpoints_n && i < ENDPOINTS_MAX; i++)
+        e->endpoints_n = e->endpoints_n < ENDPOINTS_MAX ? e->endpoints_n : ENDPOINTS_MAX;
+        for (size_t i = 0; i < e->endpoints_n; i++)
             e->endpoints[i] = to[i]->id;
     }
 }
@@ -216,6 +220,9 @@ static enum err decide(struct world *w, struct replica *r, const struct command 
     case COMMAND_CREATE_INSTANCE:
         return decide_create_instance(&d, &(struct instance_create){.process_id = c->id}, out, &id, err);
     case COMMAND_DESIRED: return decide_instance_desired(&d, c->id, c->text, out, err);
+    case COMMAND_SCALE: return decide_scale_process(&d, c->id, c->number, STR("by hand"), STR(""), out, err);
+    case COMMAND_DRAIN: return decide_drain_node(&d, c->id, STR("by hand"), out, err);
+    case COMMAND_UNDRAIN: return decide_undrain_node(&d, c->id, out, err);
     case COMMAND_CREATE_PROJECT: return decide_create_project(&d, c->text, out, &id, err);
     case COMMAND_DELETE_PROJECT: return decide_delete_project(&d, c->id, out, err);
     case COMMAND_SUSPECT:
@@ -258,7 +265,31 @@ static bool decide_next(struct world *w, struct replica *r)
     return false;
 }
 
-static void plan_next(struct world *w, struct replica *r)
+/* What changed leads to the same as everything. */
+static void check_from_scratch(struct world *w, const struct replica *r, int64_t now_ms,
+                               const struct observations *seen, struct id_source ids, const struct plan *p)
+{
+    AUTO(arena) struct arena a = {0};
+    struct plan other = {.events = {.arena = &a}};
+    model_plan(r->model, &w->settings, now_ms, seen, &ids, &other);
+    checked(w, RULE_plan_from_scratch);
+    bool is_same = other.events.n == p->events.n && other.deadline_ms == p->deadline_ms;
+    for (size_t i = 0; is_same && i < p->events.n; i++) {
+        AUTO(buf) struct buf x = {0}, y = {0};
+        event_encode_payload(&p->events.items[i], &x);
+        event_encode_payload(&other.events.items[i], &y);
+        if (p->events.items[i].kind != other.events.items[i].kind || !str_eq(buf_str(&x), buf_str(&y)))
+            broken(w, RULE_plan_from_scratch, "replica %s plans from what changed: %s; and from everything: %s",
+                   r->name, x.ptr, y.ptr);
+    }
+    if (!is_same)
+        broken(w, RULE_plan_from_scratch,
+               "replica %s plans %zu events from what changed (again in %lld ms), %zu from everything (%lld ms)",
+               r->name, p->events.n, (long long)(p->deadline_ms - now_ms), other.events.n,
+               (long long)(other.deadline_ms - now_ms));
+}
+
+static void plan_once(struct world *w, struct replica *r)
 {
     int64_t now_ms = clock_ms(w, r), leases_n = store_fresh_leases(w);
     if (!r->must_plan && r->planned_seq == r->model->seq && now_ms < r->plan_at_ms && r->planned_replicas_n == leases_n)
@@ -275,7 +306,9 @@ static void plan_next(struct world *w, struct replica *r)
                                 .replicas_n = leases_n};
     struct plan p = {.events = {.arena = &w->arena}};
     w->ids.wall_ms = w->now_ms + r->clock_offset_ms;
-    model_plan(r->model, &w->settings, now_ms, &seen, &w->ids, &p);
+    struct id_source ids = w->ids;
+    plan_next(r->plan_state, r->model, &w->settings, now_ms, &seen, &w->ids, &p);
+    check_from_scratch(w, r, now_ms, &seen, ids, &p);
     r->batch = p.events;
     r->base_seq = r->planned_seq = r->model->seq;
     r->planned_replicas_n = leases_n;
@@ -446,7 +479,7 @@ static void turn(struct world *w, struct replica *r)
     } else if (!chance(w, CHANCE_replica_slow, 10)) {
         pull(w, r);
         if (r->is_live && !r->is_damaged && !r->is_read_only && !decide_next(w, r))
-            plan_next(w, r);
+            plan_once(w, r);
     }
 }
 

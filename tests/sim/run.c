@@ -153,8 +153,10 @@ static void end(struct world *w)
 {
     for (size_t i = 0; i < w->nodes_n; i++)
         node_done(&w->nodes[i]);
-    for (size_t i = 0; i < w->replicas_n; i++)
+    for (size_t i = 0; i < w->replicas_n; i++) {
         model_free(w->replicas[i].model);
+        plan_state_free(w->replicas[i].plan_state);
+    }
     model_free(w->oracle);
     buf_done(&w->store.bytes);
     arena_done(&w->arena);
@@ -209,7 +211,7 @@ static void heal(struct world *w)
         w->edges[i].up_at_ms = 0;
 }
 
-/* What people have stopped by hand, they start again. */
+/* What people have stopped or drained by hand, they start again. */
 static void start_what_was_stopped(struct world *w)
 {
     MODEL_EACH (instance, i, &w->oracle->instances) {
@@ -217,6 +219,13 @@ static void start_what_was_stopped(struct world *w)
             continue;
         struct command *c = arena_alloc(&w->arena, sizeof(*c));
         *c = (struct command){.kind = COMMAND_DESIRED, .id = i->id, .text = STR("running")};
+        send_command(w, AT_PEOPLE, AT_REPLICAS, c);
+    }
+    MODEL_EACH (node, n, &w->oracle->nodes) {
+        if (n->status != NODE_DRAINING)
+            continue;
+        struct command *c = arena_alloc(&w->arena, sizeof(*c));
+        *c = (struct command){.kind = COMMAND_UNDRAIN, .id = n->id};
         send_command(w, AT_PEOPLE, AT_REPLICAS, c);
     }
 }

@@ -12,7 +12,7 @@
 #include "node/converge/converge.h"
 #include "platform/decide.h"
 #include "platform/describe.h"
-#include "platform/plan.h"
+#include "platform/plan_state.h"
 
 enum {
     REPLICAS_MAX = 3,
@@ -26,7 +26,7 @@ enum {
     ADDRESSES_MAX = 8192, /* a power of two */
     ACTS_MAX = 1000,
     GONE_MAX = 256,
-    ENDPOINTS_MAX = 16,
+    ENDPOINTS_MAX = 40,
     STEPS_MAX = 5000,
     /* A node that has not been heard for 10 s is suspected, as in src/control. */
     SUSPECT_MS = 10000,
@@ -51,6 +51,9 @@ enum {
     X(create_instance, 4, PEOPLE)                                                                                      \
     X(delete_instance, 4, PEOPLE)                                                                                      \
     X(stop_instance, 3, PEOPLE)                                                                                        \
+    X(scale, 4, PEOPLE)                                                                                                \
+    X(drain_node, 3, PEOPLE)                                                                                           \
+    X(undrain_node, 3, PEOPLE)                                                                                         \
     X(create_project, 3, PEOPLE)                                                                                       \
     X(delete_project, 2, PEOPLE)                                                                                       \
     X(replica_crash, 8, FAULT)                                                                                         \
@@ -131,7 +134,7 @@ enum chance {
     X(report_refused)                                                                                                  \
     X(lie_refused)                                                                                                     \
     X(command_acknowledged)                                                                                            \
-    X(waits_for_capacity)                                                                                              \
+    X(rolls_one_by_one)                                                                                                \
     X(cold_replay)                                                                                                     \
     X(full_poll)                                                                                                       \
     X(agent_died_between)                                                                                              \
@@ -169,6 +172,7 @@ enum outcome {
     X(damage_named, "damage is found, named, never folded")                                                            \
     X(read_only, "who does not know a kind of event writes nothing")                                                   \
     X(refusals, "a refused command leaves nothing behind")                                                             \
+    X(plan_from_scratch, "a plan from what changed is the plan from everything")                                       \
     X(plan_rests, "a plan without events does not want to run again at once")                                          \
     X(agent_sound, "an agent acts only on what it was sent, and forgets nothing that runs")                            \
     X(converges, "once nothing fails, all comes to what is wanted in time")                                            \
@@ -220,7 +224,7 @@ struct failure {
     unsigned step;
     int64_t at_ms;
     bool is_calm;
-    char text[600];
+    char text[1600];
 };
 
 /* ---- Commands, messages ---- */
@@ -242,6 +246,9 @@ enum command_kind {
     COMMAND_DESIRED,
     COMMAND_CREATE_PROJECT,
     COMMAND_DELETE_PROJECT,
+    COMMAND_SCALE,
+    COMMAND_DRAIN,
+    COMMAND_UNDRAIN,
     COMMAND_SUSPECT,
     COMMAND_CERTIFICATE,
 };
@@ -253,6 +260,7 @@ struct command {
     struct image_observed image_observed;
     struct deployment_create deploy;
     struct str text;
+    int64_t number;
     bool is_lie;
 };
 
@@ -337,6 +345,7 @@ enum in_flight { NOTHING_IN_FLIGHT, IS_DECIDED, IS_UNKNOWN };
 enum dies { DIES_NOT, DIES_BEFORE_APPEND, DIES_AFTER_APPEND };
 struct replica {
     struct model *model;
+    struct plan_state *plan_state;
     bool is_up, is_live; /* live: has read all that there was */
     bool is_damaged;     /* met damage: does not read on until it is mended */
     bool is_read_only;   /* met a kind of event that it does not know */

@@ -101,6 +101,8 @@ static struct moves moves_of(const struct world *w, const struct event *ev)
         d = model_deployment(m, ev->deployment_status_change.deployment_id);
     else if (ev->kind == EVENT_JOIN_NODE)
         n = model_node(m, ev->join_node.node_id);
+    else if (ev->kind == EVENT_DRAIN_NODE)
+        n = model_node(m, ev->drain_node.node_id);
     else if (ev->kind == EVENT_NODE_STATUS_CHANGE)
         n = model_node(m, ev->node_status_change.node_id);
     else if (ev->kind == EVENT_CREATE_IMAGE)
