@@ -7,8 +7,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* 1,000 seeds of 500 unsafe steps; floors of coverage count from 200 seeds on. */
-enum { SEEDS_DEFAULT = 1000, STEPS_DEFAULT = 500, SEEDS_FLOOR_MIN = 200, JOBS_MAX = 256, HANG_S = 60 };
+/* 1,000 seeds of 500 unsafe steps; floors of coverage count from 500 seeds on. */
+enum { SEEDS_DEFAULT = 1000, STEPS_DEFAULT = 500, SEEDS_FLOOR_MIN = 500, JOBS_MAX = 256, HANG_S = 60 };
 
 static const char USAGE[] =
     "usage: sim [--seeds N] [--from N] [--steps N] [--jobs N]     many seeds, then what was covered\n"
