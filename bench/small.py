@@ -44,6 +44,20 @@ def up_again(house, times):
     return [Figure('slipform up, all healthy', 's', ours, 'curl of /readyz', curl)]
 
 
+def start(house, rounds, events=100_000):
+    """The control plane from its start until it is live: its log has a long history, recorded by bench-record."""
+    folder = pathlib.Path(tempfile.mkdtemp(prefix='bench-start-', dir=HOMES))
+    try:
+        for call in (['bench-record', folder / 'recorded', str(events)], ['bench-start', folder, folder / 'recorded', str(rounds)]):
+            done = subprocess.run([ROOT / 'build/bench' / call[0], *call[1:]], capture_output=True, text=True)
+            if done.returncode != 0:
+                raise Failed(done.stderr)
+        answer = json.loads(done.stdout)
+    finally:
+        shutil.rmtree(folder)
+    return [Figure(f"start of the control plane, {answer['events']} events, checkpoint", 'ms', answer['with_ms'], 'without', answer['without_ms'])]
+
+
 def append(pairs):
     folder = tempfile.mkdtemp(prefix='bench-append-', dir=HOMES)
     try:

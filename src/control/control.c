@@ -99,6 +99,7 @@ static enum err open_files(struct control *c, struct errinfo *err)
 static void control_free(struct control *c)
 {
     model_free(c->model);
+    arena_done(&c->event_texts);
     seen_free(c->seen);
     instance_logs_close(c->logs);
     certificates_close(c->certificates);

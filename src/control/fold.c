@@ -2,7 +2,6 @@
 #include <stdio.h>
 
 #include "base/encode.h"
-#include "base/own.h"
 #include "control/parts.h"
 #include "platform/model_trial.h"
 #include "platform/snapshot.h"
@@ -10,9 +9,9 @@
 static enum err apply(void *ctx, const struct store_record *record, struct errinfo *err)
 {
     struct control *c = ctx;
-    AUTO(arena) struct arena a = {0};
     struct event event;
-    enum err rc = event_decode(&record->e, &a, &event, err);
+    arena_reset(&c->event_texts);
+    enum err rc = event_decode(&record->e, &c->event_texts, &event, err);
     return rc == OK ? model_apply(c->model, &event, err) : rc;
 }
 

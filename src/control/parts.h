@@ -13,6 +13,7 @@ struct housekeeping;
 struct control {
     struct control_options o;
     struct model *model;
+    struct arena event_texts; /* of the event that is being folded; kept for the next */
     struct app *app;
     struct gateway gateway;
     struct id_source ids;

@@ -260,6 +260,7 @@ void model_hash(const struct model *m, uint8_t ret_hash[static 32])
 
 static void describe_table(struct buf *out, const struct members *members)
 {
+    assert(members != NULL); /* OBJECTS and ARRAY say of what */
     buf_addf(out, "%s:", members->name);
     for (size_t i = 0; i < members->n; i++) {
         const struct member *m = &members->items[i];

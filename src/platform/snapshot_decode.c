@@ -91,6 +91,7 @@ static int64_t get_i64(struct reader *r)
 /* How many things follow, each of at least so many bytes. */
 static size_t get_count(struct reader *r, size_t size_min)
 {
+    assert(size_min > 0);
     return (size_t)get_up_to(r, rest(r) / size_min);
 }
 

@@ -20,5 +20,6 @@ static inline size_t members_size_min(const struct members *members)
     for (size_t i = 0; i < members->n; i++)
         if (members->items[i].kind < MEMBER_INDEX)
             size += members->items[i].kind == MEMBER_ID ? sizeof(struct id) : 1;
+    assert(size > 0);
     return size;
 }

@@ -196,7 +196,6 @@ static void another_version_is_refused(void **state)
 
 #if defined(__GNUC__) && !defined(__clang__)
 #define HAS_CLEAR_PADDING
-#endif
 
 static void check_described(const struct members *t, const uint8_t *is_member)
 {
@@ -213,6 +212,8 @@ static void check_described(const struct members *t, const uint8_t *is_member)
                      t->name);
     free(in_table);
 }
+
+#endif
 
 /* The compiler knows which bytes of a struct are padding: all others must be in its table. */
 static void every_byte_is_described(void **state)
