@@ -52,18 +52,32 @@ static void change(struct buf *b, uint64_t *random)
     }
 }
 
-/* What runs now, for the handler of its crash. */
+/* For the handler of a crash, which may not format anything. */
 static const struct buf *now;
+static char crash_message[64];
+static const char *crash_file;
 
 static void on_crash(int signal_number)
 {
-    char name[40];
-    (void)snprintf(name, sizeof(name), "fuzz-crash-%d", (int)getpid());
-    int fd = open(name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    int fd = open(crash_file, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     if (now != NULL && fd >= 0 && write(fd, now->ptr, now->len) == (ssize_t)now->len)
-        (void)!write(2, "the input is in ", 16), (void)!write(2, name, strlen(name)), (void)!write(2, "\n", 1);
+        (void)!write(2, crash_message, sizeof(crash_message));
     (void)signal(signal_number, SIG_DFL);
     (void)raise(signal_number);
+}
+
+static void prepare_for_crashes(void)
+{
+    static const char SAYS[] = "the input is in ";
+    static char name[sizeof(crash_message) - sizeof(SAYS)];
+    (void)snprintf(name, sizeof(name), "fuzz-crash-%d", (int)getpid());
+    (void)snprintf(crash_message, sizeof(crash_message), "%s%s", SAYS, name);
+    size_t len = strlen(crash_message);
+    memset(crash_message + len, ' ', sizeof(crash_message) - len); /* written whole */
+    crash_message[sizeof(crash_message) - 1] = '\n';
+    crash_file = name;
+    (void)signal(SIGABRT, on_crash);
+    (void)signal(SIGSEGV, on_crash);
 }
 
 static void run(const struct buf *b)
@@ -109,8 +123,7 @@ int main(int argc, char **argv)
         return 2;
     }
     (void)fprintf(stderr, "FUZZ_SEED=%llu\n", (unsigned long long)seed);
-    (void)signal(SIGABRT, on_crash);
-    (void)signal(SIGSEGV, on_crash);
+    prepare_for_crashes();
     int files = 0;
     for (struct dirent *d = readdir(dir); d != NULL; d = readdir(dir)) {
         auto_free char *path = mem_printf("%s/%s", argv[2], d->d_name);
