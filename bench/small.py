@@ -70,3 +70,38 @@ def append(pairs):
     ours, plain, many = ([events * 1e6 / us for us in answer[key]] for key, events in (('ours_us', 1), ('plain_us', 1), ('many_us', answer['in_flight'])))
     return [Figure('append of an event', '/s', ours, f"write + fdatasync of its {answer['bytes']} bytes", plain),
             Figure(f"append batched, {answer['in_flight']} in flight", '/s', many, 'one at a time', ours)]
+
+
+def replay_of(what, rounds, logs, folder):
+    """Through the files store, beside jansson's parse of the same lines; and how far each part of it comes."""
+    stores = folder / 'stores'
+    stores.mkdir()
+    done = subprocess.run([ROOT / 'build/bench/bench-replay', str(rounds), stores, *logs], capture_output=True, text=True)
+    shutil.rmtree(stores)
+    if done.returncode != 0:
+        raise Failed(done.stderr)
+    answer = json.loads(done.stdout)
+    rates = answer['events_per_s']
+    mix = sorted(answer['mix_percent'].items(), key=lambda one: -one[1])
+    print(f"       {what}: {answer['events']} events of {answer['mean_bytes']} bytes; " +
+          ', '.join(f'{kind} {percent:.1f} %' for kind, percent in mix[:8]))
+    each = {part: 1e9 / max(samples) for part, samples in rates.items()}
+    print(f"       each takes: its line {each['lines']:.0f} ns, its sum {each['sums'] - each['lines']:.0f}, its record (and sum) "
+          f"{each['records'] - each['lines']:.0f}, its payload {each['payloads'] - each['records']:.0f}, its fold "
+          f"{each['fold'] - each['payloads']:.0f}; all of it {each['fold']:.0f}, through the store {each['store']:.0f}")
+    return Figure(f'replay: {what}', 'events/s', rates['store'], 'jansson parses these lines', rates['jansson'])
+
+
+def replay(rounds):
+    folder = pathlib.Path(tempfile.mkdtemp(prefix='bench-replay-', dir=HOMES))
+    try:
+        stories = folder / 'stories'
+        stories.mkdir()
+        subprocess.run([ROOT / 'build/tests/sim/sim', '--seeds', '600', '--record', stories], capture_output=True)  # 1: coverage is low
+        if len(list(stories.iterdir())) != 600:
+            raise Failed('the simulator wrote no 600 logs')
+        subprocess.run([ROOT / 'build/bench/bench-record', folder / 'big.jsonl', '250000'], check=True, capture_output=True)
+        return [replay_of('600 stories of the simulator', rounds, sorted(stories.iterdir()), folder),
+                replay_of('one log of 41 nodes, 120 projects', rounds, [folder / 'big.jsonl'], folder)]
+    finally:
+        shutil.rmtree(folder)

@@ -34,8 +34,8 @@ static const char *const TEXTS[] = {"",
                                     "a longer text, over sixteen bytes, as causes are",
                                     "quote \" and backslash \\",
                                     "line\nbreak\ttab\x01",
-                                    "Gr\xc3\xbc\xc3\x9f"
-                                    "e \xe2\x80\xa6 \xf0\x9f\x98\x80",
+                                    ("Gr\xc3\xbc\xc3\x9f"
+                                     "e \xe2\x80\xa6 \xf0\x9f\x98\x80"),
                                     "/\x7f"};
 static const char *const VALUES[] = {"{}",
                                      "[]",
