@@ -69,19 +69,23 @@ static void evaluate(struct planner *p, struct work *w);
 static void hold_for_longest(struct planner *p)
 {
     const struct process *d = whose_turn(p);
+    struct work_key key = {d == NULL ? ID_NONE : d->id, OBJECT_PROCESS};
+    struct work *w = d == NULL ? NULL : work_find(&p->work, key);
+    size_t before = p->out->n;
     uint64_t hold = 0;
-    if (d != NULL) {
-        size_t before = p->out->n;
-        struct work *w = work_find(&p->work, (struct work_key){d->id, OBJECT_PROCESS});
-        if (w != NULL && work_is_dirty(w))
-            evaluate(p, w);
+    if (w != NULL && work_is_dirty(w))
+        evaluate(p, w);
+    if (d != NULL && p->out->n == before) {
         struct wish wish = plan_wish(d);
-        if (p->out->n == before)
-            hold = places_hold(&p->places, &wish, (size_t)d->instances_wanted);
+        hold = places_hold(&p->places, &wish, (size_t)d->instances_wanted);
     }
     struct id whom = hold == 0 ? ID_NONE : d->id;
-    if (hold != p->hold || !id_eq(whom, p->hold_for)) /* what was held before may be free now */
-        work_mark_waiting(&p->work, WORK_WAITS_ROOM);
+    if (hold != p->hold || !id_eq(whom, p->hold_for)) { /* what was held before may be free now */
+        work_mark_waiting(&p->work, WORK_WAITS_ROOM, WORK_UNPLACED);
+        w = work_find(&p->work, key);
+        if (w != NULL)
+            work_unmark(&p->work, w); /* it has been asked */
+    }
     p->hold = hold;
     p->hold_for = whom;
 }
@@ -97,25 +101,39 @@ static void keep(struct planner *p, const struct work *w)
     p->kept[p->kept_n++] = (struct plan_kept){w->key, w->class, w->seq, w->scope};
 }
 
-static bool was_routed(const struct planner *p, struct id project_id)
+static bool has_had_its_round(const struct planner *p, struct id project_id)
 {
-    for (size_t i = 0; i < p->routed_n; i++)
-        if (id_eq(p->routed[i], project_id))
+    for (size_t i = 0; i < p->rounds_n; i++)
+        if (id_eq(p->rounds[i], project_id))
             return true;
     return false;
 }
 
-/* A switch ends the round for its project: what the others of it do follows from the model after it. */
-static void remember_routes(struct planner *p, size_t from)
+/* The project that this event of a plan makes another one of for all its deployments: it is switched, or one of those
+ * that serve goes. ID_NONE: none. */
+static struct id project_changed_by(const struct planner *p, const struct event *e)
+{
+    if (e->kind == EVENT_ROUTE_DEPLOYMENT)
+        return e->route_deployment.project_id;
+    if (e->kind != EVENT_INSTANCE_STATUS_CHANGE || e->instance_status_change.desired.len == 0)
+        return ID_NONE;
+    const struct instance *i = model_instance(p->model, e->instance_status_change.instance_id);
+    return i == NULL || i->process->project == NULL ? ID_NONE : i->process->project->id;
+}
+
+/* It ends the round for its project: what the others of it do follows from the model after it, else two of them would
+ * each let the last go that can be spared. */
+static void remember_projects(struct planner *p, size_t from)
 {
     for (size_t i = from; i < p->out->n; i++) {
-        if (p->out->items[i].kind != EVENT_ROUTE_DEPLOYMENT)
+        struct id id = project_changed_by(p, &p->out->items[i]);
+        if (id_is_none(id) || has_had_its_round(p, id))
             continue;
-        if (p->routed_n == p->routed_size) {
-            p->routed_size = p->routed_size == 0 ? 16 : p->routed_size * 2;
-            p->routed = mem_realloc(p->routed, p->routed_size * sizeof(*p->routed));
+        if (p->rounds_n == p->rounds_size) {
+            p->rounds_size = p->rounds_size == 0 ? 16 : p->rounds_size * 2;
+            p->rounds = mem_realloc(p->rounds, p->rounds_size * sizeof(*p->rounds));
         }
-        p->routed[p->routed_n++] = p->out->items[i].route_deployment.project_id;
+        p->rounds[p->rounds_n++] = id;
     }
 }
 
@@ -163,7 +181,7 @@ static void evaluate(struct planner *p, struct work *w)
     if (p->out->n > before)
         keep(p, w);
     work_settle(&p->work, w, p->deadline_ms, p->waits);
-    remember_routes(p, before);
+    remember_projects(p, before);
 }
 
 static void skip(struct planner *p, struct work *w)
@@ -199,7 +217,7 @@ static void run_rules(struct planner *p)
         }
         if (w == NULL)
             return;
-        if (p->routed_n > 0 && was_routed(p, project_of(p, w)))
+        if (p->rounds_n > 0 && has_had_its_round(p, project_of(p, w)))
             skip(p, w);
         else
             evaluate(p, w);
@@ -208,7 +226,7 @@ static void run_rules(struct planner *p)
 
 int64_t planner_run(struct planner *p)
 {
-    p->kept_n = p->routed_n = 0;
+    p->kept_n = p->rounds_n = 0;
     size_t refused = p->places.refused_n;
     run_rules(p);
     /* Who was refused only because of what this plan took is asked again, should that not come to be. */

@@ -40,7 +40,8 @@ static const struct instance *who_goes(const struct planner *p, const struct pro
     const struct instance *found = NULL;
     MODEL_EACH (instance, i, &old->instances) {
         bool is_healthy = instance_is_healthy(i);
-        if (is_healthy && !may_be_healthy)
+        bool is_over = i->status == INSTANCE_STOPPED || i->status == INSTANCE_FAILED || i->status == INSTANCE_LOST;
+        if (is_over || (is_healthy && !may_be_healthy)) /* what is over takes no room */
             continue;
         bool found_is_healthy = found != NULL && instance_is_healthy(found);
         if (found == NULL || (found_is_healthy && !is_healthy) ||

@@ -28,7 +28,7 @@ void plan_state_reset(struct plan_state *ps)
     id_links_done(&p->builds);
     id_links_done(&p->hosts);
     free(p->kept);
-    free(p->routed);
+    free(p->rounds);
     *p = (struct planner){0};
 }
 
@@ -45,7 +45,7 @@ size_t plan_state_size_bytes(const struct plan_state *ps)
     const struct planner *p = &ps->planner;
     return sizeof(*ps) + places_size_bytes(&p->places) + work_size_bytes(&p->work) + id_links_size_bytes(&p->open) +
            id_links_size_bytes(&p->unplaced) + id_links_size_bytes(&p->builds) + id_links_size_bytes(&p->hosts) +
-           p->kept_size * sizeof(*p->kept) + p->routed_size * sizeof(*p->routed);
+           p->kept_size * sizeof(*p->kept) + p->rounds_size * sizeof(*p->rounds);
 }
 
 /* ---- Marking: whose rule reads what ---- */
@@ -236,7 +236,7 @@ static void certificate_changed(struct planner *p, struct id id)
     const struct certificate *c = id_index_find(&p->model->certificates, id);
     if (c != NULL)
         id_links_add(&p->hosts, host_key(str_from(c->host)), id);
-    work_mark_waiting(&p->work, WORK_WAITS_CERTIFICATE);
+    work_mark_waiting(&p->work, WORK_WAITS_CERTIFICATE, WORK_NODE);
 }
 
 bool plan_has_certificate(const struct planner *p, struct str host)
@@ -327,10 +327,10 @@ void planner_sync(struct planner *p)
         MODEL_EACH (node, n, &p->model->nodes)
             mark_node(p, n);
     p->replicas_n = p->seen->replicas_n;
-    work_mark_waiting(&p->work, WORK_WAITS_EDGES);
+    work_mark_waiting(&p->work, WORK_WAITS_EDGES, WORK_NODE);
     work_mark_due(&p->work, p->now_ms);
     if (p->places.has_grown)
-        work_mark_waiting(&p->work, WORK_WAITS_ROOM);
+        work_mark_waiting(&p->work, WORK_WAITS_ROOM, WORK_NODE);
     p->places.has_grown = false;
 }
 

@@ -79,14 +79,14 @@ static void start(struct planner *p, const struct process *d, const struct image
         plan_wait(p, d, say(p->out, CAUSE_WAITS_ROOM "%s", why));
 }
 
-/* Before anything is built for it: if not even one instance more fits beside those that serve, now or when what is on
- * its way out has left, then nothing could ever be switched without going below the wanted number. */
+/* Before anything is built for it, or said about it: if not even one instance more fits beside those that serve, now or
+ * when what is on its way out has left, then nothing could ever be switched without going below the wanted number. */
 static bool refuse(struct planner *p, const struct process *d)
 {
     const struct process *live = d->project->live;
     const struct wish wish = plan_wish(d);
-    if (d->status != DEPLOYMENT_QUEUED || live == NULL || places_has_room_for_one(&p->places, &wish) ||
-        places_may_fit_soon(&p->places, &wish))
+    if (d->status != DEPLOYMENT_QUEUED || d->cause[0] != '\0' || live == NULL ||
+        places_has_room_for_one(&p->places, &wish) || places_may_fit_soon(&p->places, &wish))
         return false;
     plan_fail(p, d,
               say(p->out, "refused before building: not one instance more fits beside the %zu that serve: %s",

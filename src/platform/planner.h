@@ -41,8 +41,8 @@ struct planner {
     uint32_t waits;      /* of the object at hand: WORK_WAITS_* */
     struct plan_kept *kept;
     size_t kept_n, kept_size;
-    struct id *routed; /* projects that were switched in this plan */
-    size_t routed_n, routed_size;
+    struct id *rounds; /* projects whose round is over in this plan */
+    size_t rounds_n, rounds_size;
 
     /* Kept between plans. */
     struct platform_settings settings_kept;

@@ -207,11 +207,17 @@ void work_mark_due(struct work_list *l, int64_t now_ms)
     }
 }
 
-void work_mark_waiting(struct work_list *l, uint32_t waits)
+void work_unmark(struct work_list *l, struct work *w)
+{
+    heap_remove(&l->heaps[DIRTY], DIRTY, w);
+}
+
+void work_mark_waiting(struct work_list *l, uint32_t waits, enum work_class from)
 {
     for (unsigned i = 0; i < WORK_WAITS_N; i++)
         for (struct work *w = (waits >> i & 1u) != 0 ? l->waiting[i] : NULL; w != NULL; w = w->next[i])
-            heap_add(&l->heaps[DIRTY], DIRTY, w);
+            if (w->class >= from)
+                heap_add(&l->heaps[DIRTY], DIRTY, w);
 }
 
 struct work *work_first(const struct work_list *l)

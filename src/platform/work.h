@@ -64,9 +64,11 @@ bool work_has(const struct work_list *l, struct work_key key);
 void work_wait(struct work_list *l, struct work_key key, uint32_t waits);
 /* It is gone. */
 void work_drop(struct work_list *l, struct work_key key);
-/* Dirty: those whose time has come; those that wait for any of these. */
+/* Not dirty any more; what it waits for stays. */
+void work_unmark(struct work_list *l, struct work *w);
+/* Dirty: those whose time has come; those that wait for any of these and are of this class or a later one. */
 void work_mark_due(struct work_list *l, int64_t now_ms);
-void work_mark_waiting(struct work_list *l, uint32_t waits);
+void work_mark_waiting(struct work_list *l, uint32_t waits, enum work_class from);
 /* The first dirty one; NULL: none. It stays dirty. */
 struct work *work_first(const struct work_list *l);
 /* A rule has looked at it: not dirty any more; this is when to look again and what it waits for. It may be freed. */
