@@ -4,7 +4,8 @@
 #include "event/id.h"
 #include "event/time.h"
 
-/* 512: one sector, so that a disk writes a slot whole or not at all; its JSON needs 420 (test_store_files: head_slots). */
+/* 512: one sector, so that a disk writes a slot whole or not at all; its JSON needs 420 (test_store_files: head_slots).
+ */
 #define HEAD_SLOT_SIZE 512u
 #define HEAD_SIZE 1024u /* two slots */
 

@@ -67,7 +67,7 @@ static size_t entry_encode(struct id log, const struct scan_at *at, char ret[sta
     uint32_t check = crc32c(crc32c(0, log.bytes, sizeof(log.bytes)), ret, (size_t)n);
     int m = snprintf(ret + n, LINE_SIZE_MAX - (size_t)n, ",\"check\":\"crc32c:%08" PRIx32 "\"}\n", check);
     assert(n > 0 && m > 0 && n + m < LINE_SIZE_MAX);
-    return (size_t)(n + m);
+    return (size_t)n + (size_t)m;
 }
 
 struct entry_text {

@@ -541,9 +541,9 @@ static void lost_answer(struct story *t, size_t who, struct store_pos before, ui
 static void step(struct story *t)
 {
     size_t who = (size_t)pick(t, 2), groups_n = (size_t)pick(t, STORY_GROUPS_MAX) + 1, events_n = 0, taken = 0;
-    struct store_event events[STORY_GROUPS_MAX * STORY_EVENTS_MAX];
-    struct store_record records[STORY_GROUPS_MAX * STORY_EVENTS_MAX];
-    struct store_group groups[STORY_GROUPS_MAX];
+    struct store_event events[STORY_GROUPS_MAX * STORY_EVENTS_MAX] = {0};
+    struct store_record records[STORY_GROUPS_MAX * STORY_EVENTS_MAX] = {0};
+    struct store_group groups[STORY_GROUPS_MAX] = {0};
     uint64_t first = t->commands;
     for (size_t i = 0; i < groups_n; i++) {
         size_t n = (size_t)pick(t, STORY_EVENTS_MAX) + 1;

@@ -481,13 +481,13 @@ static void flip_all(const struct fixture *x, uint64_t n, size_t step, uint64_t 
         assert_true(kind < 4 || bytes.len == 0); /* the locks are empty */
         for (size_t at = 0; at < bytes.len; at += step) {
             for (int bit = 0; bit < 8; bit += step > 1 ? 3 : 1) {
-                bytes.ptr[at] ^= (char)(1 << bit);
+                flip(&bytes.ptr[at], 1u << bit);
                 write_whole(path, bytes.ptr, bytes.len);
                 if (is_found(x, names[i], n))
                     ret_found[kind]++;
                 else
                     ret_silent[kind]++;
-                bytes.ptr[at] ^= (char)(1 << bit);
+                flip(&bytes.ptr[at], 1u << bit);
             }
         }
         write_whole(path, bytes.ptr, bytes.len);
@@ -584,9 +584,9 @@ static void index_is_used_and_made_again(void **state)
     }
     for (size_t at = 0; at < good.len; at += at < 160 ? 1 : 23) {
         for (int bit = 0; bit < 8; bit++) {
-            good.ptr[at] ^= (char)(1 << bit);
+            flip(&good.ptr[at], 1u << bit);
             write_whole(path, good.ptr, good.len);
-            good.ptr[at] ^= (char)(1 << bit);
+            flip(&good.ptr[at], 1u << bit);
             read_from(&x, 1023, N);
             read_whole(path, &now);
             assert_true(str_eq(buf_str(&now), buf_str(&good))); /* made again */
