@@ -13,7 +13,7 @@
 static void on_live(void *ctx)
 {
     struct control *c = ctx;
-    c->live_mono_us = clock_mono_us();
+    c->live_mono_us = c->listens_mono_us = clock_mono_us();
     control_tell_checkpoint(c);
     log_info(c->o.log, "live at position %llu, folded from %llu", (unsigned long long)c->model->seq,
              (unsigned long long)c->checkpoint_seq);

@@ -27,8 +27,10 @@ struct control {
     struct certifier *certifier; /* NULL: not this process's */
     struct log_queue *reading;   /* of the platform's own log, for people and tools */
     struct housekeeping *housekeeping;
-    int64_t live_mono_us; /* when this replica went live; 0: not yet */
-    uint64_t hash_seq;    /* position of hash */
+    int64_t live_mono_us;    /* when this replica went live; 0: not yet */
+    int64_t listens_mono_us; /* since when it could hear without a gap: what edges it knows rests on that */
+    bool may_vote;           /* as of the watchdog's last look */
+    uint64_t hash_seq;       /* position of hash */
     char hash[HASH_TEXT_SIZE];
     bool is_hashed, is_closing;
     char checkpoint_path[CONTROL_PATH_SIZE];

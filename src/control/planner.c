@@ -56,7 +56,7 @@ static void observe(const struct control *c, int64_t now_ms, struct arena *a, st
     }
     *ret = (struct observations){.edges = edges,
                                  .edges_n = n,
-                                 .live_since_ms = now_ms - (mono_us - c->live_mono_us) / 1000,
+                                 .live_since_ms = now_ms - (mono_us - c->listens_mono_us) / 1000,
                                  .format_min = EVENT_FORMAT, /* of one replica: this build */
                                  .replicas_n = 1};
 }

@@ -31,6 +31,8 @@ static bool is_heard(const struct control *c, struct id node_id, int64_t now_us,
 }
 
 struct vote {
+    const struct control *control;
+    int64_t timeout_us;
     struct id node_id;
     struct str replica;
     bool suspect;
@@ -40,6 +42,10 @@ struct vote {
 static enum err vote_decide(const struct decide *d, void *ctx, struct event_list *out, struct errinfo *err)
 {
     const struct vote *v = ctx;
+    /* It may have waited for the store: what was true when it was queued is looked at again. */
+    bool is_stale = !v->control->may_vote || is_heard(v->control, v->node_id, clock_mono_us(), v->timeout_us);
+    if (v->suspect && is_stale)
+        return OK;
     return v->suspect ? decide_suspect_node(d, v->node_id, v->replica, str_from(v->cause), out, err)
                       : decide_trust_node(d, v->node_id, v->replica, out, err);
 }
@@ -56,7 +62,11 @@ static void vote(struct watchdog *w, const struct node *n, bool suspect)
 {
     struct control *c = w->control;
     struct vote *v = mem_alloc(sizeof(*v));
-    *v = (struct vote){.node_id = n->id, .replica = str_from(c->o.replica), .suspect = suspect};
+    *v = (struct vote){.control = c,
+                       .timeout_us = w->rules.timeout_us,
+                       .node_id = n->id,
+                       .replica = str_from(c->o.replica),
+                       .suspect = suspect};
     (void)snprintf(v->cause, sizeof(v->cause), "no report for %d s", c->o.node_timeout_ms / 1000);
     log_warn(c->o.log, "node '%s' is %s", n->name, suspect ? "suspected: it does not report" : "trusted again");
     control_submit(c, vote_decide, v, vote_done, v);
@@ -74,7 +84,11 @@ static void on_tick(uv_timer_t *timer)
             heard_n += is_heard(c, n->id, now_us, w->rules.timeout_us);
         }
     }
-    if (!watchdog_may_vote(&w->rules, now_us, c->live_mono_us, heard_n, nodes_n) || !control_is_live(c))
+    c->may_vote = watchdog_may_vote(&w->rules, now_us, c->live_mono_us, heard_n, nodes_n) && control_is_live(c);
+    if (w->rules.late_at_us == now_us ||
+        heard_n * 2 < nodes_n) /* who was deaf does not know either which edges are there */
+        c->listens_mono_us = now_us;
+    if (!c->may_vote)
         return;
     MODEL_EACH (node, n, &c->model->nodes) {
         bool heard = is_heard(c, n->id, now_us, w->rules.timeout_us);

@@ -226,8 +226,10 @@ static enum err decide(struct world *w, struct replica *r, const struct command 
     case COMMAND_CREATE_PROJECT: return decide_create_project(&d, c->text, out, &id, err);
     case COMMAND_DELETE_PROJECT: return decide_delete_project(&d, c->id, out, err);
     case COMMAND_SUSPECT:
-        /* It may have waited in the queue while the node came back. */
-        return hears(w, r, c->id) ? OK : decide_suspect_node(&d, c->id, r->name_str, STR("silent for 10 s"), out, err);
+        /* It may have waited in the queue while the node came back, or this replica stood still. */
+        if (!r->may_vote || hears(w, r, c->id))
+            return OK;
+        return decide_suspect_node(&d, c->id, r->name_str, STR("silent for 10 s"), out, err);
     case COMMAND_CERTIFICATE: return decide_issue_certificate(&d, c->text, STR("2036-01-01T00:00:00Z"), out, &id, err);
     }
     return OK;
@@ -344,6 +346,7 @@ static void vote(struct world *w, struct replica *r)
         r->listens_since_ms = w->now_ms;
     if (store_is_reachable(w, place_of(w, r)) && !r->is_read_only)
         w->store.leases[place_of(w, r)] = (struct lease){w->now_ms + LEASE_MS, !may};
+    r->may_vote = may;
     if (!may)
         happened(w, OUTCOME_vote_withheld);
     MODEL_EACH (node, n, &r->model->nodes) {

@@ -360,6 +360,7 @@ struct replica {
     int64_t next_tick_ms, next_pull_ms, read_end_ms; /* read_end: when it last saw the store's end */
     int64_t store_clock_ms, store_clock_at_ms;
     struct watchdog_rules rules;
+    bool may_vote;                         /* as of its last look */
     struct edge_observed edges[EDGES_MAX]; /* seen_ms: true time; translated for each plan */
     size_t edges_n;
     struct job *queue[QUEUE_MAX];
