@@ -207,6 +207,7 @@ static const struct field IMAGE_STATUS_CHANGE_FIELDS[] = {
     FIELD_OPT(I64, image_status_change, size_bytes, "sizeBytes", "of the root file system"),
     FIELD_SUB(OBJECT, image_status_change, config, "config", IMAGE_CONFIG_TABLE, "how it is started"),
     FIELD_OPT(STR, image_status_change, cause, "cause", "why it failed"),
+    FIELD_OPT(JSON, image_status_change, because, "because", "what it was decided from"),
 };
 static const struct field_table IMAGE_STATUS_CHANGE_TABLE =
     FIELD_TABLE(image_status_change, IMAGE_STATUS_CHANGE_FIELDS);

@@ -133,7 +133,7 @@ struct image_status_change {
     struct str status, digest;
     int64_t size_bytes;
     struct image_config config;
-    struct str cause;
+    struct str cause, because;
 };
 struct create_deployment {
     struct id deployment_id, project_id;

@@ -14,6 +14,8 @@ struct str because(struct event_list *l, const char *fmt, ...)
     auto_json json_t *doc = NULL;
     enum err rc = json_parse(buf_str(&text), &doc, NULL);
     assert(rc == OK); /* ours: written a few lines away */
+    if (l->now_ms != 0)
+        json_object_set_new(doc, "nowMs", json_integer(l->now_ms));
     auto_free char *canonical = json_format(doc);
     return arena_str(l->arena, str_from(canonical));
 }
@@ -119,7 +121,7 @@ static struct id builder_process(struct event_list *l, struct id_source *ids, co
                                 .name = STR(BUILDER_PROGRAM),
                                 .artifact_url = STR("file:" BUILDER_PROGRAM),
                                 .runtime = STR("host"),
-                                .because = STR("{\"rule\":\"first build\"}")};
+                                .because = because(l, "{\"rule\":\"first build\"}")};
     return id;
 }
 

@@ -9,7 +9,7 @@
 /* printf into the arena of the list, as str. */
 struct str say(struct event_list *l, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* The same for JSON, in its canonical form (keys sorted, compact): an event that is folded when it is made and one that
- * is read back from the log are the same to the byte, and so are the models. */
+ * is read back from the log are the same to the byte, and so are the models. "nowMs" is added: what was due then. */
 struct str because(struct event_list *l, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* At most max bytes of a text, cut between two characters. */
 const char *cut(struct event_list *l, const char *text, size_t max);

@@ -7,6 +7,7 @@ struct event_list {
     struct arena *arena; /* borrowed: holds the items and every text in them; set by the caller */
     struct event *items; /* `id` is set, `time` is not: the store's clock gives it at the append */
     size_t n, size;
+    int64_t now_ms; /* of the store's clock, when it was decided; 0: events do not say */
 };
 
 /* One more event of this kind with a fresh id, payload zeroed; lent until the next add. */

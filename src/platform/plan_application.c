@@ -139,7 +139,7 @@ static void remove_all(struct planner *p, const struct process *d, struct str ca
 {
     MODEL_EACH (instance, i, &d->instances)
         if (i->wanted != DESIRED_DELETED)
-            emit_instance_removal(p->out, p->ids, i, cause, STR("{\"rule\":\"process deleted\"}"));
+            emit_instance_removal(p->out, p->ids, i, cause, because(p->out, "{\"rule\":\"process deleted\"}"));
 }
 
 /* The better of two that own one share. NULL is no owner. */
@@ -189,7 +189,7 @@ static void plan_owner(struct planner *p, const struct process *d, const struct 
         (void)place(p, d, s, i);
     else if (may_run(i) && can_move(p, d, i))
         emit_instance_removal(p->out, p->ids, i, say(p->out, "node '%s' drains", i->node->name),
-                              STR("{\"rule\":\"node drains\"}"));
+                              because(p->out, "{\"rule\":\"node drains\"}"));
 }
 
 void plan_application(struct planner *p, const struct process *d)

@@ -29,8 +29,12 @@ void plan_build(struct planner *p, const struct process *d)
 
 static void image_fails(struct planner *p, const struct image *i, struct str cause)
 {
-    event_list_add(p->out, EVENT_IMAGE_STATUS_CHANGE, p->ids)->image_status_change = (struct image_status_change){
-        .image_id = i->id, .status = str_from(image_status_name(IMAGE_FAILED)), .cause = cause};
+    event_list_add(p->out, EVENT_IMAGE_STATUS_CHANGE, p->ids)->image_status_change =
+        (struct image_status_change){.image_id = i->id,
+                                     .status = str_from(image_status_name(IMAGE_FAILED)),
+                                     .cause = cause,
+                                     .because = because(p->out, "{\"rule\":\"build failed\",\"timeoutSeconds\":%lld}",
+                                                        (long long)p->settings->build_timeout_seconds)};
 }
 
 static void plan_unfinished(struct planner *p, const struct image *i, const struct instance *builder)
@@ -66,5 +70,6 @@ void plan_image(struct planner *p, const struct image *i)
     /* The builder is done; it stays a while, so that its agent delivers the rest of its log. */
     if (builder != NULL && builder->wanted == DESIRED_RUNNING &&
         planner_is_due(p, i->since_ns, p->settings->builder_linger_seconds))
-        emit_instance_removal(p->out, p->ids, builder, STR("its build is over"), STR("{\"rule\":\"build is over\"}"));
+        emit_instance_removal(p->out, p->ids, builder, STR("its build is over"),
+                              because(p->out, "{\"rule\":\"build is over\"}"));
 }

@@ -20,7 +20,7 @@ void plan_wait(struct planner *p, const struct process *d, struct str cause)
         return;
     if (d->cause[0] != '\0' && !planner_is_due(p, d->said_ns, p->settings->cause_repeat_seconds))
         return;
-    emit_deployment_status(p->out, p->ids, d, d->status, cause, STR("{\"rule\":\"waits\"}"));
+    emit_deployment_status(p->out, p->ids, d, d->status, cause, because(p->out, "{\"rule\":\"waits\"}"));
 }
 
 void plan_fail(struct planner *p, const struct process *d, struct str cause, struct str because)
@@ -88,7 +88,7 @@ static void route_to(struct planner *p, const struct process *d, uint32_t health
     if (old != NULL && old != d)
         emit_deployment_status(p->out, p->ids, old, DEPLOYMENT_DRAINING,
                                say(p->out, "deployment %s took its place", id_text(p->out, d->id)),
-                               STR("{\"rule\":\"replaced\"}"));
+                               because(p->out, "{\"rule\":\"replaced\"}"));
 }
 
 /* When one of its instances last changed. */
@@ -125,7 +125,7 @@ static void plan_starting(struct planner *p, const struct process *d)
     bool may_roll = d->project->live != NULL && d->project->live != d;
     bool is_in_time = may_roll && healthy == process_present_n(d); /* the rest is not there yet, for want of room */
     if (bad != NULL && bad->status == INSTANCE_FAILED && bad->wanted == DESIRED_RUNNING)
-        plan_fail(p, d, instance_story(p, bad), STR("{\"rule\":\"an instance failed\"}"));
+        plan_fail(p, d, instance_story(p, bad), because(p->out, "{\"rule\":\"an instance failed\"}"));
     else if (healthy >= d->instances_wanted)
         plan_healthy(p, d, healthy);
     else if (!is_in_time && planner_is_due(p, since_ns, timeout))
@@ -141,14 +141,15 @@ static void plan_live(struct planner *p, const struct process *d)
     if (d->project->live != d) {
         emit_deployment_status(p->out, p->ids, d, DEPLOYMENT_DRAINING,
                                d->project->is_deleted ? STR("its project was deleted") : STR("nothing leads to it"),
-                               STR("{\"rule\":\"not routed\"}"));
+                               because(p->out, "{\"rule\":\"not routed\"}"));
         return;
     }
     if (plan_domains(p, d))
         return; /* the rest follows from the model after that */
     plan_surplus(p, d);
     if (plan_replace(p, d) && d->cause[0] != '\0') /* what it waited for has come */
-        emit_deployment_status(p->out, p->ids, d, DEPLOYMENT_LIVE, STR(""), STR("{\"rule\":\"complete again\"}"));
+        emit_deployment_status(p->out, p->ids, d, DEPLOYMENT_LIVE, STR(""),
+                               because(p->out, "{\"rule\":\"complete again\"}"));
 }
 
 /* ---- draining: until edges have switched and the drain time is over ---- */
@@ -220,7 +221,7 @@ static void plan_draining(struct planner *p, const struct process *d)
 {
     if (d->instances.n == 0)
         emit_deployment_status(p->out, p->ids, d, DEPLOYMENT_STOPPED, STR(""),
-                               STR("{\"rule\":\"no instance is left\"}"));
+                               because(p->out, "{\"rule\":\"no instance is left\"}"));
     else if (!d->edges_confirmed)
         plan_unconfirmed(p, d);
     else if (planner_is_due(p, d->drain_from_ns, d->drain_wait_seconds) && plan_edges_know(p, d->replaced_seq))

@@ -55,6 +55,7 @@ bool plan_domains(struct planner *p, const struct process *live)
     }
     MODEL_EACH (domain, d, &project->domains)
         if (d->status == DOMAIN_VERIFIED && text_list_has(&project->hosts, d->host))
-            say_domain(p, d, DOMAIN_SERVING, STR(""), STR("{\"rule\":\"a route leads it to what is live\"}"));
+            say_domain(p, d, DOMAIN_SERVING, STR(""),
+                       because(p->out, "{\"rule\":\"a route leads it to what is live\"}"));
     return p->out->n > before;
 }

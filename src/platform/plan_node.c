@@ -3,14 +3,15 @@
 
 static struct str votes_text(struct planner *p, const struct node *n)
 {
-    return because(p->out, "{\"suspectedBy\":%u,\"replicas\":%lld}", n->suspected_by.n, (long long)p->seen->replicas_n);
+    return because(p->out, "{\"rule\":\"votes\",\"suspectedBy\":%u,\"replicas\":%lld}", n->suspected_by.n,
+                   (long long)p->seen->replicas_n);
 }
 
 static void emit_node_status(struct planner *p, const struct node *n, enum node_status status, struct str cause)
 {
     struct event *e = event_list_add(p->out, EVENT_NODE_STATUS_CHANGE, p->ids);
-    e->node_status_change =
-        (struct node_status_change){.node_id = n->id, .status = str_from(node_status_name(status)), .cause = cause};
+    e->node_status_change = (struct node_status_change){
+        .node_id = n->id, .status = str_from(node_status_name(status)), .cause = cause, .because = votes_text(p, n)};
 }
 
 static bool could_run(const struct instance *i)

@@ -97,6 +97,6 @@ void plan_over(struct planner *p, const struct process *d)
             continue;
         spare -= serves && is_healthy;
         emit_instance_removal(p->out, p->ids, i, say(p->out, "its deployment is %s", deployment_status_name(d->status)),
-                              STR("{\"rule\":\"deployment is over\"}"));
+                              because(p->out, "{\"rule\":\"deployment is over\"}"));
     }
 }

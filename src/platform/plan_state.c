@@ -346,6 +346,7 @@ void plan_next(struct plan_state *ps, const struct model *m, const struct platfo
     p->now_ms = now_ms;
     p->out->items = NULL;
     p->out->n = p->out->size = 0;
+    p->out->now_ms = now_ms;
     planner_sync(p);
     p->places.arena = p->out->arena;
     ret_plan->deadline_ms = planner_run(p);

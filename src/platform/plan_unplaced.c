@@ -37,7 +37,7 @@ static void emit_process(struct planner *p, const struct process *d, const struc
                                 .port = d->port,
                                 .drain_seconds = d->drain_seconds,
                                 .runtime = str_from(d->runtime),
-                                .because = STR("{\"rule\":\"its image is ready\"}")};
+                                .because = because(p->out, "{\"rule\":\"its image is ready\"}")};
 }
 
 static void start_on(struct planner *p, const struct process *d, const struct image *image, const struct placement *at,
@@ -74,7 +74,7 @@ static void start(struct planner *p, const struct process *d, const struct image
     struct placement *at = arena_alloc(p->out->arena, n * sizeof(*at));
     const char *why = "";
     if (places_take(&p->places, &wish, n, at, &why))
-        start_on(p, d, image, at, n, STR(""), STR("{\"rule\":\"its image is ready\"}"));
+        start_on(p, d, image, at, n, STR(""), because(p->out, "{\"rule\":\"its image is ready\"}"));
     else if (!start_rolling(p, d, image, at, why))
         plan_wait(p, d, say(p->out, CAUSE_WAITS_ROOM "%s", why));
 }
@@ -111,11 +111,11 @@ bool plan_cancel(struct planner *p, const struct process *d)
     const struct process *newer = newer_one(d);
     if (d->project->is_deleted)
         emit_deployment_status(p->out, p->ids, d, DEPLOYMENT_CANCELLED, STR("its project was deleted"),
-                               STR("{\"rule\":\"project deleted\"}"));
+                               because(p->out, "{\"rule\":\"project deleted\"}"));
     else if (newer != NULL)
         emit_deployment_status(p->out, p->ids, d, DEPLOYMENT_CANCELLED,
                                say(p->out, "deployment %s is newer", id_text(p->out, newer->id)),
-                               STR("{\"rule\":\"superseded\"}"));
+                               because(p->out, "{\"rule\":\"superseded\"}"));
     else
         return false;
     return true;
@@ -132,7 +132,7 @@ void plan_unplaced(struct planner *p, const struct process *d)
         start(p, d, image);
     else if (image->status == IMAGE_FAILED)
         plan_fail(p, d, say(p->out, "the build failed: %s", cut(p->out, image->cause, CAUSE_PASSED_ON_MAX)),
-                  STR("{\"rule\":\"its image failed\"}"));
+                  because(p->out, "{\"rule\":\"its image failed\"}"));
     else if (d->status == DEPLOYMENT_QUEUED)
         plan_wait(p, d, STR("waits for its image, which is being built"));
 }

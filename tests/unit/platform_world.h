@@ -63,6 +63,20 @@ static struct decide decider(struct world *w)
     return (struct decide){w->model, &w->settings, w->now_ms, &w->ids};
 }
 
+/* Every event of a plan says from what it was decided, where its kind can say so. */
+static void assert_explained(const struct event *e)
+{
+    const struct event_kind_row *row = event_kind_row(e->kind);
+    for (size_t i = 0; i < row->fields->fields_n; i++) {
+        const struct field *f = &row->fields->fields[i];
+        if (strcmp(f->name, "because") != 0)
+            continue;
+        const struct str *text = (const void *)((const char *)&e->create_region + f->offset);
+        if (text->len == 0 || strstr(text->ptr, "\"rule\":") == NULL || strstr(text->ptr, "\"nowMs\":") == NULL)
+            fail_msg("%s says only '%.*s' as its because", row->name, STR_ARG(*text));
+    }
+}
+
 /* Plan until there is nothing left to do now. */
 static void plan(struct world *w)
 {
@@ -73,6 +87,8 @@ static void plan(struct world *w)
         w->deadline_ms = p.deadline_ms;
         if (p.events.n == 0)
             return;
+        for (size_t k = 0; k < p.events.n; k++)
+            assert_explained(&p.events.items[k]);
         append(w, &p.events);
     }
     fail_msg("the plan never ends:\n%s", w->story.ptr);
