@@ -59,7 +59,11 @@ enum err home_open(const char *path, struct home *ret, struct errinfo *err)
         return OK;
     if (rc == OK)
         rc = fields_parse(&TABLE, buf_str(&text), &ret->arena, &ret->inst, err);
-    return rc == OK ? OK : err_wrap(err, rc, "'%s'", file);
+    if (rc == OK)
+        return OK;
+    arena_done(&ret->arena); /* what was read before it went wrong */
+    ret->inst = (struct installation){0};
+    return err_wrap(err, rc, "'%s'", file);
 }
 
 void home_close(struct home *h)

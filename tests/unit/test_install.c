@@ -1,4 +1,4 @@
-/* install/inventory: what somebody wrote is taken or refused with what is wrong. */
+/* install: an inventory that somebody wrote, and the description that an installation keeps of itself. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -8,6 +8,7 @@
 
 #include "base/own.h"
 #include "folder.h"
+#include "install/installation.h"
 #include "install/inventory.h"
 #include "os/file.h"
 
@@ -48,10 +49,24 @@ static void inventory_that_is_wrong(void **state)
     }
 }
 
+static void home_that_cannot_be_read(void **state)
+{
+    struct home h;
+    struct errinfo err = {0};
+    auto_free char *file = mem_printf("%s/installation.json", (char *)*state);
+    assert_int_equal(home_open(*state, &h, &err), OK); /* nothing is there yet */
+    home_close(&h);
+    assert_int_equal(file_replace(file, STR("{\"installation\":\"dev-0\",\"region\":1}"), 0600, NULL), OK);
+    assert_int_equal(home_open(*state, &h, &err), ERR_INVALID);
+    assert_non_null(strstr(err.msg, "installation.json"));
+    assert_null(h.arena.blocks); /* nothing is held, so that nobody has to close it */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(inventory_is_read, folder_setup, folder_teardown),
+        cmocka_unit_test_setup_teardown(home_that_cannot_be_read, folder_setup, folder_teardown),
         cmocka_unit_test_setup_teardown(inventory_that_is_wrong, folder_setup, folder_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
