@@ -185,7 +185,7 @@ static void flipped_byte_at_every_offset(void **state)
     static const char MASKS[] = {0x01, 0x20, (char)0x80, 0x0a ^ 'e'};
     for (size_t i = 0; i < b.len; i++) {
         for (size_t m = 0; m < sizeof(MASKS); m++) {
-            b.ptr[i] ^= MASKS[m];
+            flip(&b.ptr[i], (unsigned char)MASKS[m]);
             write_whole(path, b.ptr, b.len);
             struct store_verdict v;
             assert_ok(store_verify(dir, &v, &why));
@@ -193,7 +193,7 @@ static void flipped_byte_at_every_offset(void **state)
             if (v.ok || v.first_bad.seq != seq || v.first_bad.offset != offset || v.events != seq - 1)
                 fail_msg("byte %zu ^ %02x: ok %d seq %llu, not %llu: %s", i, (unsigned)(unsigned char)MASKS[m], v.ok,
                          (unsigned long long)v.first_bad.seq, (unsigned long long)seq, v.first_bad.cause);
-            b.ptr[i] ^= MASKS[m];
+            flip(&b.ptr[i], (unsigned char)MASKS[m]);
         }
         if (b.ptr[i] == '\n') {
             seq++;
@@ -393,6 +393,42 @@ static void tail_of_the_dead_is_cut(void **state)
     assert_ok(store_verify(dir, &v, &why));
     assert_true(v.ok && v.events == 8 && v.segments == 2 && v.sealed == 1);
     store_close(s);
+    teardown(&x);
+}
+
+#ifndef DATA_FOLDER
+#error "the folder of tests/data"
+#endif
+
+/* One segment, no seal, no index, a head of another boot. It goes on in segments. */
+static void folder_of_an_old_release(void **state)
+{
+    (void)state;
+    struct fixture x;
+    setup_in_memory(&x, ";segment_size=1500");
+    char dir[192], to[192], from[512];
+    path_of(&x, "", dir);
+    assert_int_equal(mkdir(dir, 0700), 0);
+    static const char *const NAMES[] = {SEGMENT, "head", "lock", "turn"};
+    for (size_t i = 0; i < 4; i++) {
+        AUTO(buf) struct buf b = {0};
+        (void)snprintf(from, sizeof(from), "%s/stores/0.1/%s", DATA_FOLDER, NAMES[i]);
+        path_of(&x, NAMES[i], to);
+        read_whole(from, &b);
+        write_whole(to, b.ptr, b.len);
+    }
+    struct store_verdict v;
+    assert_ok(store_verify(dir, &v, &why));
+    assert_true(v.ok && v.events == 5);
+    struct store *s = open_mode(&x, STORE_APPEND);
+    AUTO(store_batch) struct store_batch b = {0};
+    assert_ok(store_read(s, 0, 0, 0, &b, &why));
+    assert_true(b.n == 5 && str_eq_c(b.items[4].e.type, "InstanceStatusChange"));
+    for (uint64_t i = 6; i <= 25; i++)
+        (void)add(s, i);
+    store_close(s);
+    assert_ok(store_verify(dir, &v, &why));
+    assert_true(v.ok && v.events == 25 && v.segments == 3 && v.sealed == 2);
     teardown(&x);
 }
 
@@ -664,6 +700,7 @@ int main(void)
         cmocka_unit_test(several_segments),
         cmocka_unit_test(tail_of_the_dead_is_cut),
         cmocka_unit_test(seal_knows_a_rewritten_segment),
+        cmocka_unit_test(folder_of_an_old_release),
         cmocka_unit_test(failed_handle_harms_nobody),
         cmocka_unit_test(full_disk),
         cmocka_unit_test(lock_wait_is_bounded),
