@@ -35,6 +35,8 @@ static void take_model(struct control *c, struct model *m)
     model_free(c->model);
     c->model = m;
     c->is_hashed = false;
+    if (c->planner != NULL) /* the new model may lie where the old one did */
+        planner_forget(c->planner);
 }
 
 static void reset(void *ctx)

@@ -54,8 +54,9 @@ void control_events_add(struct app_events *to, const struct event_list *list);
 void control_part_closed(struct control *c);
 
 struct planner *planner_new(struct control *c);
-void planner_look(struct planner *p);  /* there may be something to do */
-void planner_close(struct planner *p); /* ends with control_part_closed */
+void planner_look(struct planner *p);   /* there may be something to do */
+void planner_forget(struct planner *p); /* the model is another one: what was kept of it is of no use */
+void planner_close(struct planner *p);  /* ends with control_part_closed */
 
 struct watchdog *watchdog_new(struct control *c);
 void watchdog_close(struct watchdog *w); /* ends with control_part_closed */

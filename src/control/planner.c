@@ -28,6 +28,11 @@ struct planner *planner_new(struct control *c)
     return p;
 }
 
+void planner_forget(struct planner *p)
+{
+    plan_state_reset(p->state);
+}
+
 static void planner_free(struct planner *p)
 {
     struct control *c = p->control;
