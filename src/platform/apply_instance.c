@@ -46,6 +46,8 @@ static enum err check_address(const struct node *n, struct str address, uint64_t
         return OK;
     if (n->prefix[0] == '\0' || n->prefix_u64 != prefix)
         return err_set(err, ERR_CORRUPT, "address '%s' is outside of node '%s' (%s)", text, n->name, n->prefix);
+    if (*ret_host >= n->host_next) /* behind all that were ever given: nobody has it */
+        return OK;
     MODEL_EACH (instance, i, &n->instances)
         if (str_eq_c(address, i->address))
             return err_set(err, ERR_CORRUPT, "address '%s' has an owner already", text);

@@ -16,9 +16,9 @@
 #include "platform/model.h"
 #include "platform/settings.h"
 
-/* No further rule is begun after 512 events, so that a batch stays under 1 MiB (contract; events of a plan have
+/* No further rule is begun after 800 events, so that a batch stays under 1 MiB (contract; events of a plan have
  * 600 to 900 bytes, a rule adds at most instances_max + 2); what is left follows at once. */
-#define PLAN_EVENTS_MAX 512u
+#define PLAN_EVENTS_MAX 800u
 #define PLAN_NEVER INT64_MAX
 
 /* An edge as its polls show it. */

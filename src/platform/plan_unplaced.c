@@ -11,12 +11,13 @@ struct str placement_because(struct planner *p, const char *rule, const struct p
 {
     const struct place *place = places_find(&p->places, at->node->id);
     assert(place != NULL);
-    return because(p->out,
-                   "{\"rule\":%s,\"node\":%s,\"zone\":%s,\"needs\":{\"vcpus\":%lld,\"memoryBytes\":%lld},"
-                   "\"freeAfterwards\":{\"vcpus\":%lld,\"memoryBytes\":%lld},\"hereOfThisDeployment\":%u}",
-                   quoted(p->out, rule), quoted(p->out, at->node->name), quoted(p->out, at->node->zone->name),
-                   (long long)d->resources.vcpus, (long long)d->resources.memory_bytes, (long long)place->vcpus_free,
-                   (long long)place->memory_free, place->here_n);
+    /* Written in the canonical form (keys sorted, compact; test_plan: every_because_is_canonical): there are many. */
+    return say(p->out,
+               "{\"freeAfterwards\":{\"memoryBytes\":%lld,\"vcpus\":%lld},\"hereOfThisDeployment\":%u,"
+               "\"needs\":{\"memoryBytes\":%lld,\"vcpus\":%lld},\"node\":%s,\"rule\":%s,\"zone\":%s}",
+               (long long)place->memory_free, (long long)place->vcpus_free, place->here_n,
+               (long long)d->resources.memory_bytes, (long long)d->resources.vcpus, quoted(p->out, at->node->name),
+               quoted(p->out, rule), quoted(p->out, at->node->zone->name));
 }
 
 static void emit_process(struct planner *p, const struct process *d, const struct image *image)

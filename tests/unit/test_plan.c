@@ -4,6 +4,7 @@
 
 #include "platform_world.h"
 
+#include "base/json.h"
 #include "platform/model_trial.h"
 #include "platform/plan_state.h"
 
@@ -249,6 +250,33 @@ struct coverage {
     size_t events[EVENT_KIND_MAX_], beside, refused, moved, waits, lost_appends;
 };
 
+static struct str because_of(const struct event *e)
+{
+    switch ((int)e->kind) {
+    case EVENT_CREATE_INSTANCE: return e->create_instance.because;
+    case EVENT_DELETE_INSTANCE: return e->delete_instance.because;
+    case EVENT_INSTANCE_STATUS_CHANGE: return e->instance_status_change.because;
+    case EVENT_DEPLOYMENT_STATUS_CHANGE: return e->deployment_status_change.because;
+    case EVENT_ROUTE_DEPLOYMENT: return e->route_deployment.because;
+    default: return (struct str){0};
+    }
+}
+
+/* Folded as it is made and as it is read back, it must be the same to the byte. */
+static void every_because_is_canonical(const struct plan *p)
+{
+    for (size_t i = 0; i < p->events.n; i++) {
+        struct str because = because_of(&p->events.items[i]);
+        auto_json json_t *doc = NULL;
+        if (because.len == 0)
+            continue;
+        assert_int_equal(json_parse(because, &doc, NULL), OK);
+        auto_free char *text = json_format(doc);
+        assert_int_equal(strlen(text), because.len);
+        assert_memory_equal(text, because.ptr, because.len);
+    }
+}
+
 static void cover(struct coverage *c, const struct plan *p)
 {
     for (size_t i = 0; i < p->events.n; i++) {
@@ -290,6 +318,7 @@ static void a_history(uint64_t seed, struct coverage *cov)
                 break;
             }
             cover(cov, &p);
+            every_because_is_canonical(&p);
             append(w, &p.events);
         }
     }
