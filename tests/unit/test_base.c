@@ -71,6 +71,26 @@ static void json_depth(void **state)
     assert_int_equal(json_parse(STR("{} x"), &doc, &err), ERR_INVALID);
 }
 
+static void arena_again(void **state)
+{
+    (void)state;
+    AUTO(arena) struct arena a = {0};
+    arena_reset(&a);
+    size_t size = 0;
+    for (int round = 0; round < 100; round++) {
+        for (size_t n = 1; n < 3000; n += 7) {
+            char *p = arena_alloc(&a, n);
+            for (size_t i = 0; i < n; i++)
+                assert_int_equal(p[i], 0);
+            memset(p, 0xaa, n);
+        }
+        arena_reset(&a);
+        assert_true(round == 0 || arena_size_bytes(&a) <= size);
+        size = arena_size_bytes(&a);
+    }
+    assert_true(size <= 128 * 1024); /* one block */
+}
+
 static void arena_many(void **state)
 {
     (void)state;
@@ -153,7 +173,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(str_parse),         cmocka_unit_test(str_parts),  cmocka_unit_test(json_strings),
         cmocka_unit_test(json_of_any_bytes), cmocka_unit_test(json_depth), cmocka_unit_test(arena_many),
-        cmocka_unit_test(clock_text),        cmocka_unit_test(encodings),  cmocka_unit_test(error_text),
+        cmocka_unit_test(arena_again),       cmocka_unit_test(clock_text), cmocka_unit_test(encodings),
+        cmocka_unit_test(error_text),
     };
     return cmocka_run_group_tests_name("base", tests, NULL, NULL);
 }
