@@ -272,6 +272,59 @@ def test_time_travel(hello, house):
     assert house.run('diff', '9', '3', check=False).returncode == 1
 
 
+@pytest.fixture(scope='module')
+def clicks_folder(tmp_path_factory):
+    """examples/clicks, built outside of the tree against installed headers and libslipform.a only; its context."""
+    root = tmp_path_factory.mktemp('sdk')
+    done = subprocess.run(['meson', 'install', '-C', ROOT / 'build', '--tags', 'devel', '--no-rebuild', '--destdir', root / 'installed'],
+                          capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    found = next((root / 'installed').rglob('slipform.pc'))
+    prefix = next(p for p in found.parents if (p / 'include/slipform/slipform.h').exists())
+    shutil.copytree(ROOT / 'examples/clicks', root / 'clicks', ignore=shutil.ignore_patterns('context', 'clicks'))
+    env = {**os.environ, 'PKG_CONFIG_PATH': str(found.parent)}
+    done = subprocess.run(['make', '-C', root / 'clicks', 'context', f'PKG_CONFIG=pkg-config --define-variable=prefix={prefix}'],
+                          env=env, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return root / 'clicks/context'
+
+
+def clicks_call(house, row, method, path, position=None):
+    """A request to the application's own address, from its node: (body, Slipform-Position)."""
+    spaces = subprocess.run(['ip', 'netns'], capture_output=True, text=True).stdout.split()
+    space = next(s for s in spaces if house.tag in s and s.endswith('-' + row['node']))
+    command = ['ip', 'netns', 'exec', space, 'curl', '-s', '-i', '-m', '10', '-X', method, f'http://[{row["ipv6"]}]:{row["port"]}{path}']
+    command += ['-H', f'Slipform-Position: {position}'] if position else []
+    head, _, body = subprocess.run(command, capture_output=True, text=True, timeout=30).stdout.partition('\r\n\r\n')
+    headers = dict(line.split(': ', 1) for line in head.splitlines() if ': ' in line)
+    return json.loads(body), headers.get('Slipform-Position')
+
+
+def clicks_instance(house, but=None):
+    return until(lambda: next(r for r in [*house.instances(name='clicks', status='running', health='NOMINAL'), None]
+                              if r is None or r['instance_id'] != but), 180, 'a healthy instance of clicks')
+
+
+def test_an_application_counts_clicks(house, clicks_folder):
+    """An event-sourced application of somebody else's: built against the installed SDK, run in a microVM, its log kept by the platform."""
+    deployed = house.json('apps', 'deploy', clicks_folder)
+    assert deployed['status'] == 'running' and house.json('apps', 'deploy', clicks_folder)['process_id'] == deployed['process_id']
+    row = clicks_instance(house)
+    for n in range(1, 101):
+        answer, position = clicks_call(house, row, 'POST', '/clicks/home')
+        assert answer['id'] and position
+    assert clicks_call(house, row, 'GET', '/clicks/home', position)[0]['clicks'] == 100
+    until(lambda: clicks_call(house, row, 'GET', '/clicks/home')[0]['milestones'] == 1, 30, 'the consequence of the hundredth click')
+    assert 'error' not in clicks_call(house, row, 'GET', '/')[0] and 'detail' in clicks_call(house, row, 'POST', '/clicks/NO')[0]
+    kill(row['pid'])
+    again = until(lambda: next((r for r in house.instances(name='clicks', status='running', health='NOMINAL') if r['pid'] != row['pid']), None), 180, 'clicks to run again')
+    assert clicks_call(house, again, 'GET', '/clicks/home')[0] == {'page': 'home', 'clicks': 100, 'milestones': 1}
+    story = house.json('apps', 'timeline', 'clicks', '1')
+    assert story[0]['what'] == 'created' and {'running', 'starting'} <= {entry['what'] for entry in story}
+    house.run('apps', 'delete', 'clicks', '1')
+    until(lambda: not house.json('apps'), 60, 'the application to be gone')
+
+
 def test_everything_killed_then_up(hello, house):
     """kill -9 of everything, then `up`: the same projects, deployments, URLs and addresses, by replay."""
     before = {(r['instance_id'], r['ipv6'], r['deployment_id']) for r in healthy(house)}
