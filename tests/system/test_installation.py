@@ -293,9 +293,12 @@ def clicks_call(house, row, method, path, position=None):
     """A request to the application's own address, from its node: (body, Slipform-Position)."""
     spaces = subprocess.run(['ip', 'netns'], capture_output=True, text=True).stdout.split()
     space = next(s for s in spaces if house.tag in s and s.endswith('-' + row['node']))
-    command = ['ip', 'netns', 'exec', space, 'curl', '-s', '-i', '-m', '10', '-X', method, f'http://[{row["ipv6"]}]:{row["port"]}{path}']
+    command = ['ip', 'netns', 'exec', space, 'curl', '-sS', '-i', '-m', '30', '-X', method, f'http://[{row["ipv6"]}]:{row["port"]}{path}']
     command += ['-H', f'Slipform-Position: {position}'] if position else []
-    head, _, body = subprocess.run(command, capture_output=True, text=True, timeout=30).stdout.partition('\r\n\r\n')
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    if done.returncode != 0:
+        raise Failed(f'{method} {path} of clicks: {done.stderr}')
+    head, _, body = done.stdout.partition('\n\n')
     headers = dict(line.split(': ', 1) for line in head.splitlines() if ': ' in line)
     return json.loads(body), headers.get('Slipform-Position')
 
