@@ -14,10 +14,10 @@ struct str placement_because(struct planner *p, const char *rule, const struct p
     /* Written in the canonical form (keys sorted, compact; test_plan: every_because_is_canonical): there are many. */
     return say(p->out,
                "{\"freeAfterwards\":{\"memoryBytes\":%lld,\"vcpus\":%lld},\"hereOfThisDeployment\":%u,"
-               "\"needs\":{\"memoryBytes\":%lld,\"vcpus\":%lld},\"node\":%s,\"rule\":%s,\"zone\":%s}",
+               "\"needs\":{\"memoryBytes\":%lld,\"vcpus\":%lld},\"node\":%s,\"nowMs\":%lld,\"rule\":%s,\"zone\":%s}",
                (long long)place->memory_free, (long long)place->vcpus_free, place->here_n,
                (long long)d->resources.memory_bytes, (long long)d->resources.vcpus, quoted(p->out, at->node->name),
-               quoted(p->out, rule), quoted(p->out, at->node->zone->name));
+               (long long)p->now_ms, quoted(p->out, rule), quoted(p->out, at->node->zone->name));
 }
 
 static void emit_process(struct planner *p, const struct process *d, const struct image *image)
