@@ -376,7 +376,6 @@ static void tail_of_the_dead_is_cut(void **state)
     setup_in_memory(&x, ";segment_size=700");
     struct store *s = open_store(&x);
     char path[192], dir[192];
-    AUTO(buf) struct buf before = {0}, after = {0};
     path_of(&x, SEGMENT, path);
     path_of(&x, "", dir);
     for (uint64_t i = 1; i <= 8; i++) { /* over a rotation too: a sealed segment ends where it was durable */
