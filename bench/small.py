@@ -72,6 +72,32 @@ def append(pairs):
             Figure(f"append batched, {answer['in_flight']} in flight", '/s', many, 'one at a time', ours)]
 
 
+def plan(rounds, sizes=(1000, 100_000, 1_000_000)):
+    """A flood of placements through the files store, and plans after one change in models of several sizes."""
+    folder = tempfile.mkdtemp(prefix='bench-plan-', dir=HOMES)
+    try:
+        floods = []
+        for i in range(rounds):
+            command = [ROOT / 'build/bench/bench-plan', f'{folder}/{i}', *([] if i > 0 else map(str, sizes))]
+            pathlib.Path(folder, str(i)).mkdir()
+            done = subprocess.run(command, capture_output=True, text=True)
+            if done.returncode != 0:
+                raise Failed(done.stderr)
+            floods.append(json.loads(done.stdout)['placements'])
+            planning = json.loads(done.stdout)['planning'] if i == 0 else planning
+    finally:
+        shutil.rmtree(folder)
+    one, n = floods[0], floods[0]['placements']
+    print(f"       {n} placements, {one['batches']} batches, {one['events']} events; each takes: its plan {one['plan_us'] / n:.1f} us, its encoding "
+          f"{one['encode_us'] / n:.1f}, its append {one['append_us'] / n:.1f} (durable), its fold {one['fold_us'] / n:.1f}; of the processor {one['cpu_us'] / n:.1f}")
+    for row in planning:
+        print(f"       {row['instances']} instances: a plan after one report {row['nothing_us']:.1f} us, after one loss {row['replace_us']:.1f} us, "
+              f"by looking at everything {row['rebuild_ms']:.1f} ms; {row['model_bytes_each']} + {row['planner_bytes_each']} bytes an instance")
+    first, last = planning[0], planning[-1]
+    return [Figure('placements, from the queue to the log', '/s', [f['placements_per_s'] for f in floods]),
+            Figure(f"plan after one loss, {last['instances']} instances", 'us', [last['replace_us']], f"{first['instances']} instances", [first['replace_us']])]
+
+
 def replay_of(what, rounds, logs, folder):
     """Through the files store, beside jansson's parse of the same lines; and how far each part of it comes."""
     stores = folder / 'stores'
