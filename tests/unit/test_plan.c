@@ -529,6 +529,51 @@ static void rolls_when_edges_know(void **state)
     world_free(w);
 }
 
+static void capacity_is(struct world *w, const struct node *n, int64_t mib)
+{
+    struct str runtime = STR("qemu");
+    struct node_reported r = {.node_id = n->id,
+                              .replica = STR("a"),
+                              .boot_id = str_from(n->boot_id),
+                              .status = STR("ready"),
+                              .report_seq = ++w->report_seq,
+                              .capacity = {4, mib << 20, 0},
+                              .runtimes = {&runtime, 1}};
+    DO(w, decide_node_reported(&d, &r, &out, &err));
+}
+
+/* The room that an old one leaves is gone before a new one has it: nobody else goes. */
+static void a_roll_that_loses_its_room_stands_still(void **state)
+{
+    (void)state;
+    struct world *w = world_new();
+    struct id one, two;
+    const struct instance *leaves = NULL;
+    (void)world_with_room(w, 2, &one);
+    two = deploy_of(w, w->project, 3, 900);
+    for (int i = 0; i < 40 && leaves == NULL; i++) {
+        a_turn(w);
+        MODEL_EACH (instance, at, &model_deployment(w->model, one)->instances)
+            leaves = at->wanted == DESIRED_DELETED ? at : leaves;
+    }
+    assert_non_null(leaves);
+    const struct node *n = leaves->node;
+    capacity_is(w, n, 1000);
+    for (int i = 0; i < 70; i++) { /* a cause is said anew after 60 s */
+        a_turn(w);
+        assert_true(serving(w, w->project) >= 3);
+    }
+    assert_int_equal(process_present_n(model_deployment(w->model, one)), 2);
+    assert_non_null(strstr(model_deployment(w->model, two)->cause, "no other may go"));
+    capacity_is(w, n, 2048);
+    for (int i = 0; i < 100; i++) {
+        a_turn(w);
+        assert_true(serving(w, w->project) >= 3);
+    }
+    assert_true(id_eq(model_project(w->model, w->project)->live->id, two));
+    world_free(w);
+}
+
 static void rolls_back_one_at_a_time(void **state)
 {
     (void)state;
@@ -785,6 +830,7 @@ int main(void)
         cmocka_unit_test(an_instance_is_small_with_its_planner),
         cmocka_unit_test(rolls_one_at_a_time),
         cmocka_unit_test(rolls_when_edges_know),
+        cmocka_unit_test(a_roll_that_loses_its_room_stands_still),
         cmocka_unit_test(rolls_back_one_at_a_time),
         cmocka_unit_test(refused_before_building),
         cmocka_unit_test(not_refused_while_others_leave),
