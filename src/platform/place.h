@@ -1,7 +1,8 @@
 #pragma once
 /* platform/place.h - which node an instance goes to, and which address it gets there.
  *
- * Required: a ready node (so no draining one) with the label, the proved runtime and room.
+ * Required: a ready node (so no draining one) with the label, the proved runtime and room; in one of its
+ * availabilityZones, for an application that names some.
  * Preferred, in this order, never required:
  *   1. not the node that its predecessor failed on
  *   2. a node with few instances of the same process

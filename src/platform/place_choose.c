@@ -35,13 +35,21 @@ static const char *choose_runtime(const char *const *runtimes, size_t n, const s
     return NULL;
 }
 
+/* An application may say in which zones it may run; the platform's own programs stand where their log says. */
+static bool may_zone(const struct place_group *g, const struct wish *w)
+{
+    const struct process *p = w->process;
+    return p == NULL || !process_is_application(p) || p->availability_zones.n == 0 ||
+           text_list_has(&p->availability_zones, g->zone_name);
+}
+
 bool place_group_may(const struct place_group *g, const struct wish *w)
 {
     bool has_label = false;
     for (size_t i = 0; i < g->labels.n; i++)
         has_label |= strcmp(g->labels.items[i], w->label) == 0;
     return has_label && choose_runtime(g->runtimes.items, g->runtimes.n, w) != NULL &&
-           (!w->has_address || g->has_prefix);
+           (!w->has_address || g->has_prefix) && may_zone(g, w);
 }
 
 /* ---- Instances of the process that is being placed ---- */

@@ -38,6 +38,7 @@ struct place_group *place_group_new(const struct node *n)
     struct place_group *g = mem_alloc(sizeof(*g));
     *g = (struct place_group){.zone_id = n->zone->id,
                               .region_id = n->zone->region->id,
+                              .zone_name = mem_strdup(n->zone->name),
                               .labels = copy_list(&n->labels),
                               .runtimes = copy_list(&n->runtimes),
                               .has_prefix = n->prefix[0] != '\0'};
@@ -48,6 +49,7 @@ void place_group_free(struct place_group *g)
 {
     copy_free(&g->labels);
     copy_free(&g->runtimes);
+    free(g->zone_name);
     free(g->slots);
     free(g->winners);
     free(g->vcpus);

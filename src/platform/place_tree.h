@@ -7,6 +7,7 @@
 
 struct place_group {
     struct id zone_id, region_id;
+    char *zone_name;
     struct text_list_copy {
         const char **items;
         size_t n;

@@ -13,6 +13,7 @@
 #include "platform/decide.h"
 #include "platform/describe.h"
 #include "platform/plan.h"
+#include "platform/plan_state.h"
 
 #pragma GCC diagnostic ignored "-Wunused-function" /* each program tells other stories */
 
@@ -30,7 +31,8 @@ struct world {
     int64_t now_ms, report_seq, deadline_ms;
     struct event log[LOG_MAX];
     size_t log_n;
-    struct buf story; /* a line for each event since story_clear */
+    struct plan_state *kept; /* of a planner that looks at what changed */
+    struct buf story;        /* a line for each event since story_clear */
     struct id nodes[4];
     struct id project;
 };
@@ -77,14 +79,31 @@ static void assert_explained(const struct event *e)
     }
 }
 
+/* A planner that looks at what changed only says the same as one that looks at everything. */
+static void assert_kept_plan_is_same(struct world *w, const struct plan *fresh, struct id_source ids)
+{
+    AUTO(arena) struct arena a = {0};
+    struct plan p = {.events = {.arena = &a}};
+    plan_next(w->kept, w->model, &w->settings, w->now_ms, &w->seen, &ids, &p);
+    for (size_t i = 0; i < p.events.n && i < fresh->events.n; i++) {
+        AUTO(buf) struct buf one = {0}, other = {0};
+        event_encode_payload(&p.events.items[i], &one);
+        event_encode_payload(&fresh->events.items[i], &other);
+        assert_string_equal(one.ptr, other.ptr);
+    }
+    assert_int_equal(p.events.n, fresh->events.n);
+}
+
 /* Plan until there is nothing left to do now. */
 static void plan(struct world *w)
 {
     for (int i = 0; i < 50; i++) {
         struct plan p = {.events = {.arena = &w->arena}};
         w->ids.wall_ms = w->now_ms;
+        struct id_source ids = w->ids;
         model_plan(w->model, &w->settings, w->now_ms, &w->seen, &w->ids, &p);
         w->deadline_ms = p.deadline_ms;
+        assert_kept_plan_is_same(w, &p, ids);
         if (p.events.n == 0)
             return;
         for (size_t k = 0; k < p.events.n; k++)
@@ -160,6 +179,7 @@ static void world_init(struct world *w)
 {
     memset(w, 0, sizeof(*w));
     w->model = model_new();
+    w->kept = plan_state_new();
     w->now_ms = START_MS;
     platform_settings_init(&w->settings);
     w->settings.needs_certificate = w->settings.settle_seconds = 0;
@@ -189,6 +209,7 @@ static void world_init(struct world *w)
 static void world_done(struct world *w)
 {
     model_free(w->model);
+    plan_state_free(w->kept);
     buf_done(&w->story);
     arena_done(&w->arena);
 }

@@ -4,6 +4,7 @@
 #include "event/hash.h"
 #include "event/partition.h"
 #include "platform/decide_application.h"
+#include "platform/explain.h"
 
 /* An image that is ready, and what `examples/clicks` might put. */
 static void image(struct world *w)
@@ -303,6 +304,60 @@ static void a_lost_node(void **state)
     world_free(w);
 }
 
+static void zones_that_it_may_run_in(void **state)
+{
+    (void)state;
+    struct world *w = world_new();
+    image(w);
+    struct str zones[] = {STR("z0")}; /* w1 alone */
+    struct application_put c = clicks();
+    c.process.availability_zones = (struct strs){zones, 1};
+    c.process.instances_wanted = 4;
+    const struct process *p = put(w, &c);
+    assert_int_equal(p->instances.n, 4);
+    MODEL_EACH (instance, i, &p->instances)
+        assert_string_equal(i->node->zone->name, "z0");
+    /* It rather waits than goes elsewhere, says so, and comes when its zone is back. */
+    DO(w, decide_suspect_node(&d, w->nodes[1], STR("a"), STR("silent"), &out, &err));
+    plan(w);
+    assert_int_equal(process_healthy_n(p), 0);
+    struct explanation e;
+    assert_int_equal(explain_application(w->model, &w->settings, p->id, &w->arena, &e, NULL), OK);
+    assert_non_null(strstr(e.why.ptr, "it needs room for 4 instances"));
+    assert_non_null(strstr(e.why.ptr, "'w2' is in zone 'z1', where it may not run"));
+    node_reports(w, 1, "boot-1");
+    plan(w);
+    assert_int_equal(model_node(w->model, w->nodes[1])->status, NODE_READY);
+    MODEL_EACH (instance, i, &p->instances)
+        assert_string_equal(i->node->zone->name, "z0");
+    assert_replays(w);
+    world_free(w);
+}
+
+/* One owner at a time: it goes first, its share is given away then; and not at all where there is no room for it. */
+static void its_node_drains(void **state)
+{
+    (void)state;
+    const struct process *p = NULL;
+    struct world *w = world_with_clicks(1, &p);
+    all_run(w, p);
+    const struct instance *first = p->instances.items[0];
+    for (int n = 1; n < 4; n++)
+        DO(w, decide_drain_node(&d, w->nodes[n], STR(""), &out, &err));
+    plan(w);
+    assert_true(instance_is_healthy(first)); /* nowhere to go */
+    DO(w, decide_undrain_node(&d, w->nodes[3], &out, &err));
+    plan(w);
+    assert_int_equal(first->wanted, DESIRED_DELETED);
+    assert_int_equal(p->instances.n, 1);
+    observe(w, first, "stopped", "", "");
+    plan(w);
+    assert_int_equal(p->instances.n, 1);
+    assert_string_equal(((const struct instance *)p->instances.items[0])->node->name, "w3");
+    assert_replays(w);
+    world_free(w);
+}
+
 static void it_is_deleted(void **state)
 {
     (void)state;
@@ -453,12 +508,20 @@ static void an_older_shape(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(an_application),          cmocka_unit_test(puts_that_are_refused),
-        cmocka_unit_test(shares_are_even),         cmocka_unit_test(logs_with_ranges),
-        cmocka_unit_test(an_owner_that_fails),     cmocka_unit_test(a_lost_node),
-        cmocka_unit_test(it_is_deleted),           cmocka_unit_test(the_timeline_tells),
-        cmocka_unit_test(the_timeline_is_bounded), cmocka_unit_test(a_replay),
-        cmocka_unit_test(ranges_of_logs),          cmocka_unit_test(an_older_shape),
+        cmocka_unit_test(an_application),
+        cmocka_unit_test(puts_that_are_refused),
+        cmocka_unit_test(shares_are_even),
+        cmocka_unit_test(logs_with_ranges),
+        cmocka_unit_test(an_owner_that_fails),
+        cmocka_unit_test(a_lost_node),
+        cmocka_unit_test(zones_that_it_may_run_in),
+        cmocka_unit_test(its_node_drains),
+        cmocka_unit_test(it_is_deleted),
+        cmocka_unit_test(the_timeline_tells),
+        cmocka_unit_test(the_timeline_is_bounded),
+        cmocka_unit_test(a_replay),
+        cmocka_unit_test(ranges_of_logs),
+        cmocka_unit_test(an_older_shape),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
