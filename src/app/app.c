@@ -292,8 +292,8 @@ static char *ranges_text(const struct app_options *opt)
 {
     struct buf text = {0};
     for (size_t i = 0; i < opt->ranges_n; i++) {
-        char one[APP_RANGE_TEXT_SIZE];
-        app_range_format(opt->ranges[i], one);
+        char one[PARTITION_TEXT_SIZE];
+        partition_format(opt->ranges[i], one);
         buf_addf(&text, "%s%s", i > 0 ? " " : "", one);
     }
     if (opt->ranges_n == 0)
@@ -305,7 +305,7 @@ static void copy_lists(struct app *a, const struct app_options *opt)
 {
     a->opt.inputs = mem_calloc(opt->inputs_n, sizeof(*a->opt.inputs));
     memcpy(a->opt.inputs, opt->inputs, opt->inputs_n * sizeof(*a->opt.inputs));
-    struct app_range *ranges = mem_calloc(opt->ranges_n + 1, sizeof(*ranges));
+    struct partition *ranges = mem_calloc(opt->ranges_n + 1, sizeof(*ranges));
     if (opt->ranges_n > 0)
         memcpy(ranges, opt->ranges, opt->ranges_n * sizeof(*ranges));
     a->opt.ranges = ranges;

@@ -12,13 +12,13 @@
  * An event that apply refuses stops the fold, not the program: the state is APP_STALLED with the cause, reads may go on
  * from the last good position, emits answer ERR_UNAVAILABLE.
  *
- * app/emit.h       commands, timers               app/partition.h   ranges of a process
+ * app/emit.h       commands, timers               event/partition.h ranges of a process
  * app/effects.h    effects of gateways            app/checkpoint.h  checkpoint files
  * app/replay.h     is the fold deterministic? */
 #include "app/emit.h"
-#include "app/partition.h"
 #include "event/catalogue.h"
 #include "event/hash.h"
+#include "event/partition.h"
 #include "store/store.h"
 
 struct uv_loop_s;
@@ -148,7 +148,7 @@ struct app_options {
     struct store_pos from;
     struct app_snapshot snapshot;
     /* Fold these ranges only; none: all. Copied. */
-    const struct app_range *ranges;
+    const struct partition *ranges;
     size_t ranges_n;
     /* The partition key of an event, lent; NULL: its id. A function of the record only. */
     struct str (*partition_key)(const struct store_record *record);

@@ -17,9 +17,9 @@ bool fold_in_range(const struct app *a, const struct store_record *r)
         return true;
     struct str key = a->opt.partition_key != NULL ? a->opt.partition_key(r)
                                                   : (struct str){(const char *)r->e.id.bytes, sizeof(r->e.id.bytes)};
-    uint32_t hash = app_partition_hash(key.ptr, key.len);
+    uint32_t hash = partition_hash(key.ptr, key.len);
     for (size_t i = 0; i < a->opt.ranges_n; i++)
-        if (app_range_has(a->opt.ranges[i], hash))
+        if (partition_has(a->opt.ranges[i], hash))
             return true;
     return false;
 }

@@ -2,14 +2,18 @@
 
 #include <assert.h>
 
-#include "base/encode.h"
+#include "event/hash.h"
 
+/* Not hex_parse: a range has one text, and it is of lower case. */
 static bool parse_u32(struct str text, uint32_t *ret)
 {
-    uint8_t b[4];
-    if (!hex_parse(text, b, sizeof(b)))
-        return false;
-    *ret = (uint32_t)b[0] << 24 | (uint32_t)b[1] << 16 | (uint32_t)b[2] << 8 | b[3];
+    *ret = 0;
+    for (size_t i = 0; i < text.len; i++) {
+        char c = text.ptr[i];
+        if (!((c >= '0' && c <= '9') || (c >= 'a' && c <= 'f')))
+            return false;
+        *ret = *ret << 4 | (uint32_t)(c <= '9' ? c - '0' : c - 'a' + 10);
+    }
     return true;
 }
 
@@ -38,6 +42,18 @@ struct partition partition_split(uint32_t i, uint32_t n)
     assert(i < n);
     uint64_t all = UINT64_C(1) << 32;
     return (struct partition){(uint32_t)(all * i / n), (uint32_t)(all * (i + 1) / n - 1)};
+}
+
+uint32_t partition_hash(const void *key, size_t n)
+{
+    uint8_t digest[HASH_SIZE];
+    hash_bytes(key, n, digest);
+    return (uint32_t)digest[0] << 24 | (uint32_t)digest[1] << 16 | (uint32_t)digest[2] << 8 | digest[3];
+}
+
+bool partition_has(struct partition p, uint32_t hash)
+{
+    return p.first <= hash && hash <= p.last;
 }
 
 bool partition_intersect(struct partition a, struct partition b, struct partition *ret)

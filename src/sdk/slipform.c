@@ -278,11 +278,11 @@ static void set_gauges(struct metrics *m, void *ctx)
 static enum err ranges(struct slipform *s, struct app_options *o, struct errinfo *err)
 {
     const struct sdk_settings *set = s->d->settings;
-    struct app_range *r = arena_alloc(&s->d->arena, (set->partition_ranges.n + 1) * sizeof(*r));
+    struct partition *r = arena_alloc(&s->d->arena, (set->partition_ranges.n + 1) * sizeof(*r));
     for (size_t i = 0; i < set->partition_ranges.n; i++) {
-        enum err rc = app_range_parse(str_from(set->partition_ranges.items[i]), &r[i], err);
-        if (rc != OK)
-            return rc;
+        const char *text = set->partition_ranges.items[i];
+        if (text[0] == '\0' || !partition_parse(str_from(text), &r[i]))
+            return err_set(err, ERR_INVALID, "'%.40s' is no partition range: use '*' or '00000000-7fffffff'", text);
     }
     o->ranges = r;
     o->ranges_n = set->partition_ranges.n;

@@ -319,41 +319,6 @@ static void reads_see_exactly_that_point(void **state)
 
 /* --- partition ranges --- */
 
-static void range_texts(void **state)
-{
-    (void)state;
-    struct app_range r;
-    char text[APP_RANGE_TEXT_SIZE];
-    assert_ok(app_range_parse(STR("*"), &r, &why));
-    assert_true(r.from == 0 && r.to == UINT32_MAX && app_range_has(r, 0) && app_range_has(r, UINT32_MAX));
-    app_range_format(r, text);
-    assert_string_equal(text, "*");
-    assert_ok(app_range_parse(STR("00000010-7fffffff"), &r, &why));
-    app_range_format(r, text);
-    assert_string_equal(text, "00000010-7fffffff");
-    assert_true(app_range_has(r, 0x10) && app_range_has(r, 0x7fffffff) && !app_range_has(r, 0xf) &&
-                !app_range_has(r, 0x80000000));
-    static const char *const BAD[] = {"",
-                                      "**",
-                                      "0-1",
-                                      "00000010-0000000f",
-                                      "00000010-7FFFFFFF",
-                                      "00000010_7fffffff",
-                                      "x",
-                                      "00000010-7fffffff ",
-                                      "00000010-7ffffff"};
-    for (size_t i = 0; i < sizeof(BAD) / sizeof(BAD[0]); i++)
-        assert_err(app_range_parse(str_from(BAD[i]), &r, &why), ERR_INVALID);
-    for (uint32_t n = 1; n < 40; n++) { /* they cover all and do not overlap */
-        assert_int_equal(app_range_of(0, n).from, 0);
-        assert_int_equal(app_range_of(n - 1, n).to, UINT32_MAX);
-        for (uint32_t i = 1; i < n; i++)
-            assert_int_equal(app_range_of(i, n).from, app_range_of(i - 1, n).to + 1);
-    }
-    /* The hash is part of the format: SHA-256 of "abc" begins with ba7816bf. */
-    assert_int_equal(app_partition_hash("abc", 3), 0xba7816bf);
-}
-
 static struct str key_of(const struct store_record *r)
 {
     return r->e.payload;
@@ -371,7 +336,7 @@ static void disjoint_ranges(void **state)
         for (uint32_t i = 0; i < 3; i++) { /* the third folds all */
             struct store *log = world_log(&w, "a");
             struct app_options o = ledger_options(&l[i]);
-            struct app_range half = app_range_of(i % 2, 2);
+            struct partition half = partition_split(i % 2, 2);
             o.inputs = &log;
             o.inputs_n = 1;
             o.ranges = i < 2 ? &half : NULL;
@@ -410,7 +375,6 @@ int main(void)
         cmocka_unit_test(emits_stand_behind_what_they_saw),
         cmocka_unit_test(too_late),
         cmocka_unit_test(reads_see_exactly_that_point),
-        cmocka_unit_test(range_texts),
         cmocka_unit_test(disjoint_ranges),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -230,7 +230,7 @@ static void what_does_not_fit_is_thrown_away(void **state)
         world_open(&w, 1);
         struct ledger l = {0};
         struct setup s;
-        struct app_range all = {0, 0xfffffffe};
+        struct partition all = {0, 0xfffffffe};
         set_up(&w, &s, &l);
         start(&w, &s, &l);
         add(&w, &l, 5);

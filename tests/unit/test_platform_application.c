@@ -468,7 +468,10 @@ static void ranges_of_logs(void **state)
     assert_true(partition_parse(STR("00000010-0000001f"), &p) && p.first == 16 && p.last == 31);
     partition_format(p, text);
     assert_string_equal(text, "00000010-0000001f");
-    static const char *const BAD[] = {"**", "00000010", "00000010-0000000f", "0000001g-0000001f", "00000010_0000001f"};
+    assert_true(partition_has(p, 0x10) && partition_has(p, 0x1f) && !partition_has(p, 0xf) && !partition_has(p, 0x20));
+    static const char *const BAD[] = {
+        "**",  "00000010",          "00000010-0000000f",  "0000001g-0000001f", "00000010_0000001f",
+        "0-1", "00000010-0000001F", "00000010-0000001f ", "00000010-0000001"};
     for (size_t i = 0; i < sizeof(BAD) / sizeof(BAD[0]); i++)
         assert_false(partition_parse(str_from(BAD[i]), &p));
     for (uint32_t n = 1; n < 40; n++) {
@@ -485,6 +488,8 @@ static void ranges_of_logs(void **state)
     assert_false(partition_intersect(p, q, &both));
     q.first = 10;
     assert_true(partition_intersect(p, q, &both) && both.first == 10 && both.last == 10);
+    /* The hash is part of the format: SHA-256 of "abc" begins with ba7816bf. */
+    assert_int_equal(partition_hash("abc", 3), 0xba7816bf);
 }
 
 /* A single partitionRange, as older logs have it, is one for each log. */
