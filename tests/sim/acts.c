@@ -180,6 +180,8 @@ static void replica_dies(struct world *w, enum dies when)
 static void act_replica_pause(struct world *w)
 {
     struct replica *r = some_replica(w);
+    if (r->paused_until_ms > w->now_ms)
+        return;
     r->paused_until_ms = w->now_ms + between(w, 1000, 40000);
     if (r->paused_until_ms - w->now_ms > SUSPECT_MS)
         r->resumed_ms = r->paused_until_ms;
@@ -255,6 +257,13 @@ static void act_node_reboot(struct world *w)
         return;
     n->up_at_ms = w->now_ms + between(w, 2000, 60000);
     node_crash(w, n);
+}
+
+/* Between an effect and its record: nodes that build, as often as all others. */
+static void act_node_power_at_start(struct world *w)
+{
+    struct sim_node *n = roll(w, 2) == 0 ? &w->nodes[0] : some_node(w);
+    n->fails_at_start = n->is_up;
 }
 
 static unsigned place_of(const struct world *w, const struct sim_node *n)
@@ -386,7 +395,8 @@ static void act_lie_old_boot(struct world *w)
     struct sim_node *n = some_node(w);
     const struct node *known = model_node(w->oracle, n->id);
     const struct instance *i = instance_where(w, n, true);
-    if (i != NULL && n->boot_before[0] != '\0' && node_boot_is_past(known, str_from(n->boot_before)))
+    bool is_past = n->was_boot_known && str_eq_c(str_from(n->boot), known->boot_id);
+    if (i != NULL && is_past)
         lie_about(w, n, i, str_from(n->boot_before), 1000000);
 }
 

@@ -227,6 +227,14 @@ static void give(struct world *w, struct sim_node *n, struct converge_input in)
     /* Acting never steps, so the output stays as it is. */
     for (size_t i = 0; i < n->out.actions_n; i++) {
         act(w, n, &n->out.actions[i]);
+        if (n->fails_at_start && n->out.actions[i].type == CONVERGE_DO_START) {
+            happened(w, OUTCOME_power_lost_at_start);
+            n->fails_at_start = false;
+            n->is_agent_dead = true;
+            n->up_at_ms = w->now_ms + between(w, 2000, 20000);
+            node_crash(w, n);
+            return;
+        }
         if (n->dies_after > 0 && --n->dies_after == 0) {
             tell(w, "the agent of %s dies after action %zu of %zu", n->name, i + 1, n->out.actions_n);
             happened(w, OUTCOME_agent_died_between);
@@ -399,6 +407,8 @@ void node_boot(struct world *w, struct sim_node *n)
     n->is_up = true;
     n->report_seq = 0;
     memcpy(n->boot_before, n->boot, sizeof(n->boot));
+    const struct node *known = model_node(w->oracle, n->id);
+    n->was_boot_known = known != NULL && n->boot[0] != '\0' && str_eq_c(str_from(n->boot), known->boot_id);
     (void)snprintf(n->boot, sizeof(n->boot), "%s-%u", n->name, ++n->boots_n);
     tell(w, "%s boots", n->name);
     agent_begins(w, n);
@@ -471,9 +481,10 @@ void node_tick(struct world *w, struct sim_node *n)
     size_t ids_n = n->machines_n;
     for (size_t i = 0; i < ids_n; i++)
         ids[i] = n->machines[i].id;
-    for (size_t i = 0; i < ids_n; i++)
+    for (size_t i = 0; i < ids_n && n->is_up; i++)
         machine_tick(w, n, ids[i]);
-    give(w, n, (struct converge_input){.type = CONVERGE_TICK});
+    if (n->is_up)
+        give(w, n, (struct converge_input){.type = CONVERGE_TICK});
     if (n->is_agent_dead)
         return;
     if (w->now_ms >= n->next_beat_ms) {

@@ -198,6 +198,7 @@ static void heal(struct world *w)
     for (size_t i = 0; i < w->nodes_n; i++) {
         struct sim_node *n = &w->nodes[i];
         n->up_at_ms = n->paused_until_ms = n->full_until_ms = n->dies_after = 0;
+        n->fails_at_start = false;
         for (size_t k = 0; k < n->machines_n; k++)
             n->machines[k].never_ready = false;
     }

@@ -71,6 +71,7 @@ enum {
     X(store_clock_jump, 3, FAULT)                                                                                      \
     X(host_clock_jump, 2, FAULT)                                                                                       \
     X(node_reboot, 10, FAULT)                                                                                          \
+    X(node_power_at_start, 6, FAULT)                                                                                   \
     X(node_cut_off, 10, FAULT)                                                                                         \
     X(node_one_way, 8, FAULT)                                                                                          \
     X(node_pause, 4, FAULT)                                                                                            \
@@ -138,6 +139,7 @@ enum chance {
     X(cold_replay)                                                                                                     \
     X(full_poll)                                                                                                       \
     X(agent_died_between)                                                                                              \
+    X(power_lost_at_start)                                                                                             \
     X(forgotten_removed)
 enum outcome {
 #define OUTCOME_CONSTANT(name) OUTCOME_##name,
@@ -409,7 +411,9 @@ struct sim_node {
     bool was_heard; /* by any replica, since it counted as lost */
     int64_t up_at_ms, paused_until_ms, full_until_ms, next_poll_ms, next_beat_ms, report_seq;
     unsigned boots_n;
+    bool was_boot_known; /* boot_before: the log has heard of it */
     unsigned dies_after; /* the agent dies after so many actions; 0: it does not */
+    bool fails_at_start; /* the host loses its power at the next start of something */
     bool is_agent_dead;
     struct converge *converge;
     struct converge_output out;
