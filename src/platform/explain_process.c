@@ -4,6 +4,7 @@
 #include "base/buf.h"
 #include "base/own.h"
 #include "platform/explain_room.h"
+#include "platform/plan.h"
 
 struct telling {
     const struct model *m;
@@ -65,8 +66,11 @@ static bool tell_room(struct telling *t, const struct process *p, int64_t n)
     struct room room = room_for(t->m, t->s, p, n, t->a);
     if (n == 0 || room.fits_n >= n)
         return false;
-    t->out->why = str_from(arena_printf(t->a, "it needs room for %s, and there is room for %lld: %s", room.needs,
-                                        (long long)room.fits_n, room.free));
+    /* What the planner said, unless it says the same in other words. */
+    bool is_more = p->cause[0] != '\0' && !str_starts(str_from(p->cause), STR(CAUSE_WAITS_ROOM));
+    t->out->why =
+        str_from(arena_printf(t->a, "%s%sit needs room for %s, and there is room for %lld: %s", is_more ? p->cause : "",
+                              is_more ? "; " : "", room.needs, (long long)room.fits_n, room.free));
     t->out->change = str_from(room.change);
     return true;
 }

@@ -20,6 +20,8 @@
  * 600 to 900 bytes, a rule adds at most instances_max + 2); what is left follows at once. */
 #define PLAN_EVENTS_MAX 800u
 #define PLAN_NEVER INT64_MAX
+/* Begins the cause of a deployment that waits for room. */
+#define CAUSE_WAITS_ROOM "waits for capacity: "
 
 /* An edge as its polls show it. */
 struct edge_observed {

@@ -18,9 +18,6 @@
 /* Longest cause that is passed on to another object: words come around it, and 4 KiB is the contract's limit. */
 enum { CAUSE_PASSED_ON_MAX = 3000 };
 
-/* Begins the cause of a deployment that waits for room. */
-#define CAUSE_WAITS_ROOM "waits for capacity: "
-
 struct plan_kept { /* an object that stays dirty: its events may not come to be */
     struct work_key key;
     enum work_class class;
