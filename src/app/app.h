@@ -48,7 +48,7 @@ struct app;
 /* Ids of the newest events that are kept to know a command by (app_emit_once); behind them the log is searched.
  * 32 bytes each (chosen; test_app_emit, known_by_its_id). */
 #define APP_REMEMBERED_N 16384u
-/* What a replica that is not preferred leaves to the one that is (ARCHITECTURE.md: a second). */
+/* What a replica that is not preferred leaves to the one that is (chosen). */
 #define APP_NOT_PREFERRED_MS 1000u
 
 enum app_state { APP_REPLAYING, APP_LIVE, APP_STALLED, APP_CLOSING };

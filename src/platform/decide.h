@@ -136,8 +136,7 @@ struct image_observed {
 must_check enum err decide_image_observed(const struct decide *d, const struct image_observed *c,
                                           struct event_list *out, struct errinfo *err);
 
-/* ERR_CONFLICT: a deployment or an application uses it (says which), or it is being built. Its bytes are swept later.
- */
+/* ERR_CONFLICT: a deployment or an application uses it (says which), or it is being built. Its bytes stay. */
 must_check enum err decide_delete_image(const struct decide *d, struct id image_id, struct event_list *out,
                                         struct errinfo *err);
 
