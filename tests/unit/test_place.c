@@ -88,6 +88,11 @@ static size_t add_zone(struct world *w, struct id region, int n, int64_t gib, in
 
 static const struct resources NEEDS = {1, INT64_C(256) << 20, 0};
 
+static struct process a_process(struct world *w)
+{
+    return (struct process){.id = id_next(&w->ids), .name = "p", .version = "", .artifact_url = "", .image_digest = ""};
+}
+
 static bool take(struct world *w, const struct process *process, size_t n, struct placement *ret)
 {
     const struct wish wish = {
@@ -131,7 +136,7 @@ static void zones_of_uneven_size(void **state)
     /* 13 nodes of 63 instances each: 110 deployments of 3 fill 40 % */
     for (int d = 0; d < 110; d++) {
         struct placement at[3];
-        struct process process = {.id = id_next(&w->ids)};
+        struct process process = a_process(w);
         assert_true(take(w, &process, 3, at));
         size_t zones = 0;
         for (size_t z = 0; z < 3; z++) {
@@ -158,7 +163,7 @@ static void zones_of_even_size(void **state)
         (void)add_zone(w, region, 4, 16, 64);
     for (int d = 0; d < 100; d++) {
         struct placement at[3];
-        struct process process = {.id = id_next(&w->ids)};
+        struct process process = a_process(w);
         assert_true(take(w, &process, 3, at));
         for (size_t z = 0; z < 3; z++)
             assert_int_equal(in_zone(w, z, at, 3), 1);
@@ -175,7 +180,7 @@ static void regions_before_zones(void **state)
         (void)add_zone(w, a, 2, 16, 64);
     size_t far = add_zone(w, b, 4, 16, 64);
     struct placement at[4];
-    struct process process = {.id = id_next(&w->ids)};
+    struct process process = a_process(w);
     assert_true(take(w, &process, 4, at));
     assert_int_equal(in_zone(w, far, at, 4), 2);
     world_free(w);
