@@ -58,6 +58,18 @@ def start(house, rounds, events=100_000):
     return [Figure(f"start of the control plane, {answer['events']} events, checkpoint", 'ms', answer['with_ms'], 'without', answer['without_ms'])]
 
 
+def batch(rounds):
+    folder = tempfile.mkdtemp(prefix='bench-batch-', dir=HOMES)
+    try:
+        done = subprocess.run([ROOT / 'build/bench/bench-batch', folder, str(rounds)], capture_output=True, text=True)
+        if done.returncode != 0:
+            raise Failed(done.stderr)
+        answer = json.loads(done.stdout)
+    finally:
+        shutil.rmtree(folder)
+    return [Figure('a command, 64 in flight', 'us', answer['batched_us'], 'one at a time', answer['single_us'])]
+
+
 def append(pairs):
     folder = tempfile.mkdtemp(prefix='bench-append-', dir=HOMES)
     try:

@@ -46,7 +46,7 @@ struct app;
 #define APP_READ_RECORDS 1000u
 #define APP_READ_BYTES 1048576u
 /* Ids of the newest events that are kept to know a command by (app_emit_once); behind them the log is searched.
- * 32 bytes each (chosen; test_app_emit, known_by_its_id). */
+ * 40 bytes each (chosen; test_app_emit: known_by_its_id). */
 #define APP_REMEMBERED_N 16384u
 /* What a replica that is not preferred leaves to the one that is (chosen). */
 #define APP_NOT_PREFERRED_MS 1000u

@@ -10,12 +10,12 @@
  * on app_retry_parked and every APP_EFFECT_PARKED_MS. */
 #include "app/app.h"
 
-/* Chosen: five failures with waits of 0.5, 1, 2, 4 s are 7.5 s of trouble (test_app_effects, poison_is_parked). */
+/* Chosen: five failures with waits of 0.5, 1, 2, 4 s are 7.5 s of trouble (test_app_effects: poison_is_parked). */
 #define APP_EFFECT_TRIES 5u
 #define APP_EFFECT_BACK_OFF_MS 500u
 /* 10 minutes, chosen, never measured. */
 #define APP_EFFECT_PARKED_MS 600000u
-/* Carried out at the same time by one gateway (chosen; test_app_effects, objects_side_by_side). */
+/* Carried out at the same time by one gateway (chosen; test_app_effects: objects_side_by_side). */
 #define APP_EFFECTS_AT_ONCE 16u
 
 /* What one event asks for. Filled by gateway.effects; texts are copied. */

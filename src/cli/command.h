@@ -17,7 +17,7 @@ struct flag {
 };
 
 /* 8: more would be a settings file (chosen). */
-#define COMMAND_FLAGS_MAX 12
+#define COMMAND_FLAGS_MAX 24
 #define COMMAND_ARGS_MAX 8
 
 struct cli;

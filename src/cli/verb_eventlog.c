@@ -17,6 +17,9 @@ const struct flag EVENTLOG_FLAGS[] = {
     {"after", FLAG_COUNT, "N", "copy: begin behind record N, into an empty log"},
     {"keep-id", FLAG_BOOL, "", "copy: a new LOG is the same log (a backup that is restored)"},
     {"at", FLAG_COUNT, "N", "hash: of the model after record N"},
+    {"every", FLAG_COUNT, "N", "replay: hash the model after every Nth record (1000)"},
+    {"trace", FLAG_TEXT, "FILE", "replay: write the hashes, for another build to compare; '-': standard output"},
+    {"against", FLAG_TEXT, "FILE", "replay: compare with the hashes that another build wrote, by the same --every"},
     {"skip-bad", FLAG_BOOL, "", "import: leave bad lines out, and say which"},
     {"any-kind", FLAG_BOOL, "", "import: kinds that the platform does not know, too"},
     {"reason", FLAG_TEXT, "TEXT", "set-aside: why; stays in the log for ever"},
@@ -30,6 +33,8 @@ const char EVENTLOG_DETAILS[] =
     "  eventlog export LOG FILE       one JSONL file of all of it; '-': standard output\n"
     "  eventlog import FILE --to LOG  a JSONL file of this model, also one that others wrote, into a new log\n"
     "  eventlog hash LOG              hash of the platform's model that it folds to\n"
+    "  eventlog replay LOG            fold it twice: is it the same model after each record, and if not, from where "
+    "on?\n"
     "  eventlog set-aside LOG SEQ --reason TEXT\n"
     "                                 no fold takes record SEQ any more: the way out when the platform stalls at it\n"
     "\nLOG is a folder, a JSONL file (read only), or a store like 'files;path=DIR'.\n";
@@ -102,8 +107,8 @@ static int verify(struct cli *c, const char *path)
 
 /* ---- hash ---- */
 
-static enum err fold_one(struct store *s, struct model *m, const struct store_record *r, struct arena *a,
-                         struct errinfo *err)
+enum err eventlog_fold_one(struct store *s, struct model *m, const struct store_record *r, struct arena *a,
+                           struct errinfo *err)
 {
     struct event ev;
     struct errinfo cause = {0};
@@ -132,7 +137,7 @@ enum err eventlog_fold(struct store *s, struct model *m, uint64_t until, struct 
             if (until > 0 && r->seq > until)
                 return OK;
             arena_reset(&a);
-            rc = fold_one(s, m, r, &a, err);
+            rc = eventlog_fold_one(s, m, r, &a, err);
             if (rc != OK)
                 return err_wrap(err, rc, "event %llu of log '%s'", (unsigned long long)r->seq, store_name(s));
         }
@@ -172,7 +177,8 @@ int verb_eventlog(struct cli *c)
     static const struct {
         const char *name;
         int args_n;
-    } VERBS[] = {{"verify", 2}, {"hash", 2}, {"cat", 2}, {"copy", 3}, {"export", 3}, {"import", 2}, {"set-aside", 3}};
+    } VERBS[] = {{"verify", 2}, {"hash", 2},   {"cat", 2},    {"copy", 3},
+                 {"export", 3}, {"import", 2}, {"replay", 2}, {"set-aside", 3}};
     int wanted = 0;
     for (size_t i = 0; i < sizeof(VERBS) / sizeof(VERBS[0]); i++)
         if (strcmp(VERBS[i].name, verb) == 0)
@@ -196,5 +202,7 @@ int verb_eventlog(struct cli *c)
         return eventlog_export(c, log, more);
     if (strcmp(verb, "import") == 0)
         return eventlog_import(c, log);
+    if (strcmp(verb, "replay") == 0)
+        return eventlog_replay(c, log);
     return eventlog_set_aside(c, log, more);
 }

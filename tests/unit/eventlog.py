@@ -65,6 +65,22 @@ class EventLog(unittest.TestCase):
         self.run_it('hash', log, '--at', n + 1, code=3)
         self.assertEqual(self.run_it('import', story, '--to', log)['copied'], 0)  # again: nothing is left to do
 
+    def test_replay(self):
+        story, trace = self.story(), self.at / 'trace'
+        n = len(story.read_text().splitlines())
+        for every in (1, 7, 100000):
+            done = self.run_it('replay', story, '--every', every)
+            self.assertEqual((done['same'], done['events'], done['seq']), (True, n, 0))
+        self.run_it('replay', story, '--every', 7, '--trace', trace)
+        self.assertTrue(self.run_it('replay', story, '--every', 7, '--against', trace)['same'])
+        lines = trace.read_text().splitlines()
+        self.assertEqual(lines[-1].split()[0], str(n))
+        lines[3] = lines[3][:-1] + ('0' if lines[3][-1] != '0' else '1')
+        trace.write_text('\n'.join(lines) + '\n')
+        done = self.run_it('replay', story, '--every', 7, '--against', trace, code=1)
+        self.assertEqual((done['same'], done['seq'], done['events']), (False, 28, 21))
+        self.run_it('replay', story, '--every', 7, '--against', self.at / 'none', code=3)
+
     def test_cat(self):
         story = self.story()
         all_of_it = self.run_it('cat', story)
