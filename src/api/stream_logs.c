@@ -3,8 +3,8 @@
  * appends to its output only. */
 #include "api/handlers.h"
 #include "api/parts.h"
-#include "base/encode.h"
 #include "base/own.h"
+#include "event/hash.h"
 
 #define PAGE_MAX 1000
 #define APPEND_MAX 1000
@@ -230,15 +230,6 @@ static void appended(void *ctx, enum err rc, struct id log, const struct store_r
     call_reply_text(c, 201, buf_str(&text));
 }
 
-static bool sum_parse(struct str text, uint32_t *ret)
-{
-    uint8_t bytes[4];
-    if (!str_starts(text, STR("crc32c:")) || !hex_parse(str_slice(text, 7, text.len), bytes, sizeof(bytes)))
-        return false;
-    *ret = (uint32_t)bytes[0] << 24 | (uint32_t)bytes[1] << 16 | (uint32_t)bytes[2] << 8 | bytes[3];
-    return true;
-}
-
 void log_events_post(struct call *c)
 {
     struct append *a = arena_alloc(&c->arena, sizeof(*a));
@@ -247,7 +238,7 @@ void log_events_post(struct call *c)
     struct log_queue *q = queue_of(c, true, &a->log);
     if (q == NULL || !call_read(c, &LOG_APPEND_WIRE, &doc))
         return;
-    if (doc.expected.seq < 0 || (doc.expected.seq > 0 && !sum_parse(doc.expected.sum, &expect.sum))) {
+    if (doc.expected.seq < 0 || (doc.expected.seq > 0 && !crc32c_parse(doc.expected.sum, &expect.sum))) {
         call_reply_problem(c, 400, err_name(ERR_INVALID), "'expected' is {\"seq\":N,\"sum\":\"crc32c:…\"}");
         return;
     }

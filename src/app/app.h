@@ -37,7 +37,7 @@ struct app;
  * the time has a head start, as it needs not read its own news (test_app: no_starvation failed after 100 attempts
  * without). */
 #define APP_HOLD_AFTER 3u
-/* A replica behind its reader's position waits this long before it says so (contract: 2 s). */
+/* A replica behind its reader's position waits this long before it says so (2 s, chosen). */
 #define APP_BEHIND_MS 2000u
 /* Look for news this often though no hint came: a lost hint costs a delay only (chosen). */
 #define APP_POLL_MS 1000u

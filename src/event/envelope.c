@@ -307,12 +307,9 @@ enum err envelope_decode(struct str line, uint32_t prev_sum, struct envelope *re
         return err_set(err, ERR_INVALID, "'more' must be true or false");
     e.more = str_eq(m.more, STR("true"));
     if (m.sum.ptr != NULL) {
-        uint8_t bytes[4];
-        if (!unquote(&m.sum) || !str_starts(m.sum, STR("crc32c:")) ||
-            !hex_parse(str_slice(m.sum, 7, m.sum.len), bytes, sizeof(bytes)))
+        if (!unquote(&m.sum) || !crc32c_parse(m.sum, &e.sum))
             return err_set(err, ERR_INVALID, "'sum' must be 'crc32c:' and 8 hex digits");
         e.has_sum = true;
-        e.sum = (uint32_t)bytes[0] << 24 | (uint32_t)bytes[1] << 16 | (uint32_t)bytes[2] << 8 | bytes[3];
         uint32_t sum = crc32c(prev_sum, line.ptr, m.sum_at);
         if (sum != e.sum)
             return err_set(err, ERR_CORRUPT, "checksum is %08x, the record says %08x", sum, e.sum);

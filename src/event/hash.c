@@ -104,3 +104,12 @@ uint32_t crc32c(uint32_t crc, const void *bytes, size_t n)
 #endif
     return crc32c_by_table(crc, bytes, n);
 }
+
+bool crc32c_parse(struct str text, uint32_t *ret)
+{
+    uint8_t b[4];
+    if (!str_starts(text, STR("crc32c:")) || !hex_parse(str_slice(text, 7, text.len), b, sizeof(b)))
+        return false;
+    *ret = (uint32_t)b[0] << 24 | (uint32_t)b[1] << 16 | (uint32_t)b[2] << 8 | b[3];
+    return true;
+}

@@ -20,3 +20,5 @@ bool hash_digest_parse(struct str text, uint8_t ret_digest[static HASH_SIZE]);
 uint32_t crc32c(uint32_t crc, const void *bytes, size_t n);
 /* The same without the processor's own instruction for it: what crc32c does where there is none. */
 uint32_t crc32c_by_table(uint32_t crc, const void *bytes, size_t n);
+/* "crc32c:" and exactly 8 hex digits, as the sum of a record is written. */
+bool crc32c_parse(struct str text, uint32_t *ret);

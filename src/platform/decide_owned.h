@@ -1,6 +1,6 @@
 #pragma once
 /* platform/decide_owned.h - what belongs to somebody: domains and secrets of a project, users, places in the waitlist.
- * Personal fields and secrets come sealed ({"sealed":"<key id>:…"}, ARCHITECTURE.md "Sealed data"): this room never
+ * Personal fields and secrets come sealed ({"sealed":"<key id>:…"}): this room never
  * sees them; `identity` is a keyed digest, by which the same person is found again.
  * The same again gives no events and the id that is there. Errors as platform/decide.h says; ERR_UNAVAILABLE until the
  * log's format is raised. Layer: platform. Pure. */

@@ -1,7 +1,7 @@
 #pragma once
 /* platform/model_trial.h - apply events to a model for the time being, and take them back.
  * A batch of commands is decided this way: each against the model after the ones before it, though nothing is durable
- * yet and so nobody may see it (ARCHITECTURE.md, "One idea").
+ * yet and so nobody may see it.
  * How it is taken back: docs/internals/model.md. Layer: platform (may use base, event). Pure. */
 struct model;
 

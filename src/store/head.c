@@ -4,7 +4,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#include "base/encode.h"
 #include "base/own.h"
 #include "event/fields.h"
 #include "event/hash.h"
@@ -51,10 +50,9 @@ bool head_decode(const char slot[static HEAD_SLOT_SIZE], struct head *ret)
 {
     AUTO(arena) struct arena arena = {0};
     struct head_text t;
-    uint8_t sum[4];
+    uint32_t sum = 0;
     if (fields_parse(&HEAD_TEXT_TABLE, (struct str){slot, HEAD_SLOT_SIZE}, &arena, &t, NULL) != OK ||
-        !str_starts(t.sum, STR("crc32c:")) || !hex_parse(str_slice(t.sum, 7, t.sum.len), sum, sizeof(sum)) ||
-        t.generation < 0 || t.segment < 0 || t.length < 0 || t.seq < 0)
+        !crc32c_parse(t.sum, &sum) || t.generation < 0 || t.segment < 0 || t.length < 0 || t.seq < 0)
         return false;
     struct head h = {.log = t.log,
                      .boot = t.boot,
@@ -63,7 +61,7 @@ bool head_decode(const char slot[static HEAD_SLOT_SIZE], struct head *ret)
                      .length = (uint64_t)t.length,
                      .seq = (uint64_t)t.seq,
                      .time = t.time,
-                     .sum = (uint32_t)sum[0] << 24 | (uint32_t)sum[1] << 16 | (uint32_t)sum[2] << 8 | sum[3]};
+                     .sum = sum};
     char again[HEAD_SLOT_SIZE];
     head_encode(&h, again);
     if (memcmp(again, slot, HEAD_SLOT_SIZE) != 0)

@@ -4,7 +4,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#include "base/encode.h"
 #include "base/own.h"
 #include "event/fields.h"
 #include "event/hash.h"
@@ -88,16 +87,12 @@ static bool entry_decode(struct id log, struct str line, size_t segment, struct 
 {
     AUTO(arena) struct arena arena = {0};
     struct entry_text t;
-    uint8_t sum[4];
+    uint32_t sum = 0;
     if (line.len >= LINE_SIZE_MAX || fields_parse(&ENTRY_TEXT_TABLE, line, &arena, &t, NULL) != OK ||
-        !str_starts(t.sum, STR("crc32c:")) || !hex_parse(str_slice(t.sum, 7, t.sum.len), sum, sizeof(sum)) ||
-        t.seq < 0 || t.offset < 0)
+        !crc32c_parse(t.sum, &sum) || t.seq < 0 || t.offset < 0)
         return false;
-    *ret = (struct scan_at){.seq = (uint64_t)t.seq,
-                            .offset = (uint64_t)t.offset,
-                            .segment = segment,
-                            .time = t.time,
-                            .sum = (uint32_t)sum[0] << 24 | (uint32_t)sum[1] << 16 | (uint32_t)sum[2] << 8 | sum[3]};
+    *ret = (struct scan_at){
+        .seq = (uint64_t)t.seq, .offset = (uint64_t)t.offset, .segment = segment, .time = t.time, .sum = sum};
     char again[LINE_SIZE_MAX];
     size_t n = entry_encode(log, ret, again);
     return n == line.len + 1 && memcmp(again, line.ptr, line.len) == 0;

@@ -6,9 +6,9 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
-#include "base/encode.h"
 #include "base/json.h"
 #include "base/own.h"
+#include "event/hash.h"
 #include "net/http_client.h"
 #include "store/kind.h"
 
@@ -46,12 +46,11 @@ static enum err remote_open(struct store *s, struct store_repair *ret_repair, st
 
 static bool pos_parse(const json_t *doc, struct store_pos *ret)
 {
-    uint8_t b[4];
-    struct str sum = json_member_str(doc, "sum");
+    uint32_t sum = 0;
     json_int_t seq = json_integer_value(json_object_get(doc, "seq"));
-    if (seq < 0 || !str_starts(sum, STR("crc32c:")) || !hex_parse(str_slice(sum, 7, sum.len), b, sizeof(b)))
+    if (seq < 0 || !crc32c_parse(json_member_str(doc, "sum"), &sum))
         return false;
-    *ret = (struct store_pos){(uint64_t)seq, (uint32_t)b[0] << 24 | (uint32_t)b[1] << 16 | (uint32_t)b[2] << 8 | b[3]};
+    *ret = (struct store_pos){(uint64_t)seq, sum};
     return true;
 }
 

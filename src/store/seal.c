@@ -4,9 +4,9 @@
 #include <stdio.h>
 
 #include "base/buf.h"
-#include "base/encode.h"
 #include "base/own.h"
 #include "event/fields.h"
+#include "event/hash.h"
 
 void seal_name(uint64_t first_seq, char ret_name[static 32])
 {
@@ -51,18 +51,18 @@ bool seal_decode(struct str text, struct seal *ret)
     AUTO(arena) struct arena arena = {0};
     AUTO(buf) struct buf again = {0};
     struct seal_text t;
-    uint8_t sum[4];
+    uint32_t sum = 0;
     struct seal s;
     if (text.len > SEAL_SIZE_MAX || fields_parse(&SEAL_TEXT_TABLE, text, &arena, &t, NULL) != OK ||
-        !str_starts(t.sum, STR("crc32c:")) || !hex_parse(str_slice(t.sum, 7, t.sum.len), sum, sizeof(sum)) ||
-        !hash_digest_parse(t.digest, s.digest) || t.first < 0 || t.last < 0 || t.length < 0)
+        !crc32c_parse(t.sum, &sum) || !hash_digest_parse(t.digest, s.digest) || t.first < 0 || t.last < 0 ||
+        t.length < 0)
         return false;
     s.log = t.log;
     s.first = (uint64_t)t.first;
     s.last = (uint64_t)t.last;
     s.length = (uint64_t)t.length;
     s.time = t.time;
-    s.sum = (uint32_t)sum[0] << 24 | (uint32_t)sum[1] << 16 | (uint32_t)sum[2] << 8 | sum[3];
+    s.sum = sum;
     seal_encode(&s, &again);
     if (!str_eq(buf_str(&again), text))
         return false;

@@ -20,6 +20,11 @@ static void crc_known(void **state)
     assert_int_equal(crc32c(0, ZEROS, sizeof(ZEROS)), 0x8a9136aa);
     assert_int_equal(crc32c(0, "123456789", 9), 0xe3069283);
     assert_int_equal(crc32c(crc32c(0, "1234", 4), "56789", 5), 0xe3069283);
+    uint32_t sum = 0;
+    assert_true(crc32c_parse(STR("crc32c:e3069283"), &sum) && sum == 0xe3069283);
+    assert_false(crc32c_parse(STR("crc32c:e306928"), &sum) || crc32c_parse(STR("crc32c:e30692833"), &sum) ||
+                 crc32c_parse(STR("crc32c:e306928g"), &sum) || crc32c_parse(STR("CRC32C:e3069283"), &sum) ||
+                 crc32c_parse(STR("crc32c:"), &sum) || crc32c_parse(STR(""), &sum));
 }
 
 static void time_order(void **state)

@@ -13,7 +13,7 @@
 #include "node/preflight/preflight.h"
 #include "node/runtime/runtime.h"
 
-/* 5 s: a node that was not heard for a few of them is suspected (contract: heartbeats). */
+/* 5 s: a node that was not heard for a few of them is suspected (chosen). */
 #define AGENT_HEARTBEAT_MS 5000
 /* Reports and logs that were not taken are sent again: 0.5 s doubling to 10 s (chosen, never measured). */
 #define AGENT_RETRY_MS_MIN 500

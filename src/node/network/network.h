@@ -14,7 +14,7 @@
 #define NETWORK_GATEWAY_MAC {0x02, 0x73, 0x6c, 0x70, 0x00, 0x01}
 #define NETWORK_GATEWAY_IPV4 "100.64.0.1"
 #define NETWORK_TAP_SIZE 16
-/* Node-proxy listens there; the mark, the rule and the table carry TPROXYed packets to it (contract: table 6100). */
+/* Node-proxy listens there; the mark, the rule and the table carry TPROXYed packets to it (table 6100). */
 #define NETWORK_PROXY_PORT_DEFAULT 6101
 #define NETWORK_TABLE_DEFAULT 6100
 
