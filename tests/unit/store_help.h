@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
+#include "assert_err.h"
 #include "base/own.h"
 #include "store/simulated.h"
 #include "store/store.h"
@@ -55,16 +56,6 @@ static inline void teardown(struct fixture *x)
 {
     remove_folder(x->dir);
 }
-
-static struct errinfo why;
-#define assert_ok(expr)                                                                                                \
-    do {                                                                                                               \
-        why.msg[0] = '\0';                                                                                             \
-        enum err rc_ = (expr);                                                                                         \
-        if (rc_ != OK)                                                                                                 \
-            fail_msg("%s: %s: %s", #expr, err_name(rc_), why.msg);                                                     \
-    } while (0)
-#define assert_err(expr, code) assert_string_equal(err_name(expr), err_name(code))
 
 static inline struct store *open_mode(const struct fixture *x, enum store_mode mode)
 {

@@ -15,20 +15,11 @@
 
 #include "app/app.h"
 #include "app/checkpoint.h"
+#include "assert_err.h"
 #include "base/json.h"
 #include "base/own.h"
 #include "base/random.h"
 #include "event/hash.h"
-
-static struct errinfo why;
-#define assert_ok(expr)                                                                                                \
-    do {                                                                                                               \
-        why.msg[0] = '\0';                                                                                             \
-        enum err rc_ = (expr);                                                                                         \
-        if (rc_ != OK)                                                                                                 \
-            fail_msg("%s: %s: %s", #expr, err_name(rc_), why.msg);                                                     \
-    } while (0)
-#define assert_err(expr, code) assert_string_equal(err_name(expr), err_name(code))
 
 /* --- the process under test --- */
 

@@ -10,17 +10,9 @@
 #include <stdlib.h>
 
 #include "app/replay.h"
+#include "assert_err.h"
 #include "base/own.h"
 #include "store/simulated.h"
-
-static struct errinfo why;
-#define assert_ok(expr)                                                                                                \
-    do {                                                                                                               \
-        why.msg[0] = '\0';                                                                                             \
-        enum err rc_ = (expr);                                                                                         \
-        if (rc_ != OK)                                                                                                 \
-            fail_msg("%s: %s: %s", #expr, err_name(rc_), why.msg);                                                     \
-    } while (0)
 
 /* A fold that is not one: from event `odd` on it depends on how many models were made before it. */
 struct build {
