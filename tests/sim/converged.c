@@ -14,11 +14,20 @@ static bool waits_for_room(const struct process *d)
                                       str_starts(str_from(d->cause), STR("rolls one at a time")));
 }
 
+/* It rolled in beside the live one and was cancelled; there is no room for the last of the live one's instances, for
+ * which its own stand in. */
+static bool stands_in(const struct process *d)
+{
+    const struct process *live = d->project->live;
+    return deployment_is_beside(d) && process_healthy_n(live) < (uint32_t)live->instances_wanted;
+}
+
 static bool project_is_well(struct world *w, const struct project *p, const char **ret_why)
 {
     MODEL_EACH (process, d, &p->deployments) {
         if (d == p->live) {
-            if (process_healthy_n(d) < (uint32_t)d->instances_wanted)
+            /* Those of one that rolls in beside it and waits for room stand in for those that went. */
+            if (project_endpoints(p, NULL, 0) < (size_t)d->instances_wanted)
                 return no(w, ret_why, "the live deployment is not complete", p->slug);
             continue;
         }
@@ -26,7 +35,7 @@ static bool project_is_well(struct world *w, const struct project *p, const char
             continue;
         if (!deployment_is_over(d))
             return no(w, ret_why, "another deployment is not over", p->slug);
-        if (d->instances.n > 0)
+        if (d->instances.n > 0 && !stands_in(d))
             return no(w, ret_why, "a deployment that is over has instances", p->slug);
     }
     if (p->is_deleted && p->live != NULL)

@@ -235,7 +235,9 @@ static void give(struct world *w, struct sim_node *n, struct converge_input in)
             node_crash(w, n);
             return;
         }
-        if (n->dies_after > 0 && --n->dies_after == 0) {
+        bool dies = n->dies_after == 1;
+        n->dies_after -= n->dies_after > 0;
+        if (dies) {
             tell(w, "the agent of %s dies after action %zu of %zu", n->name, i + 1, n->out.actions_n);
             happened(w, OUTCOME_agent_died_between);
             n->is_agent_dead = true;

@@ -130,12 +130,17 @@ static void fewer_acts(struct shrinking *sh)
 
 static void fewer_of_us(struct shrinking *sh)
 {
+    bool is_fewer = true;
+    while (is_fewer && sh->best->replicas_n > 1) {
+        struct story s = *sh->best;
+        s.replicas_n--;
+        is_fewer = try(sh, &s);
+    }
     struct story s = *sh->best;
-    for (; s.replicas_n > 1 && (s.replicas_n--, try(sh, &s)); s = *sh->best)
-        ;
-    s = *sh->best;
-    if (s.edges_n > 1 && (s.edges_n = 1, true))
+    if (s.edges_n > 1) {
+        s.edges_n = 1;
         (void)try(sh, &s);
+    }
 }
 
 void shrink(struct story *s, struct failure *failure)
