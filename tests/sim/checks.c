@@ -7,6 +7,8 @@
  * suspected, its votes, a poll, an Envoy (each some seconds here). The same for a lost node's instances to be replaced.
  */
 enum { DEAD_ROUTE_MS = 35000, REPLACED_MS = 15000 };
+/* A single instance that is told to go (rolling, a drained node, fewer wanted) stops while edges are being told. */
+enum { WITHDRAWN_MS = 5000 };
 
 /* ---- Before an event ---- */
 
@@ -300,6 +302,13 @@ static uint32_t wanted_by(const struct world *w, struct id deployment)
     return d == NULL ? 0 : (uint32_t)d->instances_wanted;
 }
 
+/* It was told to go. */
+static bool is_leaving(const struct world *w, struct id instance)
+{
+    const struct instance *i = model_instance(w->oracle, instance);
+    return i == NULL || i->wanted == DESIRED_DELETED;
+}
+
 static void check_entry(struct world *w, const struct sim_edge *e, const struct route_entry *r)
 {
     checked(w, w->is_settled ? RULE_goes_live : RULE_no_dead_route);
@@ -310,7 +319,7 @@ static void check_entry(struct world *w, const struct sim_edge *e, const struct 
         int64_t since_ms = down_since(w, r->endpoints[k]);
         if (since_ms < 0)
             continue;
-        if (w->is_settled)
+        if (w->is_settled && (!is_leaving(w, r->endpoints[k]) || w->now_ms - since_ms > WITHDRAWN_MS))
             broken(w, RULE_goes_live, "%s sends requests to an instance that does not run though nothing failed",
                    e->name);
         int64_t from_ms = since_ms > w->troubled_ms ? since_ms : w->troubled_ms;
