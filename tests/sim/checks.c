@@ -198,6 +198,8 @@ void check_before(struct world *w, const struct event *ev)
         check_route(w, &ev->route_deployment);
     if (ev->kind == EVENT_ROUTE_DEPLOYMENT && ev->route_deployment.beside)
         happened(w, OUTCOME_rolls_one_by_one);
+    if (ev->kind == EVENT_SCALE_PROCESS) /* what is lost may be replaced in the plan that takes others away */
+        w->hand_made_n += 2;
     if (ev->kind == EVENT_DRAIN_NODE) /* each may be replaced, and then be lost with its node */
         w->hand_made_n += model_node(w->oracle, ev->drain_node.node_id)->instances.n;
     if (ev->kind == EVENT_NODE_STATUS_CHANGE)
