@@ -109,6 +109,11 @@ static void control_free(struct control *c)
 enum err control_open(const struct control_options *o, struct control **ret, struct errinfo *err)
 {
     struct control *c = mem_alloc(sizeof(*c));
+    if (!store_lease_name_is_fine(o->replica)) {
+        free(c);
+        return err_set(err, ERR_INVALID, "'%s' is no name of a replica: up to 63 letters, digits, '.', '_', '-'",
+                       o->replica);
+    }
     c->o = *o;
     c->o.settings.installation = str_from(o->installation);
     if (c->o.node_timeout_ms == 0)
@@ -124,6 +129,7 @@ enum err control_open(const struct control_options *o, struct control **ret, str
         return rc;
     }
     c->housekeeping = housekeeping_new(c);
+    c->leases = leases_new(c);
     if (o->streams_folder != NULL)
         c->stream_logs = stream_logs_new(o->loop, o->streams_folder);
     if (o->has_planner)
@@ -158,7 +164,7 @@ void control_close(struct control *c, void (*closed)(void *ctx), void *ctx)
     c->closed = closed;
     c->closed_ctx = ctx;
     c->closing_n =
-        3u + (c->stream_logs != NULL) + (c->planner != NULL) + (c->watchdog != NULL) + (c->certifier != NULL);
+        4u + (c->stream_logs != NULL) + (c->planner != NULL) + (c->watchdog != NULL) + (c->certifier != NULL);
     if (c->planner != NULL)
         planner_close(c->planner);
     if (c->watchdog != NULL)
@@ -166,6 +172,7 @@ void control_close(struct control *c, void (*closed)(void *ctx), void *ctx)
     if (c->certifier != NULL)
         certifier_close(c->certifier);
     housekeeping_close(c->housekeeping);
+    leases_close(TAKE(c->leases));
     if (c->stream_logs != NULL)
         stream_logs_close(TAKE(c->stream_logs), part_closed, c);
     log_queue_close(c->reading, part_closed, c);

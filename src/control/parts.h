@@ -2,6 +2,7 @@
 /* control/parts.h - what a control is made of; only for the files of this room.
  * Layer: control. */
 #include "control/control.h"
+#include "control/leases.h"
 #include "platform/decide.h"
 #include "platform/plan.h"
 
@@ -27,6 +28,7 @@ struct control {
     struct certifier *certifier; /* NULL: not this process's */
     struct log_queue *reading;   /* of the platform's own log, for people and tools */
     struct housekeeping *housekeeping;
+    struct leases *leases;   /* who else works on this log */
     int64_t live_mono_us;    /* when this replica went live; 0: not yet */
     int64_t listens_mono_us; /* since when it could hear without a gap: what edges it knows rests on that */
     bool may_vote;           /* as of the watchdog's last look */

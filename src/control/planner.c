@@ -59,11 +59,14 @@ static void observe(const struct control *c, int64_t now_ms, struct arena *a, st
         int64_t age_ms = e->polls_n > 0 ? 0 : (mono_us - e->heard_us) / 1000;
         edges[i] = (struct edge_observed){e->name, e->confirmed_seq, now_ms - age_ms};
     }
+    struct strs voters = {0};
+    bool knows = leases_voters(c->leases, &voters);
     *ret = (struct observations){.edges = edges,
                                  .edges_n = n,
                                  .live_since_ms = now_ms - (mono_us - c->listens_mono_us) / 1000,
-                                 .format_min = EVENT_FORMAT, /* of one replica: this build */
-                                 .replicas_n = 1};
+                                 .format_min = leases_format_min(c->leases),
+                                 .replicas_n = knows ? (int64_t)voters.n : PLAN_REPLICAS_UNKNOWN,
+                                 .replicas = voters};
 }
 
 static enum err plan_decide(void *ctx, const void *model, struct app_events *ret_events, struct errinfo *err)

@@ -20,6 +20,7 @@
  * 600 to 900 bytes, a rule adds at most instances_max + 2); what is left follows at once. */
 #define PLAN_EVENTS_MAX 800u
 #define PLAN_NEVER INT64_MAX
+#define PLAN_REPLICAS_UNKNOWN INT64_C(1000000)
 /* Begins the cause of a deployment that waits for room. */
 #define CAUSE_WAITS_ROOM "waits for capacity: "
 
@@ -37,7 +38,11 @@ struct observations {
                             * settings->edge_live_seconds: else an edge might be there that it does not know */
     int64_t
         format_min; /* the lowest format that any of these replicas reads (EVENT_FORMAT of its build); 0: not known */
-    int64_t replicas_n; /* control-plane replicas with a fresh lease that do not abstain; at least 1 */
+    /* Control-plane replicas with a fresh lease that do not abstain. PLAN_REPLICAS_UNKNOWN: nobody can tell, or none
+     * votes; then no node is lost. */
+    int64_t replicas_n;
+    /* Their names: the votes of others do not count. None: all votes count. */
+    struct strs replicas;
 };
 
 struct plan {

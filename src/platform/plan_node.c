@@ -1,9 +1,21 @@
 /* Rules for nodes: the votes of the replicas are counted, and what ran on a lost node is lost. */
 #include "platform/planner.h"
 
+/* Votes of replicas that are there: who is dead suspects nobody any more. */
+static uint32_t votes_n(const struct planner *p, const struct node *n)
+{
+    uint32_t counted = 0;
+    if (p->seen->replicas.n == 0)
+        return n->suspected_by.n;
+    for (uint32_t i = 0; i < n->suspected_by.n; i++)
+        for (size_t k = 0; k < p->seen->replicas.n; k++)
+            counted += str_eq_c(p->seen->replicas.items[k], n->suspected_by.items[i]);
+    return counted;
+}
+
 static struct str votes_text(struct planner *p, const struct node *n)
 {
-    return because(p->out, "{\"rule\":\"votes\",\"suspectedBy\":%u,\"replicas\":%lld}", n->suspected_by.n,
+    return because(p->out, "{\"rule\":\"votes\",\"suspectedBy\":%u,\"replicas\":%lld}", votes_n(p, n),
                    (long long)p->seen->replicas_n);
 }
 
@@ -45,13 +57,13 @@ void plan_node(struct planner *p, const struct node *n)
 {
     if (n->status == NODE_GONE)
         return;
-    bool is_suspected = (int64_t)n->suspected_by.n * 2 > p->seen->replicas_n;
+    bool is_suspected = (int64_t)votes_n(p, n) * 2 > p->seen->replicas_n;
     if (is_suspected && n->status != NODE_LOST && could_run_n(n) > PLAN_EVENTS_MAX) {
         lose_instances(p, n, PLAN_EVENTS_MAX); /* more than a batch holds: the node itself comes last */
     } else if (is_suspected && n->status != NODE_LOST) {
         emit_node_status(
             p, n, NODE_LOST,
-            say(p->out, "%u of %lld replicas hear nothing of it", n->suspected_by.n, (long long)p->seen->replicas_n));
+            say(p->out, "%u of %lld replicas hear nothing of it", votes_n(p, n), (long long)p->seen->replicas_n));
         lose_instances(p, n, PLAN_EVENTS_MAX);
     } else if (n->status == NODE_LOST && !is_suspected && n->is_heard_again) {
         /* Not merely because there are more replicas now, who have not had the time to suspect it. */

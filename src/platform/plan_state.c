@@ -298,6 +298,16 @@ static bool can_follow(const struct planner *p)
            memcmp(&p->settings_kept, p->settings, sizeof(p->settings_kept)) == 0;
 }
 
+/* Who votes, as a number: another one when a vote may count that did not, or the other way round. */
+static uint64_t voters_of(const struct observations *seen)
+{
+    uint64_t sum = (uint64_t)seen->replicas_n;
+    for (size_t i = 0; i < seen->replicas.n; i++)
+        for (size_t k = 0; k < seen->replicas.items[i].len + 1; k++)
+            sum = (sum ^ (k == 0 ? 0xffu : (unsigned char)seen->replicas.items[i].ptr[k - 1])) * 1099511628211u;
+    return sum;
+}
+
 static void start_over(struct planner *p)
 {
     struct planner now = *p;
@@ -309,7 +319,7 @@ static void start_over(struct planner *p)
     p->ids = now.ids;
     p->out = now.out;
     p->now_ms = now.now_ms;
-    p->replicas_n = now.seen->replicas_n;
+    p->voters = voters_of(now.seen);
     places_init(&p->places, &p->settings_kept);
     everything(p);
 }
@@ -323,10 +333,11 @@ void planner_sync(struct planner *p)
         for (uint64_t i = p->changes_n; i < end; i++)
             changed(p, changes_at(p->model->changes, i));
     p->changes_n = end;
-    if (p->replicas_n != p->seen->replicas_n)
+    uint64_t voters = voters_of(p->seen);
+    if (p->voters != voters)
         MODEL_EACH (node, n, &p->model->nodes)
             mark_node(p, n);
-    p->replicas_n = p->seen->replicas_n;
+    p->voters = voters;
     work_mark_waiting(&p->work, WORK_WAITS_EDGES, WORK_NODE);
     work_mark_due(&p->work, p->now_ms);
     if (p->places.has_grown)

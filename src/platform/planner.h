@@ -45,7 +45,7 @@ struct planner {
     struct platform_settings settings_kept;
     const struct model *model_kept; /* compared only */
     uint64_t changes_n;             /* of the model's change list: read up to here */
-    int64_t replicas_n;
+    uint64_t voters;                /* who votes, as of the last plan (plan_state.c) */
     struct work_list work;
     struct id_links open;      /* project -> its deployments that are not over or still have instances; none -> other
                                 * processes */

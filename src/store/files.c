@@ -1,6 +1,7 @@
 /* The files store: its row in the table of kinds. Opening: files_open.c; appending: files_append.c; reading:
  * files_read.c. */
 #include "store/files.h"
+#include "store/lease.h"
 
 #include "base/clock.h"
 
@@ -35,4 +36,7 @@ const struct store_kind STORE_FILES = {
     .end = files_end,
     .clock_us = files_clock_us,
     .watch_path = files_watch_path,
+    .lease_put = files_lease_put,
+    .lease_drop = files_lease_drop,
+    .lease_list = files_lease_list,
 };

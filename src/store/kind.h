@@ -37,6 +37,10 @@ struct store_kind {
     int64_t (*clock_us)(struct store *s);
     /* Path of a file that is written whenever the log grows, or NULL: there is none. Returned. */
     char *(*watch_path)(struct store *s);
+    /* Leases; NULL, all three: the store keeps none. put: until_us is set. list: those that have run out too. */
+    enum err (*lease_put)(struct store *s, const struct store_lease *lease, struct errinfo *err);
+    enum err (*lease_drop)(struct store *s, const char *name, struct errinfo *err);
+    enum err (*lease_list)(struct store *s, struct store_lease *ret, size_t max, size_t *ret_n, struct errinfo *err);
     bool tells; /* instead of a path: it calls s->changed, when set, after the log grew */
 };
 

@@ -33,6 +33,8 @@ struct sim_log {
     size_t n, size;
     struct event_time last;
     bool is_unreachable;
+    struct store_lease leases[STORE_LEASES_MAX];
+    size_t leases_n;
     TAILQ_HEAD(, sim_handle) handles;
     TAILQ_ENTRY(sim_log) link;
 };
@@ -353,6 +355,56 @@ static int64_t simulated_clock_us(struct store *s)
     return s->world->now_us;
 }
 
+static struct sim_log *leased_log(struct store *s, struct errinfo *err)
+{
+    struct sim_log *l = ((struct sim_handle *)s->impl)->log;
+    if (l->is_unreachable)
+        err_ignore(err_set(err, ERR_UNAVAILABLE, "log '%s' cannot be reached", s->name));
+    return l->is_unreachable ? NULL : l;
+}
+
+static struct store_lease *lease_of(struct sim_log *l, const char *name)
+{
+    for (size_t i = 0; i < l->leases_n; i++)
+        if (strcmp(l->leases[i].name, name) == 0)
+            return &l->leases[i];
+    return NULL;
+}
+
+static enum err simulated_lease_put(struct store *s, const struct store_lease *lease, struct errinfo *err)
+{
+    struct sim_log *l = leased_log(s, err);
+    if (l == NULL)
+        return ERR_UNAVAILABLE;
+    struct store_lease *known = lease_of(l, lease->name);
+    if (known == NULL && l->leases_n == STORE_LEASES_MAX)
+        return err_set(err, ERR_LIMIT, "log '%s' keeps at most %u leases", s->name, STORE_LEASES_MAX);
+    if (known == NULL)
+        known = &l->leases[l->leases_n++];
+    *known = *lease;
+    return OK;
+}
+
+static enum err simulated_lease_drop(struct store *s, const char *name, struct errinfo *err)
+{
+    struct sim_log *l = leased_log(s, err);
+    struct store_lease *known = l == NULL ? NULL : lease_of(l, name);
+    if (known != NULL)
+        *known = l->leases[--l->leases_n];
+    return l == NULL ? ERR_UNAVAILABLE : OK;
+}
+
+static enum err simulated_lease_list(struct store *s, struct store_lease *ret, size_t max, size_t *ret_n,
+                                     struct errinfo *err)
+{
+    const struct sim_log *l = leased_log(s, err);
+    if (l == NULL)
+        return ERR_UNAVAILABLE;
+    *ret_n = l->leases_n < max ? l->leases_n : max;
+    memcpy(ret, l->leases, *ret_n * sizeof(*ret));
+    return OK;
+}
+
 const struct store_kind STORE_SIMULATED = {
     .name = "simulated",
     .open = simulated_open,
@@ -361,5 +413,8 @@ const struct store_kind STORE_SIMULATED = {
     .read = simulated_read,
     .end = simulated_end,
     .clock_us = simulated_clock_us,
+    .lease_put = simulated_lease_put,
+    .lease_drop = simulated_lease_drop,
+    .lease_list = simulated_lease_list,
     .tells = true,
 };

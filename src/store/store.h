@@ -183,6 +183,27 @@ int64_t store_clock_us(struct store *s);
 /* Calls of this handle that wait (for the lock) return ERR_CANCELLED, now and later. From any thread. */
 void store_cancel(struct store *s);
 
+/* --- leases: who works on a log now, so that votes are counted and nobody waits for the dead --- */
+#define STORE_LEASE_NAME_SIZE 64u
+/* More replicas of one log than that are not counted (chosen). */
+#define STORE_LEASES_MAX 64u
+struct store_lease {
+    char name[STORE_LEASE_NAME_SIZE]; /* of a replica: letters, digits, '.', '_', '-'; not '.' first */
+    int64_t until_us;                 /* on the store's clock; set by store_lease_take */
+    bool abstains;                    /* it does not vote now */
+    int64_t format;                   /* newest format of events that it reads */
+};
+bool store_lease_name_is_fine(const char *name);
+/* Hold a lease for ttl_us from now, or go on holding it. Its end costs nothing but time: no fdatasync.
+ * OK | ERR_INVALID name | ERR_DENIED the store keeps none, or is open for reading | ERR_IO, ERR_UNAVAILABLE */
+must_check enum err store_lease_take(struct store *s, const struct store_lease *mine, int64_t ttl_us,
+                                     struct errinfo *err);
+/* Give it back. OK, also when there is none. */
+must_check enum err store_lease_drop(struct store *s, const char *name, struct errinfo *err);
+/* Those that have not run out, in the order of their names. */
+must_check enum err store_leases(struct store *s, struct store_lease ret[static STORE_LEASES_MAX], size_t *ret_n,
+                                 struct errinfo *err);
+
 /* Being told of growth: changed(ctx) in the loop, some time after the end moved, perhaps more than once, perhaps though
  * nothing is new. A hint: who must not miss anything also looks now and then. At most one watch a handle. */
 typedef void (*store_changed_fn)(void *ctx);

@@ -166,6 +166,7 @@ class Node:
         self.boot, self.seq, self.cursor = str(uuid.uuid4()), 0, ''
         self.instances, self.reported, self.trouble = {}, {}, {}
         self.hears_nothing = False
+        self.deaf_to = None  # a program that gets no report of it
 
     @property
     def client(self):
@@ -178,8 +179,9 @@ class Node:
     def join(self):
         return self.client.ok('POST', '/v1/nodes', self.join_body)
 
-    def heartbeat(self):
-        return self.client.ok('PUT', f'/v1/nodes/{self.id}/status', {
+    def heartbeat(self, program=None):
+        client = Client(self.world, program.port, self.cert) if program else self.client
+        return client.ok('PUT', f'/v1/nodes/{self.id}/status', {
             'boot_id': self.boot, 'report_seq': self.next_seq(), 'status': 'ready', 'cursor': self.cursor, 'runtimes': ['qemu', 'host'],
             'capacity': {'vcpus': 4, 'memory_bytes': 8 << 30, 'disk_bytes': 100 << 30},
             'preflight': [{'check': 'kvm', 'ok': False, 'detail': 'not tried', 'hint': 'this is a test'}],
@@ -207,6 +209,10 @@ class Node:
 
     def step(self):
         if self.hears_nothing:
+            return
+        for program in self.world.others:
+            self.heartbeat(program)
+        if self.deaf_to is self.world.management:
             return
         self.heartbeat()
         self.pull()
@@ -251,6 +257,7 @@ class World:
         tuning = [f'{name}={value}' for name, value in figures.items()]
         self.management = Program(self, 'management', ['management-api', 'planner', 'watchdog', 'certificates'], tuning)
         self.public = Program(self, 'public', ['public-api'], tuning)
+        self.others = []  # further programs that nodes report to
         self.nodes, self.edge = [], None
 
     def start(self):

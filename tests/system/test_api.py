@@ -10,7 +10,7 @@ import uuid
 
 import pytest
 
-from platform_world import INSTALLATION, PROGRAM, ROOT, Client, World, until
+from platform_world import INSTALLATION, PROGRAM, ROOT, Client, Program, World, until
 
 pytestmark = pytest.mark.skipif(not PROGRAM.exists(), reason=f'{PROGRAM} is not built')
 
@@ -469,6 +469,33 @@ def test_a_silent_node_is_lost_and_comes_back(world):
     finally:
         silent.hears_nothing = False
     world.until(lambda: _node(world, silent)['status'] == 'ready', 'it is trusted again')
+
+
+def test_a_majority_of_those_who_are_there_loses_a_node(world):
+    """One of two replicas hears nothing of a node: no majority. Then the other dies: its lease runs out, and one of one is enough."""
+    node = world.nodes[2]
+    second = Program(world, 'second', ['management-api', 'watchdog'], [])
+    second.start()
+    lease = world.folder / 'log/leases/second'
+    events = lambda kind: [e['payload'] for e in world.operator.ok('GET', '/v1/events').json['items'] if e['type'] == kind]
+    lost = lambda: [e for e in events('NodeStatusChange') if e['nodeId'] == node.id and e['status'] == 'lost']
+    before = len(lost())
+    try:
+        world.others = [second]
+        world.until(lambda: lease.exists() and 'abstains' not in json.loads(lease.read_text()), 'the second replica votes', seconds=30)
+        node.deaf_to = world.management
+        world.until(lambda: any(e['nodeId'] == node.id and e['replica'] == 'management' for e in events('SuspectNode')), 'the first replica suspects it', seconds=30)
+        world.operator.ok('POST', '/v1/zones', {'region': 'here', 'name': 'later'}, 201)  # the planner has looked since
+        assert len(lost()) == before and _node(world, node)['status'] == 'ready'
+        world.others = []
+        second.kill()
+        world.until(lambda: len(lost()) > before, 'the vote of the one who is left is a majority', seconds=30)
+        assert lost()[-1]['cause'] == '1 of 1 replicas hear nothing of it' and lost()[-1]['because']['replicas'] == 1
+    finally:
+        world.others, node.deaf_to = [], None
+        if second.process.poll() is None:
+            second.kill()
+    world.until(lambda: _node(world, node)['status'] == 'ready', 'it is trusted again', seconds=30)
 
 
 def _node(world, node):

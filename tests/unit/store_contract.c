@@ -625,6 +625,40 @@ static void faults_keep_promises(struct fixture *x, const struct contract_factor
 
 /* --- the suite --- */
 
+/* Who works on a log is known to all of its handles, for as long as the lease was taken. */
+static void leases(const struct fixture *x)
+{
+    struct store *a = open_store(x), *b = open_store(x);
+    struct store_lease all[STORE_LEASES_MAX];
+    size_t n = 9;
+    assert_ok(store_leases(b, all, &n, &why));
+    assert_int_equal(n, 0);
+    assert_ok(store_lease_take(a, &(struct store_lease){.name = "second", .abstains = true}, 3600000000, &why));
+    assert_ok(store_lease_take(b, &(struct store_lease){.name = "first", .format = 2}, 3600000000, &why));
+    assert_ok(store_lease_take(b, &(struct store_lease){.name = "gone"}, -1, &why)); /* has run out */
+    assert_ok(store_leases(a, all, &n, &why));
+    assert_int_equal(n, 2);
+    assert_true(strcmp(all[0].name, "first") == 0 && all[0].format == 2 && !all[0].abstains);
+    assert_true(strcmp(all[1].name, "second") == 0 && all[1].abstains && all[1].until_us > store_clock_us(a));
+    assert_ok(store_lease_take(a, &(struct store_lease){.name = "second"}, 3600000000, &why)); /* it votes again */
+    assert_ok(store_lease_drop(b, "first", &why));
+    assert_ok(store_lease_drop(b, "first", &why));
+    assert_ok(store_leases(b, all, &n, &why));
+    assert_true(n == 1 && !all[0].abstains);
+    static const char *const BAD[] = {"", "../log", ".hidden", "a b",
+                                      "0123456789012345678901234567890123456789012345678901234567890123"};
+    for (size_t i = 0; i < sizeof(BAD) / sizeof(BAD[0]); i++) {
+        struct store_lease bad = {0};
+        memcpy(bad.name, BAD[i], strnlen(BAD[i], sizeof(bad.name) - 1));
+        if (i < 4)
+            assert_err(store_lease_take(a, &bad, 1, &why), ERR_INVALID);
+        assert_err(store_lease_drop(a, BAD[i], &why), ERR_INVALID);
+    }
+    check_numbers(a, 0); /* leases are not events */
+    store_close(a);
+    store_close(b);
+}
+
 static const struct contract_row {
     const char *name;
     void (*run)(const struct fixture *x);
@@ -642,6 +676,7 @@ static const struct contract_row {
     {"told_of_growth", told_of_growth, false},
     {"groups_are_one_append", groups_are_one_append, false},
     {"groups_up_to_a_bad_one", groups_up_to_a_bad_one, false},
+    {"leases", leases, false},
     {"groups_that_fit", groups_that_fit, false},
     {"handles_contend", handles_contend, false},
     {"faults_keep_promises", NULL, false},

@@ -352,6 +352,32 @@ static void a_newer_deployment(void **state)
     world_free(w);
 }
 
+/* Only those who are there have a say: a vote that a dead replica left behind makes no majority. */
+static void the_vote_of_the_dead_does_not_count(void **state)
+{
+    (void)state;
+    struct world *w = world_new();
+    struct str there[] = {STR("b"), STR("c")};
+    w->seen.replicas_n = PLAN_REPLICAS_UNKNOWN; /* nobody can tell */
+    DO(w, decide_suspect_node(&d, w->nodes[1], STR("a"), STR("silent for 10 s"), &out, &err));
+    plan(w);
+    assert_int_equal(model_node(w->model, w->nodes[1])->status, NODE_READY);
+    w->seen.replicas = (struct strs){there, 1};
+    w->seen.replicas_n = 1;
+    plan(w);
+    assert_int_equal(model_node(w->model, w->nodes[1])->status, NODE_READY);
+    DO(w, decide_suspect_node(&d, w->nodes[1], STR("b"), STR("silent for 10 s"), &out, &err));
+    w->seen.replicas = (struct strs){there, 2};
+    w->seen.replicas_n = 2;
+    plan(w);
+    assert_int_equal(model_node(w->model, w->nodes[1])->status, NODE_READY);
+    w->seen.replicas = (struct strs){there, 1};
+    w->seen.replicas_n = 1;
+    plan(w);
+    assert_int_equal(model_node(w->model, w->nodes[1])->status, NODE_LOST);
+    world_free(w);
+}
+
 static void a_replica_more_is_no_cure(void **state)
 {
     (void)state;
@@ -913,6 +939,7 @@ int main(void)
         cmocka_unit_test(a_host_without_a_certificate),
         cmocka_unit_test(no_room),
         cmocka_unit_test(a_newer_deployment),
+        cmocka_unit_test(the_vote_of_the_dead_does_not_count),
         cmocka_unit_test(a_replica_more_is_no_cure),
         cmocka_unit_test(a_person_stops_and_deletes),
         cmocka_unit_test(the_project_goes),

@@ -1,0 +1,20 @@
+#pragma once
+/* control/leases.h - this replica's lease in the store, and who else holds one: whose votes count, which formats all
+ * can read. Layer: control. Thread: loop; the store is asked in uv's pool, with a handle of its own. */
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "event/fields.h"
+
+struct control;
+struct leases;
+
+/* Returned: leases_close. It is taken at once, and again five times before it runs out. */
+struct leases *leases_new(struct control *c);
+void leases_close(struct leases *l); /* given back; ends with control_part_closed */
+
+/* Those that vote, by name; lent until the next turn of the loop. False: it is not known who is there, or nobody votes.
+ * NULL: nothing is known. */
+bool leases_voters(const struct leases *l, struct strs *ret_names);
+/* The lowest format that any of them reads; 0: not known. */
+int64_t leases_format_min(const struct leases *l);
