@@ -14,8 +14,10 @@
 static int flag_index(const struct command *command, struct str name)
 {
     for (int i = 0; command->flags != NULL && command->flags[i].name != NULL; i++)
-        if (str_eq_c(name, command->flags[i].name))
+        if (str_eq_c(name, command->flags[i].name)) {
+            assert(i < COMMAND_FLAGS_MAX && "struct cli has room for the value");
             return i;
+        }
     return -1;
 }
 
