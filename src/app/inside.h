@@ -8,13 +8,13 @@
  *   snapshot.c checkpoint files                  wait.c      waiting for a position, cursors
  *   tell.c    gateways and workloads             partition.c ranges
  *   set_aside.c refused records that are passed over */
-#include <sys/queue.h>
 #include <uv.h>
 
 #include "app/app.h"
 #include "app/checkpoint.h"
 #include "app/effects.h"
 #include "base/map.h"
+#include "base/queue.h"
 
 struct app_events {
     struct store_event *items;

@@ -28,10 +28,11 @@ bool hex_parse(struct str text, void *ret_bytes, size_t n)
         return false;
     unsigned char *p = ret_bytes;
     for (size_t i = 0; i < n; i++) {
-        int hi = HEX_DIGITS[(unsigned char)text.ptr[2 * i]], lo = HEX_DIGITS[(unsigned char)text.ptr[2 * i + 1]];
+        signed char hi = HEX_DIGITS[(unsigned char)text.ptr[2 * i]],
+                    lo = HEX_DIGITS[(unsigned char)text.ptr[2 * i + 1]];
         if (hi < 0 || lo < 0)
             return false;
-        p[i] = (unsigned char)(hi << 4 | lo);
+        p[i] = (unsigned char)((unsigned char)hi << 4 | (unsigned char)lo);
     }
     return true;
 }

@@ -42,9 +42,14 @@ static void hash(const void *model, uint8_t ret_hash[static HASH_SIZE])
 
 static enum err write_trace(const char *path, struct str trace, struct errinfo *err)
 {
-    FILE *f = strcmp(path, "-") == 0 ? stdout : fopen(path, "we");
-    bool is_good = f != NULL && fwrite(trace.ptr, 1, trace.len, f) == trace.len;
-    is_good = (f == stdout || f == NULL ? fflush(stdout) == 0 : fclose(f) == 0) && is_good;
+    bool is_good = false;
+    if (strcmp(path, "-") == 0) {
+        is_good = fwrite(trace.ptr, 1, trace.len, stdout) == trace.len && fflush(stdout) == 0;
+    } else {
+        FILE *f = fopen(path, "we");
+        is_good = f != NULL && fwrite(trace.ptr, 1, trace.len, f) == trace.len;
+        is_good = f != NULL && fclose(f) == 0 && is_good;
+    }
     return is_good ? OK : err_set(err, ERR_IO, "cannot write the trace to '%s'", path);
 }
 

@@ -6,8 +6,12 @@
 static int64_t events_in_hour(const struct instance *i, int64_t now_ms)
 {
     int64_t n = 0, from_ns = (now_ms - 3600 * 1000) * 1000000;
-    for (uint32_t k = i->history_n; k-- > 0 && strcmp(i->history[k].cause, INSTANCE_CAUSE_NODE_STOPPED) != 0;)
-        n += i->history[k].at_ns > from_ns;
+    for (uint32_t k = i->history_n; k > 0; k--) {
+        const struct instance_history *h = &i->history[k - 1];
+        if (strcmp(h->cause, INSTANCE_CAUSE_NODE_STOPPED) == 0)
+            break;
+        n += h->at_ns > from_ns;
+    }
     return n;
 }
 

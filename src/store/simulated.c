@@ -5,9 +5,9 @@
 #include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
-#include <sys/queue.h>
 
 #include "base/own.h"
+#include "base/queue.h"
 #include "store/kind.h"
 #include "store/lines.h"
 
