@@ -2,6 +2,7 @@
 
 One installation for the whole file, raised and taken down by the CLI; the order of the tests is the story of its life, but each
 finds what it needs by itself (a deployment of `hello` is made when there is none)."""
+import contextlib
 import json
 import os
 import pathlib
@@ -339,8 +340,9 @@ def test_everything_killed_then_up(hello, house):
         for program in status['programs']:
             if program['pid'] and program['pid'] != supervisor and (name is None or program['name'] == name) and is_alive(program['pid']):
                 kill(program['pid'])
-    for row in house_processes(house):
-        kill(row)
+    for pid in house_processes(house):
+        with contextlib.suppress(ProcessLookupError):  # it died with one that was killed a moment before
+            kill(pid)
     house.up()
     assert house.json('projects') == projects
     until(lambda: {(r['instance_id'], r['ipv6'], r['deployment_id']) for r in healthy(house)} == before, 120, 'the same instances')
