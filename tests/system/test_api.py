@@ -554,6 +554,45 @@ def test_a_project_is_updated(world):
     world.user.ok('PUT', f'/v1/deployments/{made["deployment_id"]}/status', {'status': 'cancelled'})
 
 
+def test_who_may_use_the_log_of_an_application(world):
+    """Its instance, through the node that it is placed on: reads inputs and output, appends to its output; nobody else knows of them."""
+    _, d = live(world, 'imaged')
+    digest = next(i['digest'] for i in world.operator.items('/v1/images') if i['image_id'] == world.deployment(d['deployment_id'])['image_id'])
+    put = lambda version, process: world.operator.ask('PUT', f'/v1/applications/ledger/{version}', {
+        'streams': [{'name': name} for name in ('orders', 'bills')], 'process': {'imageDigest': digest, **process}})
+    process = {'inputStreams': ['orders'], 'outputStream': 'bills'}
+    assert put('1', process).status == 201 and put('1', process).status == 200
+    problem(put('1', {'inputStreams': ['bills'], 'outputStream': 'bills'}), 409, 'conflict')
+    application = world.operator.ok('GET', '/v1/applications/ledger/1').json
+    log = {row['stream']: row['log_id'] for row in application['logs']}
+    row = world.until(lambda: next((r for r in world.operator.items('/v1/instances') if r['spec']['process_id'] == application['process_id']), None), 'it is placed')
+    env = dict(e.split('=', 1) for e in row['spec']['env'])
+    assert env['SLIPFORM_OUTPUT_LOG'] == log['bills'] and env['SLIPFORM_INPUT_LOGS'] == log['orders']
+    home = next(n for n in world.nodes if n.name == row['node'])
+    other = next(n for n in world.nodes if n.name != row['node'] and n.name != 'operator-1')
+    me = {'Slipform-Instance': row['instance_id']}
+    path = lambda name: f'/v1/logs/{log[name]}/events'
+    event = lambda: {'type': 'Billed', 'id': str(uuid.uuid4()), 'payload': {'cents': 5}}
+    first = {'expected': {'seq': 0}, 'events': [event(), event()]}
+    written = home.client.ok('POST', path('bills'), first, 201, headers=me)
+    assert [i['seq'] for i in written.json['items']] == [1, 2] and written.headers['Slipform-Position']
+    news = home.client.ask('POST', path('bills'), {'expected': {'seq': 0}, 'events': [event()]}, headers=me)
+    assert news.status == 409 and [i['id'] for i in news.json['items']] == [e['id'] for e in first['events']]
+    end = {'seq': 2, 'sum': written.json['items'][-1]['sum']}
+    assert home.client.ok('POST', path('bills'), {'expected': end, 'events': [event()]}, 201, headers=me).json['items'][0]['seq'] == 3
+    problem(home.client.ask('POST', path('bills'), {'expected': {'seq': 3, 'sum': 'crc32c:zz'}, 'events': [event()]}, headers=me), 400, 'invalid')
+    assert len(home.client.ok('GET', path('bills') + '?after=1', headers=me).json['items']) == 2
+    assert home.client.ok('GET', path('orders'), headers=me).json['items'] == []
+    problem(home.client.ask('POST', path('orders'), first, headers=me), 404, 'not-found')  # an input is not its to write
+    problem(home.client.ask('GET', path('bills')), 400, 'invalid')  # for whom?
+    problem(other.client.ask('GET', path('bills'), headers=me), 404, 'not-found')  # it is not placed there
+    stranger = next(i['instance_id'] for i in instances_of(world, d['deployment_id']) if i['node'] == home.name)
+    problem(home.client.ask('GET', path('bills'), headers={'Slipform-Instance': stranger}), 404, 'not-found')
+    assert [e['what'] for e in world.operator.items(f'/v1/processes/{application["process_id"]}/timeline')][0] == 'created'
+    world.operator.ok('DELETE', '/v1/applications/ledger/1', status=202)
+    world.until(lambda: world.operator.ask('GET', '/v1/applications/ledger/1').status == 404, 'it is gone')
+
+
 def test_an_image_that_nothing_uses_is_deleted(world):
     _, d = live(world, 'image-user')
     image = world.deployment(d['deployment_id'])['image_id']
