@@ -36,6 +36,7 @@ void app_stall(struct app *a, const struct errinfo *cause)
         return;
     a->state = APP_STALLED;
     a->stall = *cause;
+    app_note_error(a, cause);
     tell_stalled(a);
     app_soon(a);
 }

@@ -252,6 +252,7 @@ void app_effect_done(struct app_effect_run *run, enum err rc, const struct errin
         finish(a, item);
     } else {
         item->why = err == NULL ? (struct errinfo){.code = rc} : *err;
+        app_note_error(a, &item->why);
         fail(a, item);
     }
     app_soon(a);

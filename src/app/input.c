@@ -156,15 +156,19 @@ static enum err take_read(struct app *a, struct app_input *in)
     struct errinfo err = {0};
     enum err rc = check_read(in, &err);
     if (rc == OK) {
+        in->is_trouble_noted = false;
         queue_fresh(a, in);
         return OK;
     }
     store_batch_done(&in->fresh);
     a->is_troubled = true;
     a->trouble = err;
-    if (rc == ERR_IO || rc == ERR_UNAVAILABLE || rc == ERR_CANCELLED || rc == ERR_DENIED)
+    if (rc == ERR_IO || rc == ERR_UNAVAILABLE || rc == ERR_CANCELLED || rc == ERR_DENIED) {
         in->must_reopen = true; /* by the next poll */
-    else
+        if (!in->is_trouble_noted && rc != ERR_CANCELLED)
+            app_note_error(a, &err);
+        in->is_trouble_noted = true; /* once, however long it lasts */
+    } else
         app_stall(a, &err);
     return rc;
 }

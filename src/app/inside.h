@@ -7,12 +7,13 @@
  *   effects.c what gateways carry out            schedule.c  scheduled reads
  *   snapshot.c checkpoint files                  wait.c      waiting for a position, cursors
  *   tell.c    gateways and workloads             partition.c ranges
- *   set_aside.c refused records that are passed over */
+ *   progress.c counts of windows, errors    set_aside.c refused records that are passed over */
 #include <uv.h>
 
 #include "app/app.h"
 #include "app/checkpoint.h"
 #include "app/effects.h"
+#include "app/progress.h"
 #include "base/map.h"
 #include "base/queue.h"
 
@@ -153,6 +154,7 @@ struct app_input {
     int64_t seen_us;  /* the store's clock before the last read that came to the end; INT64_MIN: none did */
     bool has_news;    /* perhaps: look */
     bool must_reopen; /* in the pool, before the next read */
+    bool is_trouble_noted;
     /* In the pool's hands while app.work is WORK_READ and is_reading. */
     bool is_reading;
     int64_t clock_us;
@@ -227,6 +229,7 @@ struct app {
     size_t workloads_n;
     int64_t wake_us;
     struct app_counts counts;
+    struct app_errors errors;
 
     uv_work_t snapshot_req;
     bool is_saving, must_save, must_load;

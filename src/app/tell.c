@@ -81,6 +81,8 @@ static void start_workloads(struct app *a)
             continue;
         w->is_started = true;
         w->is_running = w->w.start(w->w.ctx, a, &w->trouble) == OK;
+        if (!w->is_running)
+            app_note_error(a, &w->trouble);
     }
 }
 

@@ -26,6 +26,7 @@ static const struct field INSTANCE_REPORT_FIELDS[] = {
     FIELD_REQ(STR, instance_report, status, "status", "observed"),
     FIELD_OPT(STR, instance_report, health, "health", "observed"),
     FIELD_SUB(OBJECT, instance_report, statistics, "statistics", INSTANCE_STATISTICS_WIRE, "last seen"),
+    FIELD_SUB(OBJECT, instance_report, umbilical, "umbilical", UMBILICAL_WIRE, "what its program says about itself"),
 };
 const struct field_table INSTANCE_REPORT_WIRE = FIELD_TABLE(instance_report, INSTANCE_REPORT_FIELDS);
 

@@ -4,6 +4,7 @@
  * Format: docs/formats/documents.md */
 #include "wire/explanation.h"
 #include "wire/instance.h"
+#include "wire/umbilical.h"
 
 /* POST /v1/nodes by the node-agent at its start (idempotent by id). */
 struct node_join {
@@ -32,6 +33,7 @@ struct instance_report {
     struct str status;                     /* observed */
     struct str health;                     /* observed */
     struct instance_statistics statistics; /* last seen */
+    struct umbilical umbilical;            /* what its program says; empty: nothing so far */
 };
 extern const struct field_table INSTANCE_REPORT_WIRE;
 
