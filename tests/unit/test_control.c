@@ -13,6 +13,7 @@
 #include "control/certificate.h"
 #include "control/instance_log.h"
 #include "control/operator_token.h"
+#include "control/preferred.h"
 #include "control/seen.h"
 #include "control/watchdog.h"
 #include "crypto/ca.h"
@@ -252,6 +253,93 @@ static void watchdog_abstains(void **state)
     assert_true(watchdog_may_vote(&r, now + 15 * s, live, 3, 4));
 }
 
+/* Every replica comes to the same answer, each is preferred for its share, and one that goes takes only its share
+ * along. */
+static void preferred_is_shared_out(void **state)
+{
+    (void)state;
+    enum { THINGS = 3000 };
+    struct str names[] = {STR("a"), STR("management-api-1"), STR("019ad7c0-0000-7000-8000-000000000001")};
+    struct str other_order[] = {names[2], names[0], names[1]}, fewer[] = {names[0], names[2]};
+    struct strs all = {names, 3}, turned = {other_order, 3}, left = {fewer, 2}, none = {0};
+    size_t shares[3] = {0};
+    for (int i = 0; i < THINGS; i++) {
+        char text[16];
+        (void)snprintf(text, sizeof(text), "%d", i);
+        struct id what = id_derive(ID_NONE, text);
+        size_t of = preferred_of(&all, what);
+        shares[of]++;
+        assert_true(str_eq(names[of], other_order[preferred_of(&turned, what)]));
+        assert_true(of == 1 || str_eq(names[of], fewer[preferred_of(&left, what)]));
+        for (size_t k = 0; k < 3; k++)
+            assert_int_equal(preferred_is(&all, names[k], what), k == of);
+        assert_true(preferred_is(&none, names[0], what)); /* nobody is known */
+        assert_false(preferred_is(&all, STR("stranger"), what));
+    }
+    for (size_t k = 0; k < 3; k++)
+        assert_in_range(shares[k], THINGS / 3 - 150, THINGS / 3 + 150);
+}
+
+static void add_status(struct event_list *l, struct id_source *ids, struct id deployment)
+{
+    event_list_add(l, EVENT_DEPLOYMENT_STATUS_CHANGE, ids)->deployment_status_change =
+        (struct deployment_status_change){.deployment_id = deployment, .status = STR("live")};
+}
+
+static void preferred_others_wait_a_second(void **state)
+{
+    (void)state;
+    AUTO(arena) struct arena a = {0};
+    struct id_source ids = {.wall_ms = 1};
+    struct event_list nothing = {.arena = &a}, first = {.arena = &a}, second = {.arena = &a};
+    struct preferred_left left = {0};
+    int64_t again = 0;
+    add_status(&first, &ids, A);
+    add_status(&second, &ids, B);
+    assert_false(preferred_stands_in(&left, &nothing, 1000, &again));
+    assert_int_equal(again, INT64_MAX);
+    assert_false(preferred_stands_in(&left, &first, 1000, &again));
+    assert_int_equal(again, 2000);
+    assert_false(preferred_stands_in(&left, &first, 1999, &again));
+    assert_true(preferred_stands_in(&left, &first, 2000, &again));
+    /* Done meanwhile, something else came: that has a second of its own. */
+    assert_false(preferred_stands_in(&left, &second, 2400, &again));
+    assert_int_equal(again, 3400);
+    assert_false(preferred_stands_in(&left, &nothing, 2500, &again));
+    assert_false(preferred_stands_in(&left, &second, 3450, &again));
+    /* News that come all the time do not put off what is old. */
+    for (int64_t now = 3500; now < 4450; now += 50) {
+        add_status(&second, &ids, id_next(&ids));
+        assert_false(preferred_stands_in(&left, &second, now, &again));
+        assert_int_equal(again, 4450);
+    }
+    assert_true(preferred_stands_in(&left, &second, 4450, &again));
+    preferred_done(&left);
+}
+
+/* An instance that is to be has another id in each plan: its process says that it is the same one. */
+static void preferred_knows_a_plan_again(void **state)
+{
+    (void)state;
+    AUTO(arena) struct arena a = {0};
+    struct id_source ids = {.wall_ms = 1};
+    struct preferred_left left = {0};
+    int64_t again = 0;
+    for (int i = 0; i < 2; i++) {
+        struct event_list plan = {.arena = &a};
+        event_list_add(&plan, EVENT_CREATE_INSTANCE, &ids)->create_instance =
+            (struct create_instance){.instance_id = id_next(&ids), .process_id = A};
+        assert_int_equal(preferred_stands_in(&left, &plan, i * PREFERRED_LEAVES_MS, &again), i == 1);
+    }
+    preferred_done(&left);
+    for (int64_t now = 0; now <= PREFERRED_LEAVES_MS_MAX; now += 500) { /* never the same twice: for a while only */
+        struct event_list plan = {.arena = &a};
+        add_status(&plan, &ids, id_next(&ids));
+        assert_int_equal(preferred_stands_in(&left, &plan, now, &again), now == PREFERRED_LEAVES_MS_MAX);
+    }
+    preferred_done(&left);
+}
+
 static void certificate_kept(void **state)
 {
     struct fixture *f = *state;
@@ -320,6 +408,9 @@ int main(void)
         cmocka_unit_test(seen_ignores_old_reports),
         cmocka_unit_test(seen_edges_in_order),
         cmocka_unit_test(watchdog_abstains),
+        cmocka_unit_test(preferred_is_shared_out),
+        cmocka_unit_test(preferred_others_wait_a_second),
+        cmocka_unit_test(preferred_knows_a_plan_again),
         cmocka_unit_test_setup_teardown(certificate_kept, setup, teardown),
         cmocka_unit_test_setup_teardown(tokens_are_read_again, setup, teardown),
     };
