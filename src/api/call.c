@@ -20,6 +20,7 @@ static const char *status_title(int status)
         {403, "Forbidden"},
         {404, "Not Found"},
         {409, "Conflict"},
+        {412, "Precondition Failed"},
         {413, "Content Too Large"},
         {415, "Unsupported Media Type"},
         {422, "Unprocessable Content"},

@@ -38,6 +38,8 @@ void api_tick_needed(struct api *api);
 enum err api_authorize(struct http_request *r, const struct http_route *route, void *ctx, struct errinfo *err);
 void api_handle(struct http_request *r, void *ctx);
 void api_on_headers(struct http_request *r, void *ctx);
+/* api/projects.c: the project of the path, by id or slug. NULL: answered 404. */
+const struct project *project_of(struct call *c);
 /* api/follow.c, api/stream.c: model or clock have moved. */
 void follow_look(struct api *api, int64_t now_us, bool is_stopping);
 void stream_look(struct api *api, bool is_stopping);

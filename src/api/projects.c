@@ -1,14 +1,26 @@
 /* Projects: somebody's applications. */
+#include <stdio.h>
+
 #include "api/follow.h"
 #include "api/handlers.h"
 #include "api/parts.h"
 #include "base/own.h"
+#include "event/hash.h"
 #include "platform/decide.h"
+
+/* A digest in quotes. */
+enum { ETAG_SIZE = DIGEST_TEXT_SIZE + 2 };
+
+static uint64_t last_change(const struct project *p)
+{
+    uint64_t seq = p->changed_seq > p->route_seq ? p->changed_seq : p->route_seq;
+    return p->live != NULL && p->live->scaled_seq > seq ? p->live->scaled_seq : seq;
+}
 
 static void collect(struct call *c, struct feed *f)
 {
     MODEL_EACH (project, p, &call_model(c)->projects) {
-        if (!feed_wants(f, p->id, p->changed_seq > p->route_seq ? p->changed_seq : p->route_seq))
+        if (!feed_wants(f, p->id, last_change(p)))
             continue;
         if (p->is_deleted) {
             feed_remove(f, p->id);
@@ -27,6 +39,18 @@ void projects_list(struct call *c)
     follow(c, collect);
 }
 
+/* Of what is stored, without what instances do: the same on every replica. */
+static void etag_of(const struct project_resource *resource, char ret[static ETAG_SIZE])
+{
+    AUTO(buf) struct buf text = {0};
+    uint8_t hash[HASH_SIZE];
+    char digest[DIGEST_TEXT_SIZE];
+    fields_encode(&PROJECT_RESOURCE_WIRE, resource, &text);
+    hash_bytes(text.ptr, text.len, hash);
+    hash_digest_format(hash, digest);
+    (void)snprintf(ret, ETAG_SIZE, "\"%s\"", digest);
+}
+
 static void reply_project(struct call *c, int status, struct id id)
 {
     const struct project *p = model_project(call_model(c), id);
@@ -35,19 +59,33 @@ static void reply_project(struct call *c, int status, struct id id)
         return;
     }
     struct project_resource resource;
+    char etag[ETAG_SIZE];
     view_project(c->api->o.control, p, &c->arena, &resource);
+    etag_of(&resource, etag);
+    http_respond_header(c->r, "ETag", etag);
     call_reply_status(c, status, &PROJECT_RESOURCE_WIRE, &resource);
 }
 
-/* By id, or by slug: people type slugs. */
-void project_get(struct call *c)
+const struct project *project_of(struct call *c)
 {
     struct id id;
     const struct project *p = model_project_by_slug(call_model(c), str_from(http_request_param(c->r, "id")));
     if (p != NULL)
+        return p;
+    if (!call_id(c, "id", "project", &id))
+        return NULL;
+    p = model_project(call_model(c), id);
+    if (p != NULL && !p->is_deleted)
+        return p;
+    call_reply_missing(c, "project");
+    return NULL;
+}
+
+void project_get(struct call *c)
+{
+    const struct project *p = project_of(c);
+    if (p != NULL)
         reply_project(c, 200, p->id);
-    else if (call_id(c, "id", "project", &id))
-        reply_project(c, 200, id);
 }
 
 struct create {
@@ -95,39 +133,89 @@ static void deleted(struct call *c, void *args, size_t events_n)
 void project_delete(struct call *c)
 {
     struct id *id = arena_alloc(&c->arena, sizeof(*id));
-    if (call_id(c, "id", "project", id))
-        call_submit(c, delete_decide, id, deleted);
+    const struct project *p = project_of(c);
+    if (p == NULL)
+        return;
+    *id = p->id;
+    call_submit(c, delete_decide, id, deleted);
 }
 
-/* ---- settings ---- */
+/* ---- settings, and how many run ---- */
 
+struct patch {
+    struct control *control;
+    struct project_update update;
+    struct scaling_set scaling;
+    struct str if_match; /* empty: whatever it is now */
+    bool sets_scaling, is_stale;
+};
+
+static bool is_matched(const struct patch *x, const struct project *p, struct arena *a)
+{
+    struct project_resource resource;
+    char etag[ETAG_SIZE];
+    if (x->if_match.len == 0 || str_eq(x->if_match, STR("*")))
+        return true;
+    view_project(x->control, p, a, &resource);
+    etag_of(&resource, etag);
+    return str_eq_c(x->if_match, etag);
+}
+
+/* All of it or nothing: what is live is scaled, and the next deployment begins with as many. */
 static enum err patch_decide(const struct decide *d, void *args, struct event_list *out, struct errinfo *err)
 {
-    return decide_update_project(d, args, out, err);
+    struct patch *x = args;
+    const struct project *p = model_project(d->model, x->update.project_id);
+    x->is_stale = p != NULL && !p->is_deleted && !is_matched(x, p, out->arena);
+    if (x->is_stale)
+        return OK;
+    enum err rc = decide_update_project(d, &x->update, out, err);
+    if (rc == OK && x->sets_scaling)
+        rc = decide_set_scaling_rule(d, &x->scaling, out, err);
+    if (rc == OK && x->update.instances != 0 && p->live != NULL)
+        rc = decide_scale_process(d, p->live->id, x->update.instances, STR("asked for by a person"), STR(""), out, err);
+    return rc;
 }
 
 static void patched(struct call *c, void *args, size_t events_n)
 {
-    const struct project_update *x = args;
+    const struct patch *x = args;
     (void)events_n;
-    reply_project(c, 200, x->project_id);
+    if (x->is_stale)
+        call_reply_problem(c, 412, "precondition-failed",
+                           "the project has changed since you read it: read it again, then decide");
+    else
+        reply_project(c, 200, x->update.project_id);
 }
 
 void project_patch(struct call *c)
 {
     struct project_patch body;
-    struct id id;
-    if (!call_id(c, "id", "project", &id) || !call_read(c, &PROJECT_PATCH_WIRE, &body))
+    const struct project *p = project_of(c);
+    if (p == NULL || !call_read(c, &PROJECT_PATCH_WIRE, &body))
         return;
-    struct project_update *x = arena_alloc(&c->arena, sizeof(*x));
-    *x = (struct project_update){.project_id = id,
-                                 .name = body.name,
-                                 .repository = body.repository,
-                                 .branch = body.branch,
-                                 .instances = body.instances,
-                                 .drain_seconds = body.drain_seconds,
-                                 .port = body.port,
-                                 .resources = body.resources,
-                                 .cleared = body.cleared};
-    call_submit(c, patch_decide, x, patched);
+    struct patch *x = arena_alloc(&c->arena, sizeof(*x));
+    *x = (struct patch){.control = c->api->o.control,
+                        .if_match = str_from(http_request_header(c->r, "If-Match")),
+                        .sets_scaling = call_body_has(c, "scaling")};
+    x->update = (struct project_update){.project_id = p->id,
+                                        .name = body.name,
+                                        .repository = body.repository,
+                                        .branch = body.branch,
+                                        .instances = body.instances,
+                                        .drain_seconds = body.drain_seconds,
+                                        .port = body.port,
+                                        .resources = body.resources,
+                                        .cleared = body.cleared};
+    x->scaling = (struct scaling_set){.project_id = p->id,
+                                      .metric = body.scaling.metric,
+                                      .instances_min = body.scaling.min,
+                                      .instances_max = body.scaling.max,
+                                      .target_percent = body.scaling.target_percent,
+                                      .cool_down_seconds = body.scaling.cool_down_seconds};
+    if (x->sets_scaling && body.instances != 0)
+        call_reply_problem(c, 400, err_name(ERR_INVALID),
+                           "'instances' and 'scaling' cannot change at once: the rule first, then how many");
+    else
+        call_submit(c, patch_decide, x, patched);
 }

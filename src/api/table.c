@@ -150,7 +150,7 @@ const struct api_table_row API_TABLE[] = {
     GET(FACE_PUBLIC, "/v1/projects/{id}", project_get, OPERATOR, &PROJECT_RESOURCE_WIRE, NULL,
         "a project, by id or slug"),
     WRITE(FACE_PUBLIC, "PATCH", "/v1/projects/{id}", project_patch, OPERATOR, &PROJECT_PATCH_WIRE,
-          &PROJECT_RESOURCE_WIRE, 200, "what its deployments get that do not say themselves; `cleared`: back to the default"),
+          &PROJECT_RESOURCE_WIRE, 200, "instances of what is live, and what deployments get that do not say themselves; If-Match: its ETag"),
     WRITE(FACE_PUBLIC, "DELETE", "/v1/projects/{id}", project_delete, OPERATOR, NULL, NULL, 202,
           "its deployments go, its slug is free again"),
     /* ---- deployments ---- */

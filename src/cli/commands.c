@@ -7,6 +7,8 @@ const struct command CLI_COMMANDS[] = {
     {"deploy", "[DIR] --project P", "build DIR by its Dockerfile and serve it", DEPLOY_FLAGS, 0, 1, true, verb_deploy},
     {"status", "[ID]", "the installation, or why a deployment, an instance or a node is as it is", STATUS_FLAGS, 0, 1,
      true, verb_status},
+    {"scale", "PROJECT N", "so many instances of what is live, and of what is deployed next", NULL, 2, 2, true,
+     verb_scale},
     {"projects", "", "projects and where they answer", NULL, 0, 0, true, verb_projects},
     {"ps", "", "instances: what runs where", PS_FLAGS, 0, 0, true, verb_ps},
     {"nodes", "[drain|undrain|leave NODE]", "nodes, what they offer and what their pre-flight found", NULL, 0, 2, true,

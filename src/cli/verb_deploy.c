@@ -8,6 +8,7 @@
 #include "base/own.h"
 #include "cli/client.h"
 #include "cli/context.h"
+#include "cli/project.h"
 #include "cli/verbs.h"
 
 const struct flag DEPLOY_FLAGS[] = {
@@ -25,19 +26,9 @@ enum { WAIT_SECONDS_MAX = 1800 };
 
 static enum err find_or_make_project(struct cli *c, const char *name, json_t **ret_project, struct errinfo *err)
 {
-    auto_json json_t *items = NULL;
-    enum err rc = client_list(c, API_PUBLIC, "/v1/projects", &items, err);
-    if (rc != OK)
+    enum err rc = project_find(c, name, ret_project, err);
+    if (rc != ERR_NOT_FOUND)
         return rc;
-    size_t i = 0;
-    json_t *p = NULL;
-    json_array_foreach(items, i, p)
-    {
-        if (str_eq_c(json_member_str(p, "name"), name) || str_eq_c(json_member_str(p, "slug"), name)) {
-            *ret_project = json_incref(p);
-            return OK;
-        }
-    }
     AUTO(buf) struct buf body = {0};
     buf_add_c(&body, "{\"name\":");
     buf_add_json_string(&body, str_from(name));

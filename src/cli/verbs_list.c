@@ -23,9 +23,10 @@ static int show(struct cli *c, enum api api, const char *path, const char *const
 
 int verb_projects(struct cli *c)
 {
-    static const char *const KEYS[] = {"project_id", "name", "slug", "url", "live_deployment_id"};
+    static const char *const KEYS[] = {"project_id", "name", "slug", "url", "live_deployment_id", "instances_wanted"};
     static const struct column COLUMNS[] = {{"PROJECT", "name", COLUMN_TEXT},
                                             {"URL", "url", COLUMN_TEXT},
+                                            {"INSTANCES", "instances_wanted", COLUMN_TEXT},
                                             {"LIVE DEPLOYMENT", "live_deployment_id", COLUMN_TEXT},
                                             {0}};
     return show(c, API_PUBLIC, "/v1/projects", KEYS, sizeof(KEYS) / sizeof(KEYS[0]), COLUMNS);

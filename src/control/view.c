@@ -318,6 +318,9 @@ void view_project(const struct control *c, const struct project *p, struct arena
         .drain_seconds = p->drain_seconds,
         .port = p->port,
         .resources = p->resources,
+        .instances_wanted = p->live != NULL ? p->live->instances_wanted : 0,
+        .scaling = {view_text(p->scaling.metric), p->scaling.min, p->scaling.max, p->scaling.target_percent,
+                    p->scaling.cool_down_seconds},
     };
     size_t n = p->hosts.n > 0 ? p->hosts.n : 1;
     ret->hosts = (struct strs){.items = arena_alloc(a, n * sizeof(struct str)), .n = n};

@@ -141,7 +141,8 @@ must_check enum err decide_delete_image(const struct decide *d, struct id image_
                                         struct errinfo *err);
 
 /* More or fewer instances of a deployment or an application; so many already: no events. because: JSON, the load window
- * that it was decided from; empty: a person. ERR_CONFLICT: it is over, or its scaling rule says otherwise */
+ * that it was decided from; empty: a person. ERR_CONFLICT: it is over, its scaling rule says otherwise, or there is no
+ * room for that many (says what is needed and what is free) */
 must_check enum err decide_scale_process(const struct decide *d, struct id process_id, int64_t instances,
                                          struct str cause, struct str because, struct event_list *out,
                                          struct errinfo *err);

@@ -32,6 +32,27 @@ static enum err check_rule(const struct process *p, int64_t instances, struct er
     return OK;
 }
 
+/* Those that come beside what is there must fit now: more than there is room for would be a promise that nobody keeps.
+ * What has no place yet waits for one as a whole, so it is not asked. */
+static enum err check_room(const struct decide *d, const struct process *p, int64_t instances, struct event_list *out,
+                           struct errinfo *err)
+{
+    int64_t more = instances - process_present_n(p);
+    if (more <= 0 || instances <= p->instances_wanted || (p->project != NULL && !p->is_placed))
+        return OK;
+    struct places places;
+    const char *why = "";
+    struct wish wish = {
+        .process = p, .label = "worker", .runtime = str_from(p->runtime), .needs = &p->resources, .has_address = true};
+    struct placement *at = arena_alloc(out->arena, (size_t)more * sizeof(*at));
+    places_of_model(&places, d->model, d->settings, out->arena, ID_NONE);
+    bool has_room = places_take(&places, &wish, (size_t)more, at, &why);
+    places_done(&places);
+    return has_room ? OK
+                    : err_set(err, ERR_CONFLICT, "there is no room for %lld instances of '%s': %s",
+                              (long long)instances, p->name, why);
+}
+
 /* Canonical, as it comes back from the log. */
 static enum err because_text(struct str given, struct event_list *out, struct str *ret, struct errinfo *err)
 {
@@ -62,6 +83,8 @@ enum err decide_scale_process(const struct decide *d, struct id process_id, int6
                      d->settings->instances_max, err);
     if (rc == OK)
         rc = check_rule(p, instances, err);
+    if (rc == OK)
+        rc = check_room(d, p, instances, out, err);
     if (rc == OK)
         rc = check_text("cause", cause, DECIDE_CAUSE_MAX, true, err);
     if (rc == OK)

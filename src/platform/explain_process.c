@@ -179,6 +179,14 @@ static void tell_deployment(struct telling *t, const struct process *d)
     assert(0 && "a deployment has a status");
 }
 
+/* "" while it wants as many as it was deployed with. */
+static const char *scaled_text(const struct process *d, struct arena *a)
+{
+    if (d->instances_wanted == d->instances_asked)
+        return "";
+    return arena_printf(a, "; it was deployed with %lld and has been scaled since", (long long)d->instances_asked);
+}
+
 enum err explain_deployment(const struct model *m, const struct platform_settings *s, struct id id, struct arena *a,
                             struct explanation *ret, struct errinfo *err)
 {
@@ -186,10 +194,11 @@ enum err explain_deployment(const struct model *m, const struct platform_setting
     if (d == NULL)
         return missing(err, "deployment", id);
     struct telling t = {m, s, a, ret};
-    *ret = (struct explanation){.where = str_from(where_process(m, d, a)),
-                                .state = str_from(arena_printf(
-                                    a, "%s since %s, %u of %lld instances healthy", deployment_status_name(d->status),
-                                    when_text(a, d->since_ns), process_healthy_n(d), (long long)d->instances_wanted))};
+    *ret = (struct explanation){
+        .where = str_from(where_process(m, d, a)),
+        .state = str_from(arena_printf(a, "%s since %s, %u of %lld instances healthy%s",
+                                       deployment_status_name(d->status), when_text(a, d->since_ns),
+                                       process_healthy_n(d), (long long)d->instances_wanted, scaled_text(d, a)))};
     tell_deployment(&t, d);
     return OK;
 }

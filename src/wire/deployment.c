@@ -7,14 +7,26 @@ static const struct field PROJECT_CREATE_FIELDS[] = {
 };
 const struct field_table PROJECT_CREATE_WIRE = FIELD_TABLE(project_create, PROJECT_CREATE_FIELDS);
 
+static const struct field SCALING_FIELDS[] = {
+    FIELD_OPT(STR, scaling_document, metric, "metric", "cpu, requests"),
+    FIELD_OPT(I64, scaling_document, min, "min", "fewest instances"),
+    FIELD_OPT(I64, scaling_document, max, "max", "most instances; 0: no rule"),
+    FIELD_OPT(I64, scaling_document, target_percent, "target_percent", "of the metric, an instance"),
+    FIELD_OPT(I64, scaling_document, cool_down_seconds, "cool_down_seconds", "between two changes"),
+};
+const struct field_table SCALING_WIRE = FIELD_TABLE(scaling_document, SCALING_FIELDS);
+
 static const struct field PROJECT_PATCH_FIELDS[] = {
     FIELD_OPT(STR, project_patch, name, "name", "for people; the slug stays"),
     FIELD_OPT(STR, project_patch, repository, "repository", "git repository whose pushes are deployed"),
     FIELD_OPT(STR, project_patch, branch, "branch", "that is deployed"),
-    FIELD_OPT(I64, project_patch, instances, "instances", "when a deployment does not say"),
-    FIELD_OPT(I64, project_patch, drain_seconds, "drain_seconds", "likewise"),
+    FIELD_OPT(I64, project_patch, instances, "instances",
+              "of the live deployment from now on, and of deployments that do not say"),
+    FIELD_OPT(I64, project_patch, drain_seconds, "drain_seconds", "when a deployment does not say"),
     FIELD_OPT(I64, project_patch, port, "port", "likewise"),
     FIELD_SUB(OBJECT, project_patch, resources, "resources", RESOURCES_WIRE, "likewise"),
+    FIELD_SUB(OBJECT, project_patch, scaling, "scaling", SCALING_WIRE,
+              "bounds of every deployment; nothing scales by itself yet; max 0: none; not together with instances"),
     FIELD_OPT(STRS, project_patch, cleared, "cleared",
               "back to the default: repository, branch, instancesWanted, drainSeconds, port, resources"),
 };
@@ -33,6 +45,8 @@ static const struct field PROJECT_RESOURCE_FIELDS[] = {
     FIELD_OPT(I64, project_resource, drain_seconds, "drain_seconds", "likewise"),
     FIELD_OPT(I64, project_resource, port, "port", "likewise"),
     FIELD_SUB(OBJECT, project_resource, resources, "resources", RESOURCES_WIRE, "likewise"),
+    FIELD_OPT(I64, project_resource, instances_wanted, "instances_wanted", "of the live deployment"),
+    FIELD_SUB(OBJECT, project_resource, scaling, "scaling", SCALING_WIRE, "bounds of every deployment"),
 };
 const struct field_table PROJECT_RESOURCE_WIRE = FIELD_TABLE(project_resource, PROJECT_RESOURCE_FIELDS);
 

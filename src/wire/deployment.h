@@ -11,11 +11,22 @@ struct project_create {
 };
 extern const struct field_table PROJECT_CREATE_WIRE;
 
+/* How many instances every deployment of a project may have. max 0: no rule. Nothing measures the metric yet. */
+struct scaling_document {
+    struct str metric;         /* cpu, requests */
+    int64_t min, max;          /* instances */
+    int64_t target_percent;    /* of the metric, an instance */
+    int64_t cool_down_seconds; /* between two changes */
+};
+extern const struct field_table SCALING_WIRE;
+
 /* PATCH /v1/projects/{id}. What is absent stays as it is. */
 struct project_patch {
     struct str name, repository, branch;
-    int64_t instances, drain_seconds, port; /* of deployments that do not say */
+    int64_t instances;           /* of the live deployment from now on, and of deployments that do not say */
+    int64_t drain_seconds, port; /* of deployments that do not say */
     struct resources resources;
+    struct scaling_document scaling;
     struct strs cleared; /* repository, branch, instancesWanted, drainSeconds, port, resources: back to the default */
 };
 extern const struct field_table PROJECT_PATCH_WIRE;
@@ -33,6 +44,8 @@ struct project_resource {
     int64_t instances; /* of deployments that do not say; 0: the installation's default, like all that follow */
     int64_t drain_seconds, port;
     struct resources resources;
+    int64_t instances_wanted;        /* of the live deployment; 0: nothing is live */
+    struct scaling_document scaling; /* max 0: no rule */
 };
 extern const struct field_table PROJECT_RESOURCE_WIRE;
 

@@ -554,6 +554,41 @@ def test_a_project_is_updated(world):
     world.user.ok('PUT', f'/v1/deployments/{made["deployment_id"]}/status', {'status': 'cancelled'})
 
 
+def test_a_project_is_scaled(world):
+    project, d = live(world, 'elastic', memory_bytes=1 << 30)
+    path = f'/v1/projects/{project["project_id"]}'
+    read = world.user.ok('GET', path)
+    etag = read.headers['ETag']
+    assert read.json['instances_wanted'] == 3 and etag == world.user.get('/v1/projects/elastic').headers['ETag']
+    now = world.user.ok('PATCH', path, {'instances': 5}, 200, headers={'If-Match': etag})
+    assert now.json['instances_wanted'] == now.json['instances'] == 5 and now.headers['ETag'] != etag
+    world.until(lambda: world.deployment(d['deployment_id'])['instances_healthy'] == 5, 'five are healthy')
+    assert 'deployed with 3 and has been scaled' in world.deployment(d['deployment_id'])['explanation']['state']
+    assert world.deployment(d['deployment_id'])['deployment_id'] == d['deployment_id'], 'nothing was deployed anew'
+    # who read before that is told so, and nothing happens
+    problem(world.user.ask('PATCH', path, {'instances': 4}, headers={'If-Match': etag}), 412, 'precondition-failed')
+    # the platform's minimum, its maximum, and what there is room for: all of the request is refused
+    assert "'instances' must be 3 to" in problem(world.user.ask('PATCH', path, {'instances': 2, 'port': 3001}), 400, 'invalid')
+    said = problem(world.user.ask('PATCH', path, {'instances': 60, 'port': 3001}), 409, 'conflict')
+    assert 'no room for 60 instances' in said and 'needs room for 55 x (1 vcpus, 1024 MiB)' in said and 'free on 3' in said, said
+    now = world.user.ok('GET', path).json
+    assert now['instances_wanted'] == now['instances'] == 5 and 'port' not in now
+    # bounds are kept, and go
+    rule = {'metric': 'cpu', 'min': 3, 'max': 5, 'target_percent': 70, 'cool_down_seconds': 60}
+    assert world.user.ok('PATCH', path, {'scaling': rule}).json['scaling'] == rule
+    assert 'says 3 to 5' in problem(world.user.ask('PATCH', path, {'instances': 6}), 409, 'conflict')
+    problem(world.user.ask('PATCH', path, {'instances': 4, 'scaling': {'max': 0}}), 400, 'invalid')
+    problem(world.user.ask('PATCH', path, {'scaling': {**rule, 'metric': 'mood'}}), 400, 'invalid')
+    assert 'scaling' not in world.user.ok('PATCH', path, {'scaling': {'max': 0}}).json
+    world.user.ok('PATCH', path, {'instances': 3})
+    world.until(lambda: len(instances_of(world, d['deployment_id'])) == 3, 'two went')
+    scaled = [e['payload']['instancesWanted'] for e in world.operator.items('/v1/events?limit=1000') if e['type'] == 'ScaleProcess'
+              and e['payload']['processId'] == d['deployment_id']]
+    assert scaled == [5, 3]
+    problem(world.user.ask('PATCH', f'/v1/projects/{uuid.uuid4()}', {'instances': 3}), 404, 'not-found')
+    world.user.ok('DELETE', path, status=202)
+
+
 def test_who_may_use_the_log_of_an_application(world):
     """Its instance, through the node that it is placed on: reads inputs and output, appends to its output; nobody else knows of them."""
     _, d = live(world, 'imaged')

@@ -263,6 +263,8 @@ static void a_deployment_is_scaled(void **state)
     story_has(w, "to be deleted (fewer instances are wanted)");
     REFUSED(w, decide_scale_process(&d, one, 2, STR(""), STR(""), &out, &err), ERR_INVALID, "'instances' must be 3");
     REFUSED(w, decide_scale_process(&d, one, 4, STR(""), STR("{"), &out, &err), ERR_INVALID, "'because'");
+    REFUSED(w, decide_scale_process(&d, one, 99, STR(""), STR(""), &out, &err), ERR_CONFLICT,
+            "no room for 99 instances of 'hello'");
     REFUSED(w, decide_scale_process(&d, w->project, 4, STR(""), STR(""), &out, &err), ERR_NOT_FOUND, "no deployment");
     REFUSED(w,
             decide_scale_process(&d, model_process_by_name(w->model, STR("image-builder"))->id, 4, STR(""), STR(""),
