@@ -251,6 +251,12 @@ static void watchdog_abstains(void **state)
     for (int i = 1; i < 15; i++)
         assert_false(watchdog_may_vote(&r, now + i * s, live, 3, 4));
     assert_true(watchdog_may_vote(&r, now + 15 * s, live, 3, 4));
+
+    struct watchdog_rules first = {.timeout_us = 15 * s, .tick_us = s, .late_us = 5 * s};
+    assert_false(watchdog_may_vote(&first, live + 20 * s, live, 3, 4)); /* it stood still before its first look */
+    for (int i = 21; i < 35; i++)
+        assert_false(watchdog_may_vote(&first, live + i * s, live, 3, 4));
+    assert_true(watchdog_may_vote(&first, live + 35 * s, live, 3, 4));
 }
 
 /* Every replica comes to the same answer, each is preferred for its share, and one that goes takes only its share
