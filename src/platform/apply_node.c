@@ -113,6 +113,25 @@ bool node_boot_is_past(const struct node *n, struct str boot_id)
     return false;
 }
 
+/* What stands behind the kernel's boot id: whose numbers these are. Empty: it does not say. */
+static struct str home_of(struct str boot_id)
+{
+    const char *slash = boot_id.len == 0 ? NULL : memchr(boot_id.ptr, '/', boot_id.len);
+    return slash == NULL ? STR("") : str_slice(boot_id, (size_t)(slash - boot_id.ptr), boot_id.len);
+}
+
+bool node_boot_is_late(const struct node *n, struct str boot_id, int64_t report_seq)
+{
+    struct str home = home_of(boot_id), now = str_from(n->boot_id);
+    if (home.len == 0 || str_eq(boot_id, now) || !str_eq(home, home_of(now)))
+        return false;
+    int64_t newest = n->report_seq;
+    MODEL_EACH (instance, i, &n->instances)
+        if (str_eq_c(now, i->boot_id) && i->report_seq > newest)
+            newest = i->report_seq;
+    return report_seq <= newest;
+}
+
 bool node_report_is_old(const struct node *n, struct str boot_id, int64_t report_seq, const char *last_boot_id,
                         int64_t last_seq)
 {

@@ -34,7 +34,7 @@ static enum err check_observed(const struct instance_observed *c, enum instance_
 
 static bool is_old(const struct instance *i, const struct instance_observed *c)
 {
-    return node_boot_is_past(i->node, c->boot_id) ||
+    return node_boot_is_past(i->node, c->boot_id) || node_boot_is_late(i->node, c->boot_id, c->report_seq) ||
            (str_eq_c(c->boot_id, i->boot_id) && c->report_seq <= i->report_seq);
 }
 

@@ -219,7 +219,7 @@ enum err decide_node_reported(const struct decide *d, const struct node_reported
     const struct node *n = model_node(d->model, c->node_id);
     if (n == NULL)
         return not_found(err, "node", c->node_id);
-    if (node_boot_is_past(n, c->boot_id))
+    if (node_boot_is_past(n, c->boot_id) || node_boot_is_late(n, c->boot_id, c->report_seq))
         return err_set(err, ERR_CONFLICT, "node '%s' has booted since: this report is dropped", n->name);
     if (n->status == NODE_GONE)
         return err_set(err, ERR_CONFLICT, "node '%s' has left: join again first", n->name);

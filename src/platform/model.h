@@ -356,6 +356,9 @@ bool instance_is_healthy(const struct instance *i);
 bool instance_may_become(const struct instance *i, enum instance_status to);
 /* A report of a boot that is over. */
 bool node_boot_is_past(const struct node *n, struct str boot_id);
+/* A report of another boot than the current one that was sent before what is known of it: an agent's numbers rise over
+ * its boots, as long as what stands behind the '/' of its boot id is the same. It may never have been heard of. */
+bool node_boot_is_late(const struct node *n, struct str boot_id, int64_t report_seq);
 /* It can still come to run (pending, starting, running) and is meant to. */
 bool instance_is_hopeful(const struct instance *i);
 /* What its node-agent is asked for: DRAINING while its deployment drains. */

@@ -98,6 +98,8 @@ class ControlPlane:
                 plane.handle(self)
             do_PUT = do_POST = do_GET
 
+        self.past_boot = None  # its heartbeats are refused as old ones
+
         class Server(http.server.ThreadingHTTPServer):
             daemon_threads = True
 
@@ -154,6 +156,8 @@ class ControlPlane:
             self.states.append({'instance_id': parts[2], **doc})
         elif parts[-1] == 'status':
             self.reports.append(doc)
+            if doc['boot_id'] == self.past_boot:
+                return self.answer(r, 409, {'title': 'conflict', 'status': 409, 'detail': 'this report is dropped'})
         else:
             self.joins.append(doc)
         return self.answer(r, 200, {})

@@ -291,6 +291,20 @@ def test_reports_rise_and_are_sent_until_taken(agent):
     assert agent.plane.reports[-1]['report_seq'] > max(before)
 
 
+def test_a_node_whose_reports_are_taken_for_old_goes_on_under_a_new_name(agent):
+    wait_for('a heartbeat', lambda: agent.plane.reports)
+    boot_id = agent.plane.past_boot = agent.plane.reports[-1]['boot_id']
+    wait_for('another name', lambda: agent.plane.reports[-1]['boot_id'] != boot_id)
+    assert sum(r['boot_id'] == boot_id for r in agent.plane.reports) >= 3
+    assert agent.plane.reports[-1]['boot_id'].split('/')[0] == boot_id.split('/')[0]
+    new = agent.plane.reports[-1]['boot_id']
+    agent.kill()
+    count = len(agent.plane.reports)
+    agent.start()
+    wait_for('a heartbeat of the new one', lambda: len(agent.plane.reports) > count)
+    assert agent.plane.reports[-1]['boot_id'] == new
+
+
 def test_logs_reach_the_control_plane_each_line_once_in_order(agent):
     agent.program('talker', '#!/bin/sh\nfor i in $(seq 1 2000); do echo line $i; done\necho bad >&2\nexec sleep 100000\n')
     agent.plane.refuse = 5

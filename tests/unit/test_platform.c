@@ -267,6 +267,45 @@ static void a_node_that_boots_anew(void **state)
     world_free(w);
 }
 
+/* A short boot was heard of after the one that followed it: the newer one is not taken for over. */
+static void a_late_report_of_a_boot_never_heard_of(void **state)
+{
+    (void)state;
+    struct world *w = world_new();
+    struct id one = go_live(w);
+    int64_t short_seq = ++w->report_seq;
+    node_reports(w, 1, "boot-3/home");
+    plan(w);
+    story_clear(w);
+    const struct instance *i = on(w, one, "w1");
+    struct instance_observed late = {.instance_id = i->id,
+                                     .reporter_node_id = i->node->id,
+                                     .observed = STR("running"),
+                                     .health = STR("NOMINAL"),
+                                     .boot_id = STR("boot-2/home"),
+                                     .report_seq = short_seq};
+    DO(w, decide_instance_observed(&d, &late, &out, &err));
+    story_is(w, "");
+    int64_t now_seq = w->report_seq;
+    w->report_seq = short_seq - 1;
+    struct event_list out = {.arena = &w->arena};
+    struct errinfo err;
+    struct decide d = {w->model, &w->settings, w->now_ms, &w->ids};
+    struct node_reported r = {.node_id = i->node->id,
+                              .replica = STR("a"),
+                              .boot_id = STR("boot-2/home"),
+                              .status = STR("ready"),
+                              .report_seq = short_seq};
+    assert_int_equal(decide_node_reported(&d, &r, &out, &err), ERR_CONFLICT);
+    w->report_seq = now_seq;
+    node_reports(w, 1, "boot-4/home");
+    assert_string_equal(i->node->boot_id, "boot-4/home");
+    w->report_seq = 0; /* numbers of another home say nothing */
+    node_reports(w, 1, "boot-4/other");
+    assert_string_equal(i->node->boot_id, "boot-4/other");
+    world_free(w);
+}
+
 /* ---- Settling, certificates, capacity, votes ---- */
 
 static void a_program_that_answers_once(void **state)
@@ -935,6 +974,7 @@ int main(void)
         cmocka_unit_test(an_instance_that_crash_loops),
         cmocka_unit_test(a_node_that_is_lost),
         cmocka_unit_test(a_node_that_boots_anew),
+        cmocka_unit_test(a_late_report_of_a_boot_never_heard_of),
         cmocka_unit_test(a_program_that_answers_once),
         cmocka_unit_test(a_host_without_a_certificate),
         cmocka_unit_test(no_room),

@@ -181,26 +181,36 @@ static void on_heartbeat(uv_timer_t *timer)
     report_node(timer->data);
 }
 
+static void say_boot(struct agent *a)
+{
+    (void)snprintf(a->boot_id, sizeof(a->boot_id), "%.36s/%.16s", a->kernel_boot_id, a->incarnation);
+}
+
+void agent_incarnate(struct agent *a)
+{
+    uint8_t bytes[8];
+    random_bytes(bytes, sizeof(bytes));
+    hex_format(bytes, sizeof(bytes), a->incarnation);
+    say_boot(a);
+}
+
 static enum err read_who(struct agent *a, struct errinfo *err)
 {
     AUTO(arena) struct arena arena = {0};
     struct kept_agent kept = {0};
-    char kernel[BOOT_ID_SIZE];
-    enum err rc = boot_id_read(kernel, err);
+    enum err rc = boot_id_read(a->kernel_boot_id, err);
     if (rc != OK)
         return rc;
     rc = keep_read(a->o.home, "agent", &KEPT_AGENT_TABLE, &arena, &kept, err);
     if (rc == OK) {
         (void)str_copy_to(kept.incarnation, a->incarnation, sizeof(a->incarnation));
         a->report_seq = a->report_seq_kept = kept.report_seq;
+        say_boot(a);
     } else if (rc == ERR_NOT_FOUND) {
-        uint8_t bytes[8];
-        random_bytes(bytes, sizeof(bytes));
-        hex_format(bytes, sizeof(bytes), a->incarnation);
+        agent_incarnate(a);
     } else {
         return rc;
     }
-    (void)snprintf(a->boot_id, sizeof(a->boot_id), "%.36s/%.16s", kernel, a->incarnation);
     return OK;
 }
 

@@ -12,6 +12,7 @@
 #include "node/network/resolver.h"
 #include "node/preflight/preflight.h"
 #include "node/runtime/runtime.h"
+#include "os/child.h"
 
 /* 5 s: a node that was not heard for a few of them is suspected (chosen). */
 #define AGENT_HEARTBEAT_MS 5000
@@ -89,9 +90,10 @@ struct agent {
     void *on_stopped_ctx;
     int lock_fd;
     char *instances_folder, *tombstones_folder, *peer_uri;
-    char boot_id[AGENT_BOOT_ID_SIZE];
+    char boot_id[AGENT_BOOT_ID_SIZE], kernel_boot_id[BOOT_ID_SIZE];
     char incarnation[40];
     int64_t report_seq, report_seq_kept;
+    unsigned refused_n; /* heartbeats in a row that were taken for old */
     struct runtime_host host;
     struct network *network;
     struct resolver *resolver;
@@ -158,6 +160,8 @@ void check_tick(struct instance *i, int64_t now_ms);
 char *check_metrics_url(const struct instance *i);
 
 /* ---- report.c ---- */
+/* Its reports are of another home from now on: a new incarnation (not yet on disk). */
+void agent_incarnate(struct agent *a);
 int64_t report_next_seq(struct agent *a);
 void report_state(struct instance *i); /* push it, newest wins */
 void report_logs(struct instance *i);

@@ -8,19 +8,37 @@
 
 /* Report numbers are taken from blocks that are on disk before they are used. */
 static const int64_t SEQ_BLOCK = 1000;
+/* Heartbeats refused in a row, 2 s apart: no late answer of an earlier boot (chosen). */
+enum { REFUSED_TOO_OFTEN = 3 };
 /* What an instance costs that names no limits: as runtime/ starts it. */
 static const int64_t MEMORY_DEFAULT = 256LL * 1024 * 1024;
 
+static void keep_numbers(struct agent *a)
+{
+    struct errinfo err;
+    struct kept_agent kept = {.incarnation = str_from(a->incarnation), .report_seq = a->report_seq + SEQ_BLOCK};
+    if (keep_write(a->o.home, "agent", &KEPT_AGENT_TABLE, &kept, &err) != OK)
+        log_err(a->o.log, &err, "report numbers");
+    a->report_seq_kept = kept.report_seq;
+}
+
 int64_t report_next_seq(struct agent *a)
 {
-    if (a->report_seq >= a->report_seq_kept) {
-        struct errinfo err;
-        struct kept_agent kept = {.incarnation = str_from(a->incarnation), .report_seq = a->report_seq + SEQ_BLOCK};
-        if (keep_write(a->o.home, "agent", &KEPT_AGENT_TABLE, &kept, &err) != OK)
-            log_err(a->o.log, &err, "report numbers");
-        a->report_seq_kept = kept.report_seq;
-    }
+    if (a->report_seq >= a->report_seq_kept)
+        keep_numbers(a);
     return ++a->report_seq;
+}
+
+/* The control plane takes its reports for old ones: its home was put back to an earlier state, or a late report of an
+ * earlier boot was taken for a new one. Under another name its numbers say nothing about those of before. Once: if that
+ * does not help, it is for another reason. */
+static void heartbeat_refused(struct agent *a)
+{
+    if (++a->refused_n != REFUSED_TOO_OFTEN)
+        return;
+    log_warn(a->o.log, "the control plane takes the reports of this node for old ones: it goes on under a new name");
+    agent_incarnate(a);
+    keep_numbers(a);
 }
 
 const char *report_api(const struct agent *a)
@@ -234,6 +252,10 @@ static void on_report_done(struct http_result *r, void *ctx)
     a->report.call = NULL;
     if (r->status == 404) /* a control plane that does not know us (yet, or any more) */
         a->join.is_wanted = true;
+    if (r->status == 409)
+        heartbeat_refused(a);
+    else if (r->code == OK)
+        a->refused_n = 0;
     if (r->code != OK)
         a->api++; /* the next heartbeat is the retry */
     report_tick(a, agent_now_ms());
