@@ -70,12 +70,23 @@ static void check_removal(struct world *w, struct id id, bool by_person)
         broken(w, RULE_healthy_kept, "a healthy instance is removed while its project's route leads to it");
 }
 
+/* How many it has to show as healthy. Beside another one: all that it had when that was planned; the plan may have
+ * placed one more. */
+static uint32_t must_be_healthy_n(const struct world *w, const struct process *d, bool is_beside)
+{
+    uint32_t n = is_beside ? process_present_n(d) : (uint32_t)d->instances_wanted;
+    MODEL_EACH (instance, i, &d->instances)
+        n -= is_beside && w->appending != NULL && i->created_ns == i->since_ns && i->status == INSTANCE_PENDING &&
+             i->changed_seq > w->appending->base_seq;
+    return n;
+}
+
 static void check_route(struct world *w, const struct route_deployment *e)
 {
     const struct process *d = model_deployment(w->oracle, e->deployment_id);
     int64_t now_ms = store_clock_now_ms(w) + w->store.back_ms;
     checked(w, RULE_route_switch);
-    if (d == NULL || process_healthy_n(d) < (e->beside ? process_present_n(d) : (uint32_t)d->instances_wanted))
+    if (d == NULL || process_healthy_n(d) < must_be_healthy_n(w, d, e->beside))
         broken(w, RULE_route_switch, "a route switches to a deployment that is not fully healthy");
     MODEL_EACH (instance, i, &d->instances)
         if (instance_is_healthy(i) &&

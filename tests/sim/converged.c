@@ -7,11 +7,26 @@ static bool no(struct world *w, const char **ret_why, const char *what, const ch
     return false;
 }
 
-/* Too big for what is free, and says so. */
-static bool waits_for_room(const struct process *d)
+/* Instances of it that would still fit, by memory, which is what is short here. */
+static int64_t fitting_n(const struct world *w, const struct process *d)
 {
-    return !deployment_is_over(d) && (str_starts(str_from(d->cause), STR("waits for capacity")) ||
-                                      str_starts(str_from(d->cause), STR("rolls one at a time")));
+    int64_t sum = 0;
+    MODEL_EACH (node, n, &w->oracle->nodes) {
+        if (n->status != NODE_READY || !text_list_has(&n->labels, "worker"))
+            continue;
+        int64_t free =
+            n->capacity.memory_bytes / 100 * w->settings.memory_overcommit_percent - node_used(n).memory_bytes;
+        sum += free > 0 ? free / d->resources.memory_bytes : 0;
+    }
+    return sum;
+}
+
+/* Too big for what is free, says so, and it is true. */
+bool waits_for_room(const struct world *w, const struct process *d)
+{
+    bool says_so = str_starts(str_from(d->cause), STR("waits for capacity")) ||
+                   str_starts(str_from(d->cause), STR("rolls one at a time"));
+    return !deployment_is_over(d) && says_so && fitting_n(w, d) < d->instances_wanted - (int64_t)process_present_n(d);
 }
 
 /* It rolled in beside the live one and was cancelled; there is no room for the last of the live one's instances, for
@@ -31,7 +46,7 @@ static bool project_is_well(struct world *w, const struct project *p, const char
                 return no(w, ret_why, "the live deployment is not complete", p->slug);
             continue;
         }
-        if (waits_for_room(d))
+        if (waits_for_room(w, d))
             continue;
         if (!deployment_is_over(d))
             return no(w, ret_why, "another deployment is not over", p->slug);

@@ -407,11 +407,10 @@ void agent_restart(struct world *w, struct sim_node *n)
 void node_boot(struct world *w, struct sim_node *n)
 {
     n->is_up = true;
-    n->report_seq = 0;
     memcpy(n->boot_before, n->boot, sizeof(n->boot));
     const struct node *known = model_node(w->oracle, n->id);
     n->was_boot_known = known != NULL && n->boot[0] != '\0' && str_eq_c(str_from(n->boot), known->boot_id);
-    (void)snprintf(n->boot, sizeof(n->boot), "%s-%u", n->name, ++n->boots_n);
+    (void)snprintf(n->boot, sizeof(n->boot), "%s-%u/home", n->name, ++n->boots_n); /* its numbers go on */
     tell(w, "%s boots", n->name);
     agent_begins(w, n);
 }

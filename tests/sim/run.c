@@ -263,10 +263,17 @@ static const struct process *newest(const struct project *p)
     return found;
 }
 
+/* Or waits for room that there is not: people have filled the nodes. */
+static bool is_live_since(const struct world *w, const struct project *p, uint64_t after_seq)
+{
+    const struct process *d = newest(p);
+    return d != NULL && d->created_seq > after_seq && (p->live == d || waits_for_room(w, d));
+}
+
 static bool all_are_live(const struct world *w, uint64_t after_seq)
 {
     MODEL_EACH (project, p, &w->oracle->projects)
-        if (!p->is_deleted && (p->live == NULL || p->live != newest(p) || p->live->created_seq <= after_seq))
+        if (!p->is_deleted && !is_live_since(w, p, after_seq))
             return false;
     return true;
 }

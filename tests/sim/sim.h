@@ -533,6 +533,7 @@ void check_model(struct world *w, struct replica *r);
 void check_vote(struct world *w, const struct replica *r, struct id node);
 /* ---- converged.c ---- */
 bool is_converged(struct world *w, const char **ret_why);
+bool waits_for_room(const struct world *w, const struct process *d);
 
 /* ---- network.c ---- */
 void send(struct world *w, struct message m);
