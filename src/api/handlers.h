@@ -45,6 +45,12 @@ void projects_create(struct call *c);
 void project_get(struct call *c);
 void project_patch(struct call *c);
 void project_delete(struct call *c);
+/* domains.c */
+void domains_list(struct call *c);
+void domains_create(struct call *c);
+void domain_get(struct call *c);
+void domain_delete(struct call *c);
+void domain_put_verified(struct call *c);
 /* deployments.c */
 void deployments_list(struct call *c);
 void deployments_on_headers(struct call *c);

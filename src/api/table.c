@@ -2,6 +2,7 @@
 #include "api/handlers.h"
 #include "api/parts.h"
 #include "api/upload.h"
+#include "wire/owned.h"
 
 #define ANYBODY CALLER_ANYBODY
 #define OPERATOR CALLER_OPERATOR
@@ -153,6 +154,16 @@ const struct api_table_row API_TABLE[] = {
           &PROJECT_RESOURCE_WIRE, 200, "instances of what is live, and what deployments get that do not say themselves; If-Match: its ETag"),
     WRITE(FACE_PUBLIC, "DELETE", "/v1/projects/{id}", project_delete, OPERATOR, NULL, NULL, 202,
           "its deployments go, its slug is free again"),
+    FEED(FACE_PUBLIC, "/v1/projects/{id}/domains", domains_list, OPERATOR, DOMAIN_RESOURCE_WIRE, PAGING,
+         "host names of its own, and what has to stand in DNS for each"),
+    WRITE(FACE_PUBLIC, "POST", "/v1/projects/{id}/domains", domains_create, OPERATOR, &DOMAIN_CREATE_WIRE,
+          &DOMAIN_RESOURCE_WIRE, 201, "one more; the same again: 200"),
+    GET(FACE_PUBLIC, "/v1/projects/{id}/domains/{host}", domain_get, OPERATOR, &DOMAIN_RESOURCE_WIRE, NULL,
+        "a domain of the project"),
+    WRITE(FACE_PUBLIC, "DELETE", "/v1/projects/{id}/domains/{host}", domain_delete, OPERATOR, NULL, NULL, 202,
+          "edges forget it, others may have it"),
+    WRITE(FACE_PUBLIC, "PUT", "/v1/projects/{id}/domains/{host}/verified", domain_put_verified, OPERATOR, NULL,
+          &DOMAIN_RESOURCE_WIRE, 200, "an operator vouches for it: it is served without a look at its records"),
     /* ---- deployments ---- */
     FEED(FACE_PUBLIC, "/v1/deployments", deployments_list, OPERATOR, DEPLOYMENT_RESOURCE_WIRE,
          "project_id status " PAGING, "deployments"),

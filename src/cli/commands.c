@@ -9,6 +9,8 @@ const struct command CLI_COMMANDS[] = {
      true, verb_status},
     {"scale", "PROJECT N", "so many instances of what is live, and of what is deployed next", NULL, 2, 2, true,
      verb_scale},
+    {"domains", "PROJECT [add|verify|remove HOST]", "host names of its own, and what has to stand in DNS", NULL, 1, 3,
+     true, verb_domains},
     {"projects", "", "projects and where they answer", NULL, 0, 0, true, verb_projects},
     {"ps", "", "instances: what runs where", PS_FLAGS, 0, 0, true, verb_ps},
     {"nodes", "[drain|undrain|leave NODE]", "nodes, what they offer and what their pre-flight found", NULL, 0, 2, true,

@@ -1,9 +1,11 @@
-/* The verbs about one project: scale. */
+/* The verbs about one project: scale, domains. */
 #include <stdio.h>
+#include <string.h>
 
 #include "base/json.h"
 #include "base/own.h"
 #include "cli/project.h"
+#include "cli/rows.h"
 #include "cli/table.h"
 #include "cli/verbs.h"
 
@@ -67,4 +69,64 @@ int verb_scale(struct cli *c)
         (void)printf("'%.*s' has %lld instances from now on; 'slipform status %.*s' says how far that is\n",
                      STR_ARG(name), (long long)n, STR_ARG(live));
     return 0;
+}
+
+/* ---- domains ---- */
+
+/* What is to be put into DNS, as it is typed there. */
+static void print_domain(const json_t *d)
+{
+    auto_free char *host = table_cell(d, "host"), *status = table_cell(d, "status"), *change = table_cell(d, "change"),
+                   *name = table_cell(d, "txt_name"), *value = table_cell(d, "txt_value"),
+                   *target = table_cell(d, "target"), *url = table_cell(d, "url");
+    (void)printf("'%s' is %s%s%s\n", host, status, url[0] != '\0' ? ": " : "", url);
+    if (strcmp(status, "pending") == 0 || strcmp(status, "failed") == 0)
+        (void)printf("  %s.  TXT    \"%s\"\n  %s.  CNAME  %s.\n", name, value, host, target);
+    if (change[0] != '\0')
+        (void)printf("  %s\n", change);
+}
+
+static int list_below(struct cli *c, const char *below, const struct column *columns)
+{
+    struct errinfo err = {0};
+    auto_json json_t *doc = NULL;
+    if (project_call(c, NULL, below, (struct str){0}, &doc, &err) != OK)
+        return cli_fail(c, &err);
+    return rows_print(c, json_object_get(doc, "items"), columns);
+}
+
+static int domain_verb(struct cli *c, const char *verb, const char *host)
+{
+    struct errinfo err = {0};
+    auto_json json_t *doc = NULL;
+    AUTO(buf) struct buf body = {0};
+    bool is_add = strcmp(verb, "add") == 0, is_verify = strcmp(verb, "verify") == 0;
+    if (host == NULL || (!is_add && !is_verify && strcmp(verb, "remove") != 0))
+        return cli_failf(c, ERR_INVALID, "say 'domains PROJECT add HOST', 'verify HOST' or 'remove HOST'");
+    if (strspn(host, "abcdefghijklmnopqrstuvwxyz0123456789-.") != strlen(host))
+        return cli_failf(c, ERR_INVALID, "'%s' is no host name: lower case letters, digits, dashes and dots", host);
+    if (is_add)
+        buf_addf(&body, "{\"host\":\"%s\"}", host);
+    auto_free char *below =
+        is_add ? mem_printf("/domains") : mem_printf("/domains/%s%s", host, is_verify ? "/verified" : "");
+    if (project_call(c, is_add ? "POST" : is_verify ? "PUT" : "DELETE", below, buf_str(&body), &doc, &err) != OK)
+        return cli_fail(c, &err);
+    if (c->json)
+        print_json(doc);
+    else if (is_add || is_verify)
+        print_domain(doc);
+    else
+        (void)printf("'%s' is no domain of '%s' any more\n", host, c->args[0]);
+    return 0;
+}
+
+int verb_domains(struct cli *c)
+{
+    static const struct column COLUMNS[] = {{"HOST", "host", COLUMN_TEXT},      {"STATUS", "status", COLUMN_TEXT},
+                                            {"SINCE", "since", COLUMN_AGE},     {"TXT RECORD", "txt_name", COLUMN_TEXT},
+                                            {"SAYS", "txt_value", COLUMN_TEXT}, {"CNAME", "target", COLUMN_TEXT},
+                                            {"CAUSE", "cause", COLUMN_TEXT},    {0}};
+    if (c->args_n > 1)
+        return domain_verb(c, c->args[1], c->args_n > 2 ? c->args[2] : NULL);
+    return list_below(c, "/domains", COLUMNS);
 }

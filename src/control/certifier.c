@@ -40,14 +40,21 @@ static int64_t end_ns(const char *not_after)
     return clock_parse_ns(str_from(not_after), &ns) ? ns : 0;
 }
 
-/* A host whose certificate ends soon; the model keeps one a host. Those of deleted projects are left alone. */
+/* Of a project that is there, by its own name or by a domain that is proved. */
+static bool is_served(const struct model *m, struct str host)
+{
+    const struct domain *d = model_domain_by_host(m, host);
+    return (d != NULL && domain_is_proved(d)) ||
+           model_project_by_slug(m, str_slice(host, 0, str_find(host, '.'))) != NULL;
+}
+
+/* A host whose certificate ends soon; the model keeps one a host. Those of what is gone are left alone. */
 static const char *host_to_renew(const struct control *c)
 {
     int64_t now_s = clock_wall_us() / 1000000; /* certificates live by wall clocks */
     MODEL_EACH (certificate, cert, &c->model->certificates) {
-        struct str host = str_from(cert->host), slug = str_slice(host, 0, str_find(host, '.'));
         if (end_ns(cert->not_after) / 1000000000 - now_s < CERTIFICATE_RENEW_BEFORE_S &&
-            model_project_by_slug(c->model, slug) != NULL)
+            is_served(c->model, str_from(cert->host)))
             return cert->host;
     }
     return NULL;

@@ -79,8 +79,8 @@ static enum err find_domain(const struct decide *d, struct id domain_id, enum ev
     return *ret == NULL ? not_found(err, "domain", domain_id) : check_format(d, kind, err);
 }
 
-enum err decide_domain_observed(const struct decide *d, struct id domain_id, bool is_proved, struct str cause,
-                                struct event_list *out, struct errinfo *err)
+static enum err domain_becomes(const struct decide *d, struct id domain_id, bool is_proved, struct str cause,
+                               struct str why, struct event_list *out, struct errinfo *err)
 {
     const struct domain *was = NULL;
     enum err rc = find_domain(d, domain_id, EVENT_VERIFY_DOMAIN, &was, err);
@@ -95,8 +95,19 @@ enum err decide_domain_observed(const struct decide *d, struct id domain_id, boo
         (struct verify_domain){.domain_id = was->id,
                                .status = str_from(domain_status_name(status)),
                                .cause = arena_str(out->arena, cause),
-                               .because = STR("{\"rule\":\"its records were looked up\"}")};
+                               .because = why};
     return OK;
+}
+
+enum err decide_domain_observed(const struct decide *d, struct id domain_id, bool is_proved, struct str cause,
+                                struct event_list *out, struct errinfo *err)
+{
+    return domain_becomes(d, domain_id, is_proved, cause, STR("{\"rule\":\"its records were looked up\"}"), out, err);
+}
+
+enum err decide_vouch_domain(const struct decide *d, struct id domain_id, struct event_list *out, struct errinfo *err)
+{
+    return domain_becomes(d, domain_id, true, STR(""), STR("{\"rule\":\"an operator vouched for it\"}"), out, err);
 }
 
 enum err decide_detach_domain(const struct decide *d, struct id domain_id, struct event_list *out, struct errinfo *err)

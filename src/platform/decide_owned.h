@@ -20,6 +20,9 @@ must_check enum err decide_attach_domain(const struct decide *d, struct id proje
 /* What a look at its records found. */
 must_check enum err decide_domain_observed(const struct decide *d, struct id domain_id, bool is_proved,
                                            struct str cause, struct event_list *out, struct errinfo *err);
+/* An operator knows that it is the project's: proved without a look at its records. */
+must_check enum err decide_vouch_domain(const struct decide *d, struct id domain_id, struct event_list *out,
+                                        struct errinfo *err);
 must_check enum err decide_detach_domain(const struct decide *d, struct id domain_id, struct event_list *out,
                                          struct errinfo *err);
 

@@ -589,6 +589,49 @@ def test_a_project_is_scaled(world):
     world.user.ok('DELETE', path, status=202)
 
 
+def test_a_domain_of_somebodys_own(world):
+    project, d = live(world, 'with-domain')
+    other = project_of(world, 'without-domain')
+    path = f'/v1/projects/{project["project_id"]}/domains'
+    made = world.user.ok('POST', path, {'host': 'shop.example.org'}, 201, headers={'Idempotency-Key': 'one'})
+    domain = made.json
+    assert made.headers['Location'] == f'{path}/shop.example.org' and domain['status'] == 'pending'
+    assert domain['txt_name'] == '_slipform.shop.example.org' and domain['txt_value'].startswith('slipform-verify=')
+    assert domain['target'] == 'with-domain.localhost'
+    assert world.user.ok('POST', path, {'host': 'shop.example.org'}, 200).json == domain
+    assert world.user.ok('POST', path, {'host': 'shop.example.org'}, 201, headers={'Idempotency-Key': 'one'}).headers['Idempotency-Replayed']
+    # nobody else gets it, or sees it; names of the platform and no names are refused
+    elsewhere = f'/v1/projects/{other["project_id"]}/domains'
+    problem(world.user.ask('POST', elsewhere, {'host': 'shop.example.org'}), 409, 'conflict')
+    problem(world.user.get(f'{elsewhere}/shop.example.org'), 404, 'not-found')
+    problem(world.user.ask('PUT', f'{elsewhere}/shop.example.org/verified'), 404, 'not-found')
+    problem(world.user.ask('DELETE', f'{elsewhere}/shop.example.org'), 404, 'not-found')
+    problem(world.user.ask('POST', path, {'host': 'without-domain.localhost'}), 403, 'denied')
+    for host in ('Shop.example.org', 'example', 'a..b', '*.example.org', '-a.b', 'a' * 64 + '.org', 'a.' * 130 + 'org', 'x/../y.org', ''):
+        problem(world.user.ask('POST', path, {'host': host}), 400, 'invalid')
+    # it is not served before it is proved
+    hosts = lambda: {h['host']: h.get('certificate_id') for h in world.edge.routes[project['project_id']]['hosts']}
+    world.step()
+    assert list(hosts()) == ['with-domain.localhost']
+    cursor = world.user.ok('GET', path).json['cursor']
+    world.user.ok('PUT', f'{path}/shop.example.org/verified', status=200)
+    world.until(lambda: world.user.ok('GET', f'{path}/shop.example.org').json['status'] == 'serving', 'it serves')
+    assert [i['host'] for i in world.user.items(f'{path}?cursor={cursor}')] == ['shop.example.org']
+    assert world.user.ok('GET', f'{path}/shop.example.org').json['url'] == 'https://shop.example.org:8443'
+    world.step()
+    certificate = world.edge.client.ok('GET', f'/v1/certificates/{hosts()["shop.example.org"]}').json
+    chain = world.folder / 'domain.pem'
+    chain.write_text(certificate['chain_pem'])
+    subprocess.run(['openssl', 'verify', '-CAfile', world.ca.cert, '-verify_hostname', 'shop.example.org', chain], check=True, capture_output=True)
+    cursor = world.user.ok('GET', path).json['cursor']
+    world.user.ok('DELETE', f'{path}/shop.example.org', status=202)
+    assert world.user.ok('GET', f'{path}?cursor={cursor}').json['removed'] == [domain['domain_id']]
+    world.until(lambda: list(hosts()) == ['with-domain.localhost'], 'the edge has forgotten it')
+    assert world.user.ok('POST', elsewhere, {'host': 'shop.example.org'}, 201).json['txt_value'] != domain['txt_value']
+    for p in (project, other):
+        world.user.ok('DELETE', f'/v1/projects/{p["project_id"]}', status=202)
+
+
 def test_who_may_use_the_log_of_an_application(world):
     """Its instance, through the node that it is placed on: reads inputs and output, appends to its output; nobody else knows of them."""
     _, d = live(world, 'imaged')
