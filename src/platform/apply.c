@@ -143,14 +143,18 @@ static enum err apply_issue_certificate(struct model *m, const struct event *ev,
     if (old != NULL) { /* one a host: the newest */
         bury(m, OBJECT_CERTIFICATE, old->id, ID_NONE);
         index_remove(m, &m->certificates, old->id);
+        keys_remove(m, KEY_CERTIFICATE_HOST, old);
         object_free(m, certificate, old);
     }
     struct certificate *c = object_new(m, certificate);
     *c = (struct certificate){e->certificate_id, model_next_seq(m), texts_ref(&m->texts, e->host),
                               texts_ref(&m->texts, e->not_after), ev->time.instant_ns};
     index_add(m, &m->certificates, c);
+    keys_add(m, KEY_CERTIFICATE_HOST, c);
     changes_add(m->changes, OBJECT_CERTIFICATE, c->id, ID_NONE);
-    MODEL_EACH (project, p, &m->projects)
+    size_t at = 0;
+    const struct key_index *hosts = &m->keys[KEY_PROJECT_HOST];
+    for (const struct project *p; (p = key_index_next(hosts, key_of_str(e->host), &at)) != NULL;)
         if (text_list_has(&p->hosts, c->host))
             touch_route(m, p);
     if (model_domain_by_host(m, e->host) != NULL) /* it may be led to its project now */

@@ -34,6 +34,7 @@ static enum err apply_create_project(struct model *m, const struct event *ev, st
                           .scaling = {.metric = ""},
                           .created_ns = ev->time.instant_ns};
     index_add(m, &m->projects, p);
+    keys_add(m, KEY_PROJECT_SLUG, p);
     touch_project(m, p);
     return OK;
 }
@@ -51,6 +52,7 @@ static void unroute(struct model *m, const struct project *was)
     live->replaced_seq = model_next_seq(m);
     live->drain_wait_seconds = p->is_deleted ? 0 : live->drain_seconds;
     p->live = NULL;
+    keys_remove(m, KEY_PROJECT_HOST, p);
     text_list_clear(&m->texts, &p->hosts);
 }
 
@@ -94,8 +96,7 @@ static enum err apply_create_image(struct model *m, const struct event *ev, stru
                         .since_ns = ev->time.instant_ns,
                         .config = {.workdir = "", .user = "", .stop_signal = ""}};
     index_add(m, &m->images, i);
-    if (!id_is_none(e->builder_instance_id))
-        instance_edit(m, model_instance(m, e->builder_instance_id))->has_built = true;
+    keys_add(m, KEY_IMAGE_BUILDER, i);
     touch_image(m, i);
     return OK;
 }
@@ -359,7 +360,9 @@ static enum err apply_route_deployment(struct model *m, const struct route_deplo
     }
     struct project *routed = project_edit(m, project);
     routed->live = p;
+    keys_remove(m, KEY_PROJECT_HOST, routed);
     text_list_set(&m->texts, &routed->hosts, e->hosts);
+    keys_add(m, KEY_PROJECT_HOST, routed);
     process_edit(m, p)->route_seq = model_next_seq(m);
     touch_deployment(m, p);
     touch_route(m, project);

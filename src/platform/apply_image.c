@@ -14,6 +14,7 @@ enum err apply_delete_image(struct model *m, const struct delete_image *e, struc
     touch_image(m, i);
     bury(m, OBJECT_IMAGE, i->id, i->project == NULL ? ID_NONE : i->project->id);
     index_remove(m, &m->images, i->id);
+    keys_remove(m, KEY_IMAGE_BUILDER, i);
     object_free(m, image, i);
     return OK;
 }

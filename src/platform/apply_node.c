@@ -16,8 +16,9 @@ enum { TO_DRAINING = TO(DRAINING) };
 /* Another node that has this /64 already. */
 static const struct node *prefix_taken(const struct model *m, uint64_t prefix, struct id but)
 {
-    MODEL_EACH (node, n, &m->nodes)
-        if (n->prefix[0] != '\0' && n->prefix_u64 == prefix && !id_eq(n->id, but))
+    size_t at = 0;
+    for (const struct node *n; (n = key_index_next(&m->keys[KEY_NODE_PREFIX], key_of_prefix(prefix), &at)) != NULL;)
+        if (n->prefix_u64 == prefix && !id_eq(n->id, but))
             return n;
     return NULL;
 }
@@ -26,8 +27,10 @@ static void node_describe(struct model *m, const struct node *was, const struct 
 {
     struct node *n = node_edit(m, was);
     texts_set(&m->texts, &n->agent_url, e->agent_url);
+    keys_remove(m, KEY_NODE_PREFIX, n);
     texts_set(&m->texts, &n->prefix, e->prefix);
     n->prefix_u64 = prefix;
+    keys_add(m, KEY_NODE_PREFIX, n);
     text_list_set(&m->texts, &n->labels, e->labels);
     touch_node(m, n);
 }
@@ -86,6 +89,7 @@ static enum err apply_join_node(struct model *m, const struct event *ev, struct 
     n->cause = n->boot_id = n->agent_url = n->prefix = "";
     n->name = texts_ref(&m->texts, e->name);
     index_add(m, &m->nodes, n);
+    keys_add(m, KEY_NODE_NAME, n);
     node_describe(m, n, e, prefix);
     adopt_named(m, n);
     return OK;

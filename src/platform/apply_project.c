@@ -104,6 +104,7 @@ static enum err apply_attach_domain(struct model *m, const struct event *ev, str
                          .created_ns = ev->time.instant_ns,
                          .since_ns = ev->time.instant_ns};
     index_add(m, &m->domains, d);
+    keys_add(m, KEY_DOMAIN_HOST, d);
     index_add(m, &project_edit(m, p)->domains, d);
     touch_domain(m, d);
     return OK;
@@ -135,6 +136,7 @@ static void domain_drop(struct model *m, const struct domain *d)
     touch_domain(m, d);
     bury(m, OBJECT_DOMAIN, d->id, d->project->id);
     index_remove(m, &m->domains, d->id);
+    keys_remove(m, KEY_DOMAIN_HOST, d);
     index_remove(m, &project_edit(m, d->project)->domains, d->id);
     object_free(m, domain, d);
 }
@@ -173,6 +175,7 @@ static enum err apply_set_secret(struct model *m, const struct event *ev, struct
     if (was == NULL) {
         *s = (struct secret){.id = e->secret_id, .project = p, .name = texts_ref(&m->texts, e->name), .value = ""};
         index_add(m, &m->secrets, s);
+        keys_add(m, KEY_SECRET_NAME, s);
     }
     texts_set(&m->texts, &s->value, e->value);
     s->set_ns = ev->time.instant_ns;
@@ -184,6 +187,7 @@ static void secret_drop(struct model *m, const struct secret *s)
 {
     bury(m, OBJECT_SECRET, s->id, s->project == NULL ? ID_NONE : s->project->id);
     index_remove(m, &m->secrets, s->id);
+    keys_remove(m, KEY_SECRET_NAME, s);
     object_free(m, secret, s);
 }
 

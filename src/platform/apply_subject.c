@@ -8,7 +8,9 @@ bool is_sealed(struct str json)
 
 const struct waiting *model_waiting_by_identity(const struct model *m, struct str identity)
 {
-    MODEL_EACH (waiting, e, &m->waitlist)
+    size_t at = 0;
+    for (const struct waiting *e;
+         (e = key_index_next(&m->keys[KEY_WAITING_IDENTITY], key_of_str(identity), &at)) != NULL;)
         if (str_eq_c(identity, e->identity))
             return e;
     return NULL;
@@ -41,6 +43,7 @@ static enum err apply_create_user(struct model *m, const struct event *ev, struc
                        .email = texts_ref(&m->texts, e->email),
                        .created_ns = ev->time.instant_ns};
     index_add(m, &m->users, u);
+    keys_add(m, KEY_USER_IDENTITY, u);
     return OK;
 }
 
@@ -58,6 +61,7 @@ static enum err apply_join_waitlist(struct model *m, const struct event *ev, str
     *w = (struct waiting){e->entry_id, model_next_seq(m), texts_ref(&m->texts, e->identity),
                           texts_ref(&m->texts, e->email), ev->time.instant_ns};
     index_add(m, &m->waitlist, w);
+    keys_add(m, KEY_WAITING_IDENTITY, w);
     return OK;
 }
 
@@ -68,6 +72,7 @@ static enum err apply_erase_subject(struct model *m, const struct erase_subject 
     const struct waiting *w = id_index_find(&m->waitlist, e->subject_id);
     if (w != NULL) {
         index_remove(m, &m->waitlist, w->id);
+        keys_remove(m, KEY_WAITING_IDENTITY, w);
         object_free(m, waiting, w);
         return OK;
     }
@@ -75,6 +80,7 @@ static enum err apply_erase_subject(struct model *m, const struct erase_subject 
         return refuse_missing(err, "subject", e->subject_id);
     if (was->is_erased)
         return err_set(err, ERR_CORRUPT, "the user is erased already");
+    keys_remove(m, KEY_USER_IDENTITY, was);
     struct user *u = user_edit(m, was);
     u->is_erased = true;
     u->changed_seq = model_next_seq(m);

@@ -10,14 +10,15 @@
 #include "platform/model_trial.h"
 #include "platform/model_write.h"
 
-enum entry_kind { ENTRY_NEW, ENTRY_OBJECT, ENTRY_BYTES, ENTRY_ADDED, ENTRY_REMOVED };
+enum entry_kind { ENTRY_NEW, ENTRY_OBJECT, ENTRY_BYTES, ENTRY_ADDED, ENTRY_REMOVED, ENTRY_KEYED, ENTRY_UNKEYED };
 
 struct entry {
     enum entry_kind kind;
-    void *at;                      /* the object, the bytes, or the index */
+    void *at;                      /* the object, the bytes, or the table */
     const struct members *members; /* NEW, OBJECT */
     size_t image, size;            /* OBJECT, BYTES: where in images */
-    void *object;                  /* ADDED, REMOVED */
+    void *object;                  /* ADDED, REMOVED, KEYED, UNKEYED */
+    uint64_t key;                  /* KEYED, UNKEYED */
 };
 
 struct pointers {
@@ -161,6 +162,22 @@ void journal_index_remove(struct journal *j, struct id_index *x, struct id id)
         entry_add(j, ENTRY_REMOVED, x)->object = (void *)(uintptr_t)object;
 }
 
+void journal_key_add(struct journal *j, struct key_index *x, uint64_t key, void *object)
+{
+    struct entry *e = entry_add(j, ENTRY_KEYED, x);
+    e->key = key;
+    e->object = object;
+}
+
+void journal_key_remove(struct journal *j, struct key_index *x, uint64_t key, void *object)
+{
+    if (!key_index_has(x, key, object))
+        return;
+    struct entry *e = entry_add(j, ENTRY_UNKEYED, x);
+    e->key = key;
+    e->object = object;
+}
+
 void journal_text(struct journal *j, const char *text)
 {
     pointers_add(&j->texts, (void *)(uintptr_t)text);
@@ -192,6 +209,8 @@ static void take_back(const struct journal *j, const struct entry *e)
     case ENTRY_BYTES: memcpy(e->at, j->images + e->image, e->size); break;
     case ENTRY_ADDED: id_index_remove(e->at, *(const struct id *)e->object); break;
     case ENTRY_REMOVED: id_index_add(e->at, e->object); break;
+    case ENTRY_KEYED: key_index_remove(e->at, e->key, e->object); break;
+    case ENTRY_UNKEYED: key_index_add(e->at, e->key, e->object); break;
     }
 }
 

@@ -10,6 +10,7 @@
 #include <stddef.h>
 
 #include "platform/id_index.h"
+#include "platform/key_index.h"
 
 struct journal;
 struct members;
@@ -30,5 +31,8 @@ void journal_object(struct journal *j, void *object, const struct members *membe
 void journal_bytes(struct journal *j, void *at, size_t size);
 void journal_index_add(struct journal *j, struct id_index *x, void *object);
 void journal_index_remove(struct journal *j, struct id_index *x, struct id id);
+/* Into and out of a hash table, likewise. */
+void journal_key_add(struct journal *j, struct key_index *x, uint64_t key, void *object);
+void journal_key_remove(struct journal *j, struct key_index *x, uint64_t key, void *object);
 /* A count of this text was taken (platform/texts.c). */
 void journal_text(struct journal *j, const char *text);

@@ -120,7 +120,6 @@ static const struct member INSTANCE[] = {
     ENUM(instance, health, HEALTH_MAX_),
     ENUM(instance, wanted, DESIRED_DELETED + 1),
     PLAIN(instance, restart_never),
-    PLAIN(instance, has_built),
 };
 TABLE(instance, INSTANCE);
 
@@ -333,6 +332,7 @@ static const struct member MODEL[] = {
     SEQ(model, images_seq),
     OUTSIDE(model, changes),
     OUTSIDE(model, journal),
+    OUTSIDE(model, keys),
     DERIVED(model, tombstones), /* a ring: the snapshot's own code */
     DERIVED(model, tombstones_n),
     DERIVED(model, buried_n), /* made anew when it does not fit */

@@ -50,6 +50,8 @@ void model_free(struct model *m)
     for (size_t i = 0; i < MEMBERS_model.n; i++)
         if (MEMBERS_model.items[i].kind == MEMBER_OBJECTS)
             objects_free(&MEMBERS_model.items[i], m);
+    for (int kind = 0; kind < KEY_KIND_MAX_; kind++)
+        key_index_done(&m->keys[kind]);
     texts_done(&m->texts);
     free(m->tombstones);
     changes_free(m->changes);
@@ -70,6 +72,8 @@ size_t model_size_bytes(const struct model *m)
     size += index_size(&m->regions, sizeof(struct region)) + index_size(&m->definitions, sizeof(struct definition));
     size += index_size(&m->certificates, sizeof(struct certificate));
     size += changes_size_bytes(m->changes);
+    for (int kind = 0; kind < KEY_KIND_MAX_; kind++)
+        size += m->keys[kind].size * sizeof(*m->keys[kind].slots);
     size += index_size(&m->domains, sizeof(struct domain)) + index_size(&m->users, sizeof(struct user));
     size += index_size(&m->waitlist, sizeof(struct waiting)) + index_size(&m->secrets, sizeof(struct secret));
     size += index_size(&m->passed, sizeof(struct passed_record));

@@ -15,6 +15,7 @@
 #include "event/catalogue.h"
 #include "platform/change_list.h"
 #include "platform/id_index.h"
+#include "platform/keys.h"
 #include "platform/texts.h"
 
 /* 8: an agent's old reports come from its last boots; more are never in flight (chosen, never measured). */
@@ -48,8 +49,9 @@ struct zone {
 
 struct node {
     struct id id;
-    uint64_t changed_seq;   /* of the node itself */
-    uint64_t instances_seq; /* of any instance on it, removed ones too, or of what they run */
+    enum node_status status; /* beside the id: a plan looks at nothing else of most nodes */
+    uint64_t changed_seq;    /* of the node itself */
+    uint64_t instances_seq;  /* of any instance on it, removed ones too, or of what they run */
     const char *name, *agent_url, *cause;
     const struct zone *zone;
     struct text_list labels, runtimes; /* runtimes: proved by its pre-flight, best first */
@@ -57,10 +59,9 @@ struct node {
     bool is_heard_again;               /* lost, but a replica has heard it since */
     struct text_list past_boots;       /* oldest first: their reports are ignored */
     const char *boot_id;
-    const char *prefix;  /* its /64 as text, "" when it places no microVMs */
-    uint64_t prefix_u64; /* the first 64 bits */
-    uint64_t host_next;  /* next host number of the /64: none is given twice */
-    enum node_status status;
+    const char *prefix;        /* its /64 as text, "" when it places no microVMs */
+    uint64_t prefix_u64;       /* the first 64 bits */
+    uint64_t host_next;        /* next host number of the /64: none is given twice */
     enum node_status reported; /* by its agent: what a lost node comes back to */
     struct resources capacity;
     int64_t report_seq, since_ns;
@@ -77,10 +78,14 @@ struct instance_history {
 };
 
 struct instance {
+    /* First what a plan reads of every instance of a deployment: one line of the cache. */
     struct id id;
     uint64_t changed_seq;
     const struct process *process;
     const struct node *node; /* NULL: on no node that the model knows (a bootstrap log names its nodes by runner_url) */
+    uint8_t status, health, wanted; /* enum instance_status, enum health, enum desired (never DRAINING) */
+    bool restart_never;
+    uint32_t restarts, history_n;
     const char *runner_url, *owner, *runtime, *address, *cause, *because;
     const char *boot_id; /* of the last report */
     int64_t report_seq, created_ns, since_ns;
@@ -90,10 +95,6 @@ struct instance {
         struct id *items;
         uint32_t n;
     } log_ids;
-    uint32_t restarts, history_n;
-    uint8_t status, health, wanted; /* enum instance_status, enum health, enum desired (never DRAINING) */
-    bool restart_never;
-    bool has_built; /* an image named it as its builder */
 };
 /* The goal is 1 KiB an instance with its index entries, texts and history (test_platform: an_instance_is_small). */
 static_assert(sizeof(struct instance) <= 256, "an instance stays small");
@@ -274,6 +275,7 @@ struct model {
     struct texts texts;
     struct id_index regions, zones, nodes, projects, processes, instances, images, certificates, definitions;
     struct id_index domains, users, waitlist, secrets;
+    struct key_index keys[KEY_KIND_MAX_];                                    /* platform/keys.h */
     struct id_index passed;                                                  /* struct passed_record */
     int64_t format;                                                          /* RaiseFormat; 1 at first */
     uint64_t instances_seq, routes_seq, projects_seq, nodes_seq, images_seq; /* last change of any of a kind */

@@ -85,6 +85,10 @@ static inline void index_remove(struct model *m, struct id_index *x, struct id i
     id_index_remove(x, id);
 }
 
+/* By what it is found besides its id: platform/keys.h. */
+void keys_add(struct model *m, enum key_kind kind, const void *object);
+void keys_remove(struct model *m, enum key_kind kind, const void *object);
+
 /* Lists: text_list_* of platform/texts.h and these. */
 void id_list_set(struct model *m, struct id_list *list, struct ids ids);
 void text_list_set(struct texts *t, struct text_list *list, struct strs strs);
@@ -124,5 +128,5 @@ void node_hears(struct model *m, const struct node *n, struct str boot_id);
 
 #ifndef MODEL_WRITE_MEMORY /* model.c, journal.c: they are what these would go around */
 #pragma GCC poison malloc calloc realloc free mem_alloc mem_calloc mem_realloc
-#pragma GCC poison id_index_add id_index_remove
+#pragma GCC poison id_index_add id_index_remove key_index_add key_index_remove
 #endif

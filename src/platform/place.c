@@ -24,6 +24,7 @@ void places_done(struct places *p)
     for (size_t i = 0; i < p->nodes.n; i++)
         free(p->nodes.items[i]);
     id_index_done(&p->nodes);
+    key_index_done(&p->by_node);
     for (size_t i = 0; i < p->groups_n; i++)
         place_group_free(p->groups[i]);
     free(p->groups);
@@ -36,6 +37,7 @@ void places_done(struct places *p)
 size_t places_size_bytes(const struct places *p)
 {
     size_t size = p->holdings_size * sizeof(*p->holdings) + p->nodes.size * sizeof(void *);
+    size += p->by_node.size * sizeof(*p->by_node.slots);
     size += p->takes_size * sizeof(*p->takes) + p->lifted_size * sizeof(struct place *);
     for (size_t i = 0; i < p->groups_n; i++)
         size += place_group_size_bytes(p->groups[i]);
@@ -44,7 +46,11 @@ size_t places_size_bytes(const struct places *p)
 
 static struct place *find(const struct places *p, struct id node_id)
 {
-    return (struct place *)(uintptr_t)id_index_find(&p->nodes, node_id);
+    struct place *place = NULL;
+    for (size_t at = 0; (place = key_index_next(&p->by_node, key_of_id(node_id), &at)) != NULL;)
+        if (id_eq(place->id, node_id))
+            break;
+    return place;
 }
 
 const struct place *places_find(const struct places *p, struct id node_id)
@@ -89,6 +95,7 @@ bool places_set_node(struct places *p, const struct node *n)
         place = mem_alloc(sizeof(*place));
         place->id = n->id;
         id_index_add(&p->nodes, place);
+        key_index_add(&p->by_node, key_of_id(n->id), place);
         place_group_add(group_of(p, n), place);
     } else if (!place_group_fits(place->group, n)) {
         count_in_group(place, -1);
@@ -121,6 +128,7 @@ void places_remove_node(struct places *p, struct id node_id)
     count_in_group(place, -1);
     place_group_remove(place->group, place);
     id_index_remove(&p->nodes, node_id);
+    key_index_remove(&p->by_node, key_of_id(node_id), place);
     for (size_t i = 0; i < p->holdings_size; i++) /* seldom: a node is never taken out of a log */
         if (p->holdings[i].place == place)
             p->holdings[i].place = NULL;

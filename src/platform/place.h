@@ -16,6 +16,7 @@
  * (zone, labels, runtimes) are a group with a tree over what is free on them, so that a choice costs the logarithm of
  * the nodes, times the groups. What a plan takes is remembered until places_forget: a plan may never come to be.
  * Layer: platform. Pure. */
+#include "platform/key_index.h"
 #include "platform/model.h"
 #include "platform/settings.h"
 
@@ -52,6 +53,7 @@ struct places {
     const struct platform_settings *settings;
     struct arena *arena; /* of the plan at hand */
     struct id_index nodes;
+    struct key_index by_node;    /* the same, to find one quickly */
     struct place_group **groups; /* few: zones times kinds of nodes */
     size_t groups_n;
     struct holding *holdings; /* what each instance uses: open addressing, a power of two */

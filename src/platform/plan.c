@@ -175,6 +175,7 @@ static void evaluate(struct planner *p, struct work *w)
     size_t before = p->out->n, refused = p->places.refused_n;
     p->deadline_ms = PLAN_NEVER;
     p->waits = 0;
+    p->asked_n++;
     call_rule(p, w);
     if (p->places.refused_n != refused)
         p->waits |= WORK_WAITS_ROOM;
@@ -226,7 +227,7 @@ static void run_rules(struct planner *p)
 
 int64_t planner_run(struct planner *p)
 {
-    p->kept_n = p->rounds_n = 0;
+    p->kept_n = p->rounds_n = p->asked_n = 0;
     size_t refused = p->places.refused_n;
     run_rules(p);
     /* Who was refused only because of what this plan took is asked again, should that not come to be. */

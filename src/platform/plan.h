@@ -48,6 +48,7 @@ struct observations {
 struct plan {
     struct event_list events; /* to append as one batch; events.arena is set by the caller */
     int64_t deadline_ms;      /* plan again then, even without news; PLAN_NEVER; now after any event */
+    size_t asked_n;           /* rules that were asked: what it cost, as far as that does not depend on a machine */
 };
 
 /* now_ms: the store's clock. ret_plan->events.arena must be set; everything returned lives there. */

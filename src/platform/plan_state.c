@@ -361,6 +361,7 @@ void plan_next(struct plan_state *ps, const struct model *m, const struct platfo
     planner_sync(p);
     p->places.arena = p->out->arena;
     ret_plan->deadline_ms = planner_run(p);
+    ret_plan->asked_n = p->asked_n;
     p->out = NULL;
 }
 

@@ -36,6 +36,7 @@ struct planner {
     int64_t now_ms;
     int64_t deadline_ms; /* of the object at hand */
     uint32_t waits;      /* of the object at hand: WORK_WAITS_* */
+    size_t asked_n;
     struct plan_kept *kept;
     size_t kept_n, kept_size;
     struct id *rounds; /* projects whose round is over in this plan */

@@ -45,7 +45,8 @@ const struct node *model_node(const struct model *m, struct id id)
 
 const struct node *model_node_by_name(const struct model *m, struct str name)
 {
-    MODEL_EACH (node, n, &m->nodes)
+    size_t at = 0;
+    for (const struct node *n; (n = key_index_next(&m->keys[KEY_NODE_NAME], key_of_str(name), &at)) != NULL;)
         if (str_eq_c(name, n->name))
             return n;
     return NULL;
@@ -58,7 +59,8 @@ const struct project *model_project(const struct model *m, struct id id)
 
 const struct project *model_project_by_slug(const struct model *m, struct str slug)
 {
-    MODEL_EACH (project, p, &m->projects)
+    size_t at = 0;
+    for (const struct project *p; (p = key_index_next(&m->keys[KEY_PROJECT_SLUG], key_of_str(slug), &at)) != NULL;)
         if (!p->is_deleted && str_eq_c(slug, p->slug))
             return p;
     return NULL;
@@ -105,21 +107,20 @@ const struct image *model_image_by_digest(const struct model *m, struct str dige
 
 const struct image *model_image_of_builder(const struct model *m, struct id instance_id)
 {
-    const struct instance *builder = model_instance(m, instance_id);
-    if (builder != NULL && !builder->has_built) /* nearly all instances: not a look at every image */
-        return NULL;
-    for (size_t i = m->images.n; i > 0; i--) { /* the newest is asked for most */
-        const struct image *image = m->images.items[i - 1];
-        if (id_eq(image->builder_instance_id, instance_id))
-            return image;
-    }
-    return NULL;
+    const struct image *newest = NULL;
+    size_t at = 0;
+    for (const struct image *i; (i = key_index_next(&m->keys[KEY_IMAGE_BUILDER], key_of_id(instance_id), &at)) != NULL;)
+        if (id_eq(i->builder_instance_id, instance_id) && (newest == NULL || id_cmp(i->id, newest->id) > 0))
+            newest = i;
+    return newest;
 }
 
 const struct certificate *model_certificate_by_host(const struct model *m, struct str host)
 {
     const struct certificate *newest = NULL;
-    MODEL_EACH (certificate, c, &m->certificates)
+    size_t at = 0;
+    for (const struct certificate *c;
+         (c = key_index_next(&m->keys[KEY_CERTIFICATE_HOST], key_of_str(host), &at)) != NULL;)
         if (str_eq_c(host, c->host) && (newest == NULL || c->changed_seq > newest->changed_seq))
             newest = c;
     return newest;

@@ -34,7 +34,8 @@ const struct definition *model_definition_by_name(const struct model *m, enum ev
 
 const struct domain *model_domain_by_host(const struct model *m, struct str host)
 {
-    MODEL_EACH (domain, d, &m->domains)
+    size_t at = 0;
+    for (const struct domain *d; (d = key_index_next(&m->keys[KEY_DOMAIN_HOST], key_of_str(host), &at)) != NULL;)
         if (str_eq_c(host, d->host))
             return d;
     return NULL;
@@ -47,7 +48,9 @@ bool domain_is_proved(const struct domain *d)
 
 const struct secret *model_secret_by_name(const struct model *m, const struct project *project, struct str name)
 {
-    MODEL_EACH (secret, s, &m->secrets)
+    size_t at = 0;
+    uint64_t key = key_of_secret(project, name);
+    for (const struct secret *s; (s = key_index_next(&m->keys[KEY_SECRET_NAME], key, &at)) != NULL;)
         if (s->project == project && str_eq_c(name, s->name))
             return s;
     return NULL;
@@ -55,7 +58,8 @@ const struct secret *model_secret_by_name(const struct model *m, const struct pr
 
 const struct user *model_user_by_identity(const struct model *m, struct str identity)
 {
-    MODEL_EACH (user, u, &m->users)
+    size_t at = 0;
+    for (const struct user *u; (u = key_index_next(&m->keys[KEY_USER_IDENTITY], key_of_str(identity), &at)) != NULL;)
         if (!u->is_erased && str_eq_c(identity, u->identity))
             return u;
     return NULL;

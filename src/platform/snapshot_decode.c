@@ -343,6 +343,8 @@ static void get_model(struct reader *r)
         connect(r, &r->types[i]);
     for (size_t i = 0; i < r->types_n; i++)
         derive(r, &r->types[i]);
+    if (!r->is_bad)
+        keys_make(r->model);
 }
 
 /* Objects that came into no index are not the model's yet. */

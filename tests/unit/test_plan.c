@@ -660,6 +660,45 @@ static void a_node_drains(void **state)
     world_free(w);
 }
 
+/* ---- What a plan costs ---- */
+
+/* Of so many projects with three instances each, one instance fails: how many rules are asked. */
+static size_t asked_after_a_loss(unsigned projects_n)
+{
+    struct world *w = world_new();
+    struct plan_state *ps = plan_state_new();
+    struct plan p;
+    w->settings.vcpus_overcommit_percent = 1000000;
+    for (int i = 0; i < 3; i++)
+        capacity_is(w, model_node(w->model, w->nodes[i]), 1000000);
+    for (unsigned k = 0; k < projects_n; k++) {
+        struct id project;
+        DO(w, decide_create_project(&d, str_from(arena_printf(&w->arena, "p%u", k)), &out, &project, &err));
+        (void)deploy_of(w, project, 3, 100);
+    }
+    for (int i = 0; i < 60; i++) /* builders stay for 30 s */
+        a_turn(w);
+    assert_int_equal(w->model->instances.n, 3 * projects_n);
+    plan_kept(w, ps, 0, 0, &p);
+    assert_int_equal(p.events.n, 0);
+    observe(w, w->model->instances.items[0], "failed", "EXIT", "exit status 1");
+    wait_s(w, 0);
+    plan_kept(w, ps, 0, 1, &p);
+    size_t asked_n = p.asked_n;
+    plan_state_free(ps);
+    world_free(w);
+    return asked_n;
+}
+
+static void a_plan_asks_what_changed(void **state)
+{
+    (void)state;
+    size_t few = asked_after_a_loss(5), many = asked_after_a_loss(60);
+    print_message("of 5 projects %zu rules, of 60 projects %zu\n", few, many);
+    assert_in_range(few, 1, 5);
+    assert_int_equal(many, few);
+}
+
 /* ---- Who waits for room ---- */
 
 static void big_ones_are_not_starved(void **state)
@@ -835,6 +874,7 @@ int main(void)
         cmocka_unit_test(refused_before_building),
         cmocka_unit_test(not_refused_while_others_leave),
         cmocka_unit_test(a_node_drains),
+        cmocka_unit_test(a_plan_asks_what_changed),
         cmocka_unit_test(big_ones_are_not_starved),
         cmocka_unit_test(who_cannot_fit_holds_nothing),
         cmocka_unit_test(a_crowded_node_is_lost),

@@ -23,6 +23,7 @@ static struct model *decoded(const struct buf *bytes)
     struct errinfo err;
     if (snapshot_decode(buf_str(bytes), &m, &err) != OK)
         fail_msg("%s", err.msg);
+    assert_true(keys_are_right(m));
     return m;
 }
 

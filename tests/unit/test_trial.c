@@ -113,7 +113,9 @@ static void check_trial(struct random_events *r, struct model *m, size_t n, stru
     int64_t time_ns = r->time_ns;
     model_trial_begin(m);
     random_fold(r, m, n);
+    assert_true(keys_are_right(m));
     model_trial_end(m);
+    assert_true(keys_are_right(m));
     r->time_ns = time_ns;
     print_model(after, m);
     assert_int_equal(before->len, after->len);
