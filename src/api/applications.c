@@ -46,6 +46,7 @@ static const struct field_table STREAM_WIRE = FIELD_TABLE(stream_document, STREA
 
 struct process_document {
     struct create_process process;
+    bool expose;
     struct strs input_streams;
     struct str output_stream;
 };
@@ -58,6 +59,8 @@ static const struct field PROCESS_FIELDS[] = {
     FIELD_OPT(STR, process_document, output_stream, "outputStream", "or by name"),
     FIELD_OPT(I64, process_document, process.instances_wanted, "instancesWanted", "each with its share of the input"),
     FIELD_OPT(I64, process_document, process.port, "port", "that it listens on; left out: none is checked"),
+    FIELD_OPT(BOOL, process_document, expose, "expose",
+              "true: edges lead https://<name>.<app domain> to it; left out: only its node reaches it"),
     FIELD_OPT(STR, process_document, process.runtime, "runtime", "left out: the best that isolates"),
     FIELD_OPT(JSON, process_document, process.config, "config", "its settings"),
     FIELD_OPT(JSON, process_document, process.secret_refs, "secretRefs", "secrets that it is given"),
@@ -96,7 +99,7 @@ static const struct field_table LOG_ROW_WIRE = FIELD_TABLE(log_row, LOG_ROW_FIEL
 
 struct application_resource {
     struct id process_id, image_id;
-    struct str name, version, image_digest, status;
+    struct str name, version, image_digest, status, url, route;
     int64_t instances_wanted, instances, instances_healthy;
     struct objects logs;
 };
@@ -107,6 +110,9 @@ static const struct field RESOURCE_FIELDS[] = {
     FIELD_OPT(ID, application_resource, image_id, "image_id", "what it runs"),
     FIELD_OPT(STR, application_resource, image_digest, "image_digest", "its digest"),
     FIELD_REQ(STR, application_resource, status, "status", "running, starting, or draining when it is being deleted"),
+    FIELD_OPT(STR, application_resource, url, "url", "where edges lead to it; left out: it is not exposed"),
+    FIELD_OPT(STR, application_resource, route, "route",
+              "of an exposed one: serving, waiting (until all are healthy), or replaced by a later version"),
     FIELD_REQ(I64, application_resource, instances_wanted, "instances_wanted", "asked for"),
     FIELD_REQ(I64, application_resource, instances, "instances", "that there are"),
     FIELD_REQ(I64, application_resource, instances_healthy, "instances_healthy", "of them"),
@@ -141,8 +147,21 @@ static struct objects logs_of(const struct model *m, const struct process *p, st
     return (struct objects){rows, n};
 }
 
-static void fill(const struct model *m, const struct process *p, struct arena *a, struct application_resource *ret)
+static void fill_route(const struct call *c, const struct process *p, struct arena *a, struct application_resource *ret)
 {
+    const struct control *control = c->api->o.control;
+    if (p->host_label[0] == '\0')
+        return;
+    const char *host = p->hosts.n > 0 ? p->hosts.items[0] : process_host(p, control_settings(control)->app_domain, a);
+    ret->url = view_url(control, host, a);
+    ret->route = process_is_routed(call_model(c), p) ? STR("serving")
+                 : p->route_seq == 0                 ? STR("waiting")
+                                                     : STR("replaced");
+}
+
+static void fill(const struct call *c, const struct process *p, struct arena *a, struct application_resource *ret)
+{
+    const struct model *m = call_model(c);
     *ret = (struct application_resource){.process_id = p->id,
                                          .image_id = p->image_id,
                                          .name = str_from(p->name),
@@ -153,6 +172,7 @@ static void fill(const struct model *m, const struct process *p, struct arena *a
                                          .logs = logs_of(m, p, a)};
     MODEL_EACH (instance, i, &p->instances)
         ret->instances_healthy += instance_is_healthy(i);
+    fill_route(c, p, a, ret);
     ret->status = p->is_deleted                                   ? STR("draining")
                   : ret->instances_healthy >= p->instances_wanted ? STR("running")
                                                                   : STR("starting");
@@ -166,7 +186,7 @@ static void collect(struct call *c, struct feed *f)
             continue;
         AUTO(arena) struct arena a = {0};
         struct application_resource resource;
-        fill(m, p, &a, &resource);
+        fill(c, p, &a, &resource);
         feed_add(f, &APPLICATION_RESOURCE_WIRE, p->id, &resource);
     }
     feed_remove_gone(c, f, OBJECT_PROCESS, ID_NONE);
@@ -189,7 +209,7 @@ static void reply_application(struct call *c, int status, const struct process *
         call_reply_missing(c, "application of that name and version");
         return;
     }
-    fill(call_model(c), p, &c->arena, &resource);
+    fill(c, p, &c->arena, &resource);
     call_reply_status(c, status, &APPLICATION_RESOURCE_WIRE, &resource);
 }
 
@@ -241,6 +261,7 @@ void application_put(struct call *c)
                                       .gateways_n = doc.gateways.n,
                                       .streams = streams_of(c, &doc.streams),
                                       .streams_n = doc.streams.n,
+                                      .is_exposed = doc.process.expose,
                                       .process = doc.process.process,
                                       .input_streams = doc.process.input_streams,
                                       .output_stream = doc.process.output_stream};

@@ -4,6 +4,7 @@
 
 struct idempotency;
 struct stream;
+struct log_wait;
 
 struct api {
     struct api_options o;
@@ -16,6 +17,7 @@ struct api {
     uv_timer_t timer; /* runs while something waits or streams */
     bool is_timer_on, is_stopping;
     struct wait *waits;
+    struct log_wait *log_waits;
     struct stream *streams;
     void (*closed)(void *ctx);
     void *closed_ctx;
@@ -43,6 +45,8 @@ const struct project *project_of(struct call *c);
 /* api/follow.c, api/stream.c: model or clock have moved. */
 void follow_look(struct api *api, int64_t now_us, bool is_stopping);
 void stream_look(struct api *api, bool is_stopping);
+/* api/stream_logs.c: those who wait for records of a log. */
+void log_waits_look(struct api *api, int64_t now_us, bool is_stopping);
 void follow_forget(struct wait *w);
 
 /* api/idempotency.c: answers to POSTs with an Idempotency-Key, the last 1024 of them, in memory: a replica that is

@@ -5,17 +5,37 @@
 #include "base/clock.h"
 #include "base/own.h"
 
+static void collect_project(struct call *c, struct feed *f, const struct project *p)
+{
+    AUTO(arena) struct arena a = {0};
+    struct route route;
+    if (feed_wants(f, p->id, p->route_seq) && view_route(c->api->o.control, p, &a, &route))
+        feed_add(f, &ROUTE_WIRE, p->id, &route);
+}
+
+static void collect_application(struct call *c, struct feed *f, const struct process *p)
+{
+    AUTO(arena) struct arena a = {0};
+    struct route route;
+    if (p->edges_seq != 0 && feed_wants(f, p->id, p->edges_seq) &&
+        view_application_route(c->api->o.control, p, &a, &route))
+        feed_add(f, &ROUTE_WIRE, p->id, &route);
+}
+
+/* Projects and processes, both in the order of their ids: a feed is in that order. */
 static void collect(struct call *c, struct feed *f)
 {
     const struct model *m = call_model(c);
     if (!f->is_full && m->routes_seq <= f->since)
         return;
+    size_t k = 0;
     MODEL_EACH (project, p, &m->projects) {
-        AUTO(arena) struct arena a = {0};
-        struct route route;
-        if (feed_wants(f, p->id, p->route_seq) && view_route(c->api->o.control, p, &a, &route))
-            feed_add(f, &ROUTE_WIRE, p->id, &route);
+        for (; k < m->processes.n && id_cmp(((const struct process *)m->processes.items[k])->id, p->id) < 0; k++)
+            collect_application(c, f, m->processes.items[k]);
+        collect_project(c, f, p);
     }
+    for (; k < m->processes.n; k++)
+        collect_application(c, f, m->processes.items[k]);
     feed_remove_gone(c, f, OBJECT_ROUTE, ID_NONE);
 }
 

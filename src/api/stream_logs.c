@@ -1,13 +1,17 @@
 /* Event logs of applications' streams: /v1/logs/{id}/events. An operator may read and append to any; a node does it for
  * an instance that is placed on it (header Slipform-Instance), which reads its process's inputs and its output and
  * appends to its output only. */
+#include "api/follow.h"
 #include "api/handlers.h"
 #include "api/parts.h"
+#include "base/clock.h"
 #include "base/own.h"
 #include "event/hash.h"
 
 #define PAGE_MAX 1000
 #define APPEND_MAX 1000
+/* What this process appends wakes who waits; what another one does is seen when it looks (chosen). */
+#define LOOK_US 1000000
 
 struct expected {
     int64_t seq;
@@ -160,11 +164,70 @@ static void add_batch(struct buf *out, const struct call *c, const struct store_
 
 /* ---- reading ---- */
 
+/* A call that reads; while it waits it is in the api's list. */
+struct log_wait {
+    struct call *call;
+    struct id log;
+    uint64_t after;
+    size_t limit;
+    int64_t until_us, look_us;   /* monotonic */
+    struct log_wait *next, **at; /* at NULL: not in the list */
+};
+
+static void page_read(void *ctx, enum err rc, const struct store_batch *batch, const struct errinfo *err);
+
+static void page_fetch(struct log_wait *w)
+{
+    log_queue_read(stream_logs_of(control_stream_logs(w->call->api->o.control), w->log), w->after, w->limit, page_read,
+                   w);
+}
+
+static void leave_list(struct log_wait *w)
+{
+    *w->at = w->next;
+    if (w->next != NULL)
+        w->next->at = w->at;
+    w->at = NULL;
+}
+
+static void wait_cancelled(struct http_request *r, void *ctx)
+{
+    leave_list(ctx);
+    http_request_drop(r); /* frees the call, and w with it */
+}
+
+static void wait_begin(struct log_wait *w, int64_t now_us)
+{
+    struct api *api = w->call->api;
+    w->look_us = now_us + LOOK_US;
+    w->at = &api->log_waits;
+    w->next = api->log_waits;
+    if (w->next != NULL)
+        w->next->at = &w->next;
+    api->log_waits = w;
+    http_request_on_cancel(w->call->r, wait_cancelled, w);
+    api_tick_needed(api);
+}
+
+/* What is read is not bothered by a peer that goes: it is answered into the void. */
+static void wait_end(struct log_wait *w)
+{
+    leave_list(w);
+    http_request_on_cancel(w->call->r, NULL, NULL);
+    page_fetch(w);
+}
+
 static void page_read(void *ctx, enum err rc, const struct store_batch *batch, const struct errinfo *err)
 {
-    struct call *c = ctx;
+    struct log_wait *w = ctx;
+    struct call *c = w->call;
+    int64_t now_us = clock_mono_us();
     if (rc != OK) {
         call_reply_error(c, err);
+        return;
+    }
+    if (batch->n == 0 && now_us < w->until_us && !c->api->is_stopping && !http_request_is_cancelled(c->r)) {
+        wait_begin(w, now_us);
         return;
     }
     AUTO(buf) struct buf text = {0};
@@ -173,15 +236,39 @@ static void page_read(void *ctx, enum err rc, const struct store_batch *batch, c
     call_reply_text(c, 200, buf_str(&text));
 }
 
+void log_waits_look(struct api *api, int64_t now_us, bool is_stopping)
+{
+    for (struct log_wait *w = api->log_waits, *next = NULL; w != NULL; w = next) {
+        next = w->next;
+        if (is_stopping || now_us >= w->until_us || now_us >= w->look_us)
+            wait_end(w);
+    }
+}
+
+static void log_has_grown(struct api *api, struct id log)
+{
+    for (struct log_wait *w = api->log_waits, *next = NULL; w != NULL; w = next) {
+        next = w->next;
+        if (id_eq(w->log, log))
+            wait_end(w);
+    }
+}
+
 void log_events_get(struct call *c)
 {
     struct id log;
-    int64_t after = 0, limit = 0;
-    struct log_queue *q = queue_of(c, false, &log);
-    if (q == NULL || !call_query_i64(c, "after", 0, INT64_MAX, 0, &after) ||
-        !call_query_i64(c, "limit", 1, PAGE_MAX, PAGE_MAX, &limit))
+    int64_t after = 0, limit = 0, wait_s = 0;
+    if (queue_of(c, false, &log) == NULL || !call_query_i64(c, "after", 0, INT64_MAX, 0, &after) ||
+        !call_query_i64(c, "limit", 1, PAGE_MAX, PAGE_MAX, &limit) ||
+        !call_query_i64(c, "wait", 0, FOLLOW_WAIT_S_MAX, 0, &wait_s))
         return;
-    log_queue_read(q, (uint64_t)after, (size_t)limit, page_read, c);
+    struct log_wait *w = arena_alloc(&c->arena, sizeof(*w));
+    *w = (struct log_wait){.call = c,
+                           .log = log,
+                           .after = (uint64_t)after,
+                           .limit = (size_t)limit,
+                           .until_us = clock_mono_us() + wait_s * 1000000};
+    page_fetch(w);
 }
 
 /* ---- appending ---- */
@@ -219,6 +306,7 @@ static void appended(void *ctx, enum err rc, struct id log, const struct store_r
         call_reply_error(c, err);
         return;
     }
+    log_has_grown(c->api, a->log);
     AUTO(buf) struct buf text = {0};
     struct app_position at = {log, records[n - 1].seq, records[n - 1].e.sum};
     char position[APP_CURSOR_TEXT_SIZE];

@@ -22,13 +22,11 @@ enum { WAIT_SECONDS_MAX = 1800 };
 
 static int list(struct cli *c)
 {
-    static const struct column COLUMNS[] = {{"APPLICATION", "name", COLUMN_TEXT},
-                                            {"VERSION", "version", COLUMN_TEXT},
-                                            {"STATUS", "status", COLUMN_TEXT},
-                                            {"HEALTHY", "instances_healthy", COLUMN_TEXT},
-                                            {"WANTED", "instances_wanted", COLUMN_TEXT},
-                                            {"PROCESS", "process_id", COLUMN_TEXT},
-                                            {0}};
+    static const struct column COLUMNS[] = {
+        {"APPLICATION", "name", COLUMN_TEXT},        {"VERSION", "version", COLUMN_TEXT},
+        {"STATUS", "status", COLUMN_TEXT},           {"HEALTHY", "instances_healthy", COLUMN_TEXT},
+        {"WANTED", "instances_wanted", COLUMN_TEXT}, {"URL", "url", COLUMN_TEXT},
+        {"PROCESS", "process_id", COLUMN_TEXT},      {0}};
     struct errinfo err;
     auto_json json_t *items = NULL;
     if (client_list(c, API_MANAGEMENT, "/v1/applications", &items, &err) != OK)
@@ -170,6 +168,9 @@ static int deploy(struct cli *c)
         (void)printf("%.*s %.*s: process %.*s\n", STR_ARG(json_member_str(application, "name")),
                      STR_ARG(json_member_str(application, "version")),
                      STR_ARG(json_member_str(application, "process_id")));
+        struct str url = json_member_str(application, "url");
+        if (url.len > 0)
+            (void)printf("%.*s\n", STR_ARG(url));
     }
     return 0;
 }

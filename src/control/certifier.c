@@ -40,12 +40,13 @@ static int64_t end_ns(const char *not_after)
     return clock_parse_ns(str_from(not_after), &ns) ? ns : 0;
 }
 
-/* Of a project that is there, by its own name or by a domain that is proved. */
+/* Of a project or an application that is there, by its own name, or by a domain that is proved. */
 static bool is_served(const struct model *m, struct str host)
 {
     const struct domain *d = model_domain_by_host(m, host);
-    return (d != NULL && domain_is_proved(d)) ||
-           model_project_by_slug(m, str_slice(host, 0, str_find(host, '.'))) != NULL;
+    struct str label = str_slice(host, 0, str_find(host, '.'));
+    return (d != NULL && domain_is_proved(d)) || model_project_by_slug(m, label) != NULL ||
+           model_application_by_host_label(m, label) != NULL;
 }
 
 /* A host whose certificate ends soon; the model keeps one a host. Those of what is gone are left alone. */

@@ -261,22 +261,20 @@ void view_image(const struct image *i, struct arena *a, struct image_resource *r
     config_view(i, a, &ret->config);
 }
 
-static struct objects route_hosts(const struct control *c, const struct project *p, struct arena *a)
+static struct objects route_hosts(const struct control *c, const struct text_list *hosts, struct arena *a)
 {
-    struct route_host *items = arena_alloc(a, (p->hosts.n + 1u) * sizeof(*items));
-    for (uint32_t h = 0; h < p->hosts.n; h++) {
-        const struct certificate *cert = model_certificate_by_host(control_model(c), str_from(p->hosts.items[h]));
-        items[h] = (struct route_host){view_text(p->hosts.items[h]), cert != NULL ? cert->id : ID_NONE};
+    struct route_host *items = arena_alloc(a, (hosts->n + 1u) * sizeof(*items));
+    for (uint32_t h = 0; h < hosts->n; h++) {
+        const struct certificate *cert = model_certificate_by_host(control_model(c), str_from(hosts->items[h]));
+        items[h] = (struct route_host){view_text(hosts->items[h]), cert != NULL ? cert->id : ID_NONE};
     }
-    return (struct objects){items, p->hosts.n};
+    return (struct objects){items, hosts->n};
 }
 
-static struct objects route_endpoints(const struct control *c, const struct project *p, struct arena *a)
+static struct objects route_endpoints(const struct control *c, const struct instance *const *instances, size_t n,
+                                      struct arena *a)
 {
-    size_t n = project_endpoints(p, NULL, 0);
-    const struct instance **instances = arena_alloc(a, (n + 1) * sizeof(const struct instance *));
     struct route_endpoint *items = arena_alloc(a, (n + 1) * sizeof(*items));
-    (void)project_endpoints(p, instances, n);
     for (size_t i = 0; i < n; i++)
         items[i] = (struct route_endpoint){
             .instance_id = instances[i]->id,
@@ -293,12 +291,32 @@ bool view_route(const struct control *c, const struct project *p, struct arena *
 {
     if (p->live == NULL || p->is_deleted)
         return false;
+    size_t n = project_endpoints(p, NULL, 0);
+    const struct instance **instances = arena_alloc(a, (n + 1) * sizeof(const struct instance *));
+    (void)project_endpoints(p, instances, n);
     *ret = (struct route){
         .route_id = p->id,
         .project = view_text(p->slug),
         .deployment_id = p->live->id,
-        .hosts = route_hosts(c, p, a),
-        .endpoints = route_endpoints(c, p, a),
+        .hosts = route_hosts(c, &p->hosts, a),
+        .endpoints = route_endpoints(c, instances, n, a),
+    };
+    return true;
+}
+
+bool view_application_route(const struct control *c, const struct process *p, struct arena *a, struct route *ret)
+{
+    if (!process_is_routed(control_model(c), p))
+        return false;
+    size_t n = process_endpoints(p, NULL, 0);
+    const struct instance **instances = arena_alloc(a, (n + 1) * sizeof(const struct instance *));
+    (void)process_endpoints(p, instances, n);
+    *ret = (struct route){
+        .route_id = p->id,
+        .project = view_text(p->host_label),
+        .deployment_id = p->id,
+        .hosts = route_hosts(c, &p->hosts, a),
+        .endpoints = route_endpoints(c, instances, n, a),
     };
     return true;
 }

@@ -13,6 +13,8 @@ void view_instance(const struct control *c, const struct instance *i, struct are
 void view_image(const struct image *i, struct arena *a, struct image_resource *ret);
 /* False: the project has no live deployment, there is no route. */
 bool view_route(const struct control *c, const struct project *p, struct arena *a, struct route *ret);
+/* False: edges do not lead to this process. */
+bool view_application_route(const struct control *c, const struct process *p, struct arena *a, struct route *ret);
 
 void view_project(const struct control *c, const struct project *p, struct arena *a, struct project_resource *ret);
 void view_deployment(const struct control *c, const struct process *d, struct arena *a,

@@ -129,6 +129,7 @@ static const struct field CREATE_PROCESS_FIELDS[] = {
     FIELD_OPT(I64, create_process, port, "port", "that it listens on"),
     FIELD_OPT(I64, create_process, drain_seconds, "drainSeconds", "old instances go this long after the switch"),
     FIELD_OPT(STR, create_process, runtime, "runtime", "asked for by name"),
+    FIELD_OPT(STR, create_process, host_label, "hostLabel", "application that edges lead to; absent: none do"),
     FIELD_OPT(JSON, create_process, because, "because", "what it was decided from"),
 };
 static const struct field_table CREATE_PROCESS_TABLE = FIELD_TABLE(create_process, CREATE_PROCESS_FIELDS);
@@ -242,7 +243,7 @@ static const struct field_table DEPLOYMENT_STATUS_CHANGE_TABLE =
 
 static const struct field ROUTE_DEPLOYMENT_FIELDS[] = {
     FIELD_REQ(ID, route_deployment, deployment_id, "deploymentId", "deployment that serves from now on"),
-    FIELD_REQ(ID, route_deployment, project_id, "projectId", "project"),
+    FIELD_OPT(ID, route_deployment, project_id, "projectId", "project; absent (format 2): an application's process"),
     FIELD_OPT(STRS, route_deployment, hosts, "hosts", "names that it answers to"),
     FIELD_OPT(BOOL, route_deployment, beside, "beside",
               "true: it serves beside the live one, which it replaces one by one"),

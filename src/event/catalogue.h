@@ -85,7 +85,8 @@ struct create_process {
     struct health_check health;
     int64_t port, drain_seconds;
     struct str runtime;
-    struct str because; /* JSON */
+    struct str host_label; /* of an event-sourced application that edges lead to; empty: none do */
+    struct str because;    /* JSON */
 };
 struct create_instance {
     struct id instance_id, process_id;

@@ -157,6 +157,9 @@ static enum err apply_issue_certificate(struct model *m, const struct event *ev,
     for (const struct project *p; (p = key_index_next(hosts, key_of_str(e->host), &at)) != NULL;)
         if (text_list_has(&p->hosts, c->host))
             touch_route(m, p);
+    MODEL_EACH (process, p, &m->processes)
+        if (text_list_has(&p->hosts, c->host))
+            touch_edges(m, p);
     if (model_domain_by_host(m, e->host) != NULL) /* it may be led to its project now */
         touch_domain(m, model_domain_by_host(m, e->host));
     return OK;

@@ -178,6 +178,8 @@ static void process_fill(struct model *m, struct process *p, const struct create
     texts_set(t, &p->secret_refs, e->secret_refs);
     texts_set(t, &p->runtime, e->runtime);
     texts_set(t, &p->because, e->because);
+    if (p->project == NULL)
+        texts_set(t, &p->host_label, e->host_label);
     texts_set(t, &p->image_digest, e->image_digest);
     text_list_set(t, &p->availability_zones, e->availability_zones);
     id_list_set(m, &p->input_stream_ids, e->input_stream_ids);
@@ -225,6 +227,20 @@ void process_drop(struct model *m, const struct process *p)
     object_free(m, process, p);
 }
 
+/* Edges lead to it no more, but to the one before it, if that is still there. */
+static void route_back(struct model *m, const struct process *p)
+{
+    bury(m, OBJECT_ROUTE, p->id, ID_NONE);
+    m->routes_seq = model_next_seq(m);
+    MODEL_EACH (process, other, &m->processes) {
+        if (other == p || strcmp(other->host_label, p->host_label) != 0)
+            continue;
+        touch_deployment(m, other); /* a later version may have been in its way */
+        if (process_is_routed(m, other))
+            touch_edges(m, other);
+    }
+}
+
 /* An application's instances drain first: it goes with the last of them. */
 static enum err apply_delete_process(struct model *m, const struct delete_process *e, struct errinfo *err)
 {
@@ -238,7 +254,10 @@ static enum err apply_delete_process(struct model *m, const struct delete_proces
     if (p->project != NULL && !deployment_is_over(p))
         return err_set(err, ERR_CORRUPT, "the deployment is %s", deployment_status_name(p->status));
     touch_deployment(m, p);
+    bool was_routed = process_is_routed(m, p);
     process_edit(m, p)->is_deleted = true;
+    if (was_routed)
+        route_back(m, p);
     if (p->instances.n == 0)
         process_drop(m, p);
     return OK;
@@ -337,8 +356,29 @@ static enum err route_beside(struct model *m, const struct process *p, struct er
     return OK;
 }
 
+/* Versions of an application go on side by side: only the route moves. */
+static enum err route_application(struct model *m, const struct route_deployment *e, struct errinfo *err)
+{
+    const struct process *p = model_process(m, e->deployment_id);
+    if (p == NULL || !process_is_application(p) || p->is_deleted)
+        return refuse_missing(err, "application", e->deployment_id);
+    if (p->host_label[0] == '\0')
+        return err_set(err, ERR_CORRUPT, "application '%s' has no host", p->name);
+    MODEL_EACH (process, other, &m->processes)
+        if (other != p && strcmp(other->host_label, p->host_label) == 0 && process_is_routed(m, other))
+            bury(m, OBJECT_ROUTE, other->id, ID_NONE);
+    struct process *routed = process_edit(m, p);
+    routed->route_seq = model_next_seq(m);
+    text_list_set(&m->texts, &routed->hosts, e->hosts);
+    touch_deployment(m, p);
+    touch_edges(m, p);
+    return OK;
+}
+
 static enum err apply_route_deployment(struct model *m, const struct route_deployment *e, struct errinfo *err)
 {
+    if (id_is_none(e->project_id))
+        return route_application(m, e, err);
     const struct process *p = model_deployment(m, e->deployment_id);
     const struct project *project = model_project(m, e->project_id);
     if (p == NULL)

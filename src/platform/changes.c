@@ -12,6 +12,11 @@ void touch_route(struct model *m, const struct project *p)
     project_edit(m, p)->route_seq = m->routes_seq = model_next_seq(m);
 }
 
+void touch_edges(struct model *m, const struct process *p)
+{
+    process_edit(m, p)->edges_seq = m->routes_seq = model_next_seq(m);
+}
+
 void touch_instance(struct model *m, const struct instance *i)
 {
     instance_edit(m, i)->changed_seq = m->instances_seq = model_next_seq(m);
@@ -21,6 +26,8 @@ void touch_instance(struct model *m, const struct instance *i)
     const struct project *project = i->process->project;
     if (project != NULL && (project->live == i->process || deployment_is_beside(i->process)))
         touch_route(m, project);
+    else if (project == NULL && i->process->route_seq != 0)
+        touch_edges(m, i->process);
 }
 
 void touch_deployment(struct model *m, const struct process *p)

@@ -102,7 +102,8 @@ must_check enum err decide_create_instance(const struct decide *d, const struct 
                                            struct event_list *out, struct id *ret_id, struct errinfo *err);
 
 /* ---- Projects, images, deployments ---- */
-/* The slug is made of the name: lower case, letters, digits and dashes. ERR_CONFLICT: taken; *ret_id is whose. */
+/* The slug is made of the name: lower case, letters, digits and dashes. ERR_CONFLICT: taken; *ret_id is
+ * the project whose it is, none when it is an application's. */
 must_check enum err decide_create_project(const struct decide *d, struct str name, struct event_list *out,
                                           struct id *ret_id, struct errinfo *err);
 struct project_update {

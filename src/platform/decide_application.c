@@ -366,7 +366,8 @@ static bool same_process(const struct process *was, const struct create_process 
            e->resources.disk_bytes == was->resources.disk_bytes && e->instances_wanted == was->instances_asked &&
            str_eq_c(e->health.path, was->health.path) && e->health.interval_seconds == was->health.interval_seconds &&
            e->health.timeout_seconds == was->health.timeout_seconds &&
-           e->health.start_timeout_seconds == was->health.start_timeout_seconds && e->port == was->port;
+           e->health.start_timeout_seconds == was->health.start_timeout_seconds && e->port == was->port &&
+           str_eq_c(e->host_label, was->host_label);
 }
 
 static int64_t or_default(int64_t asked, int64_t value)
@@ -399,11 +400,35 @@ static struct create_process process_of(struct putting *p)
     };
 }
 
+/* The label under which edges lead to it: as a project's, and nobody else's. */
+static enum err choose_host(struct putting *p, struct create_process *e)
+{
+    char label[DECIDE_NAME_MAX + 1];
+    if (!project_slug(p->c->name, label))
+        return err_set(p->err, ERR_INVALID, "name '%.*s' has no letter or digit to make a host name of",
+                       STR_ARG(p->c->name));
+    const struct project *project = model_project_by_slug(p->d->model, str_from(label));
+    if (project != NULL)
+        return err_set(p->err, ERR_CONFLICT,
+                       "project '%s' has the host label '%s' already: choose another name, or put it without 'expose'",
+                       project->name, label);
+    const struct process *other = model_application_by_host_label(p->d->model, str_from(label));
+    if (other != NULL && !str_eq_c(p->c->name, other->name))
+        return err_set(p->err, ERR_CONFLICT,
+                       "application '%s' has the host label '%s' already: choose another name, or put it without "
+                       "'expose'",
+                       other->name, label);
+    e->host_label = arena_str(p->out->arena, str_from(label));
+    return check_format(p->d, EVENT_RAISE_FORMAT, p->err); /* RouteDeployment without a project is of format 2 */
+}
+
 static enum err put_process(struct putting *p, struct id *ret_id)
 {
     const struct model *m = p->d->model;
     struct create_process e = process_of(p);
     enum err rc = check_process(p, &e);
+    if (rc == OK && p->c->is_exposed)
+        rc = choose_host(p, &e);
     if (rc != OK)
         return rc;
     const struct process *was = model_application(m, p->c->name, p->c->version);

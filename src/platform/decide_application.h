@@ -29,6 +29,7 @@ struct application_put {
     size_t gateways_n;
     const struct application_stream *streams;
     size_t streams_n;
+    bool is_exposed; /* edges lead https://<slug of its name>.<app_domain> to it; else only its node reaches it */
     /* imageDigest (of an image that is ready), config, secretRefs, resources, instancesWanted (0: 1), health, port,
      * runtime, availabilityZones, inputStreamIds, outputStreamId. */
     struct create_process process;
@@ -38,7 +39,8 @@ struct application_put {
 
 /* The same again: no events. *ret_id: of the process, set on OK and on the conflict of a version.
  * ERR_CONFLICT: this version, or a type, stream or gateway of that name, is there with other content: choose another
- * version, or another name | ERR_NOT_FOUND: an image or a stream that is not there | ERR_INVALID, ERR_LIMIT */
+ * version, or another name; or a project, or another application, has its host | ERR_NOT_FOUND: an image or a stream
+ * that is not there | ERR_INVALID, ERR_LIMIT */
 must_check enum err decide_put_application(const struct decide *d, const struct application_put *c,
                                            struct event_list *out, struct id *ret_id, struct errinfo *err);
 /* Its instances drain and go, then it does. Its streams and what is in them stay. */

@@ -38,6 +38,12 @@ enum err decide_create_project(const struct decide *d, struct str name, struct e
                        "name",
                        same->name, slug);
     }
+    const struct process *application = model_application_by_host_label(d->model, str_from(slug));
+    if (application != NULL) {
+        *ret_id = ID_NONE;
+        return err_set(err, ERR_CONFLICT, "application '%s' has the host label '%s' already: choose another name",
+                       application->name, slug);
+    }
     *ret_id = id_next(d->ids);
     struct arena *a = out->arena;
     event_list_add(out, EVENT_CREATE_PROJECT, d->ids)->create_project =

@@ -224,6 +224,16 @@ enum err explain_application(const struct model *m, const struct platform_settin
         ret->why = str_from(arena_printf(a, "%u of %lld shares have a healthy owner%s", healthy,
                                          (long long)p->instances_wanted, sick_text(p, a)));
         ret->change = STR("what failed or is lost is replaced by itself, later after each failure of a series");
+    } else if (p->host_label[0] != '\0' && !process_is_routed(m, p)) {
+        const char *host = process_host(p, s->app_domain, a);
+        bool lacks_certificate = s->needs_certificate != 0 && model_certificate_by_host(m, str_from(host)) == NULL;
+        ret->why = str_from(arena_printf(a, "edges do not lead '%s' to it: %s", host,
+                                         p->route_seq != 0   ? "a later version took its place"
+                                         : lacks_certificate ? "the host has no certificate yet"
+                                                             : "its instances became healthy just now, or a later "
+                                                               "version serves"));
+        ret->change = STR("the route goes to the version that was put last once all its instances are healthy; delete "
+                          "that one and it goes back");
     }
     return OK;
 }

@@ -184,6 +184,9 @@ static const struct member PROCESS[] = {
     PLAIN(process, edges_confirmed),
     PLAIN(process, failures_n),
     PLAIN(process, failure_ns),
+    PLAIN(process, host_label),
+    PLAIN(process, hosts),
+    SEQ(process, edges_seq),
 };
 TABLE(process, PROCESS);
 

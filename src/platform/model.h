@@ -140,13 +140,17 @@ struct process {
     int64_t created_ns;
     uint32_t failures_n; /* of instances while live, without a calm between */
     int64_t failure_ns;  /* the last of them */
+    /* Of its RouteDeployment; 0: was never switched to. Of an application's versions the greatest one serves. */
+    uint64_t route_seq;
+    const char *host_label; /* of an application that edges shall lead to; "": none */
+    struct text_list hosts; /* as its RouteDeployment named them */
+    uint64_t edges_seq;     /* an application: of the last change that an edge must know */
 
     /* From here on only for deployments (project != NULL). */
     const struct project *project;
     enum deployment_status status;
     bool is_placed; /* CreateProcess has been folded */
     const char *cause, *context_digest, *requested_by, *status_because;
-    uint64_t route_seq;         /* of its RouteDeployment; 0: was never switched to */
     uint64_t replaced_seq;      /* of the RouteDeployment that took its place; 0: none */
     int64_t since_ns, said_ns;  /* since: of its status; said: of its last status event */
     int64_t drain_seconds;      /* asked for: how long those that it replaces go on */
@@ -255,7 +259,7 @@ enum object_kind {
     OBJECT_INSTANCE,
     OBJECT_IMAGE,
     OBJECT_CERTIFICATE,
-    OBJECT_ROUTE, /* a project that stopped being routed */
+    OBJECT_ROUTE, /* a project that stopped being routed, or an application's process */
     OBJECT_DOMAIN,
     OBJECT_SECRET,
     OBJECT_KIND_MAX_
@@ -322,6 +326,10 @@ const struct process *model_process_by_name(const struct model *m, struct str na
 /* An event-sourced application: a process of its own with an image, placed by the planner. NULL: not there. */
 const struct process *model_application(const struct model *m, struct str name, struct str version);
 bool process_is_application(const struct process *p);
+/* The newest application that edges shall lead to under this label. NULL: none. */
+const struct process *model_application_by_host_label(const struct model *m, struct str label);
+/* Edges lead to it: of its label the last one that was switched to and not deleted since. */
+bool process_is_routed(const struct model *m, const struct process *p);
 /* A type, gateway or stream by name (a stream: and version, the newest when `version` is NULL). */
 const struct definition *model_definition_by_name(const struct model *m, enum event_kind kind, struct str name,
                                                   const struct str *version);
@@ -377,16 +385,19 @@ uint32_t process_present_n(const struct process *p);
 struct resources node_used(const struct node *n);
 /* A member of UpdateProject that has a default to go back to. */
 bool project_may_clear(struct str key);
-/* "<slug>.<app_domain>" */
+/* "<slug>.<app_domain>", and that of an application with a label. */
 const char *project_host(const struct project *p, struct str app_domain, struct arena *a);
+const char *process_host(const struct process *p, struct str app_domain, struct arena *a);
 
 /* Healthy instances of the live deployment, then of one beside it, each in id order: what an edge may send requests to.
  * Fills at most max, returns how many there are. */
 size_t project_endpoints(const struct project *p, const struct instance **ret, size_t max);
+/* Likewise those of an application's process. */
+size_t process_endpoints(const struct process *p, const struct instance **ret, size_t max);
 /* Its owner has proved it: verified or serving. */
 bool domain_is_proved(const struct domain *d);
-/* Projects that are not deleted need a certificate for each host as soon as they exist, domains as soon as they are
- * proved: the first host without one, in the order of projects, then domains; false: none. *ret_host lives in the
+/* Projects that are not deleted need a certificate for each host as soon as they exist, applications with a label too,
+ * domains as soon as they are proved: the first host without one, in this order; false: none. *ret_host lives in the
  * arena. */
 bool model_host_without_certificate(const struct model *m, struct str app_domain, struct arena *a,
                                     struct str *ret_host);

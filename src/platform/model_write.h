@@ -103,6 +103,7 @@ void touch_deployment(struct model *m, const struct process *p);
 void touch_image(struct model *m, const struct image *i);
 void touch_project(struct model *m, const struct project *p);
 void touch_route(struct model *m, const struct project *p);
+void touch_edges(struct model *m, const struct process *p); /* of an application */
 void touch_domain(struct model *m, const struct domain *d);
 void bury(struct model *m, enum object_kind kind, struct id id, struct id scope);
 

@@ -6,6 +6,7 @@
  * a lost node is not dead, two may: appends are conditional and ids of emitted events follow from their causes, so that
  * is harmless.)
  *   an instance whose share is none of the n (the process was scaled), or on a node that drains: it goes
+ *   all shares have a healthy owner, and it is exposed: edges lead to this version
  *   a share without an owner: an instance is placed, like a deployment's
  *   an owner that failed is replaced later each time, as in a live deployment; a lost one at once
  *   a deleted process: all go, and it goes with the last of them (platform/apply_instance.c) */
@@ -192,6 +193,33 @@ static void plan_owner(struct planner *p, const struct process *d, const struct 
                               because(p->out, "{\"rule\":\"node drains\"}"));
 }
 
+/* Once all its shares have a healthy owner edges lead to it, unless they lead to a later version already. It happens
+ * once: a version that fails later is mended or replaced by another one, requests do not jump back and forth. */
+static void plan_application_route(struct planner *p, const struct process *d)
+{
+    uint32_t healthy = process_healthy_n(d);
+    if (d->host_label[0] == '\0' || d->route_seq != 0 || healthy < d->instances_wanted)
+        return;
+    MODEL_EACH (process, other, &p->model->processes)
+        if (other->created_seq > d->created_seq && strcmp(other->host_label, d->host_label) == 0 &&
+            process_is_routed(p->model, other))
+            return;
+    if (!planner_is_due(p, plan_last_news_ns(d), p->settings->settle_seconds))
+        return;
+    struct str host = arena_str(p->out->arena, str_from(process_host(d, p->settings->app_domain, p->out->arena)));
+    if (p->settings->needs_certificate != 0 && !plan_has_certificate(p, host)) {
+        planner_waits(p, WORK_WAITS_CERTIFICATE);
+        return;
+    }
+    struct str *hosts = arena_alloc(p->out->arena, sizeof(*hosts));
+    *hosts = host;
+    event_list_add(p->out, EVENT_ROUTE_DEPLOYMENT, p->ids)->route_deployment = (struct route_deployment){
+        .deployment_id = d->id,
+        .hosts = {hosts, 1},
+        .because = because(p->out, "{\"rule\":\"all are healthy\",\"healthy\":%u,\"wanted\":%lld}", healthy,
+                           (long long)d->instances_wanted)};
+}
+
 void plan_application(struct planner *p, const struct process *d)
 {
     if (d->is_deleted) {
@@ -217,4 +245,5 @@ void plan_application(struct planner *p, const struct process *d)
         else if (!is_taken(d, &shares[k]))
             (void)place(p, d, &shares[k], NULL);
     }
+    plan_application_route(p, d);
 }

@@ -191,6 +191,11 @@ const char *project_host(const struct project *p, struct str app_domain, struct 
     return arena_printf(a, "%s.%.*s", p->slug, STR_ARG(app_domain));
 }
 
+const char *process_host(const struct process *p, struct str app_domain, struct arena *a)
+{
+    return arena_printf(a, "%s.%.*s", p->host_label, STR_ARG(app_domain));
+}
+
 static size_t add_endpoints(const struct process *d, const struct instance **ret, size_t n, size_t max)
 {
     MODEL_EACH (instance, i, &d->instances) {
@@ -215,12 +220,26 @@ size_t project_endpoints(const struct project *p, const struct instance **ret, s
     return n;
 }
 
+size_t process_endpoints(const struct process *p, const struct instance **ret, size_t max)
+{
+    return add_endpoints(p, ret, 0, max);
+}
+
 bool model_host_without_certificate(const struct model *m, struct str app_domain, struct arena *a, struct str *ret_host)
 {
     MODEL_EACH (project, p, &m->projects) {
         if (p->is_deleted)
             continue;
         struct str host = str_from(project_host(p, app_domain, a));
+        if (model_certificate_by_host(m, host) == NULL) {
+            *ret_host = host;
+            return true;
+        }
+    }
+    MODEL_EACH (process, p, &m->processes) {
+        if (p->host_label[0] == '\0' || p->is_deleted)
+            continue;
+        struct str host = str_from(process_host(p, app_domain, a));
         if (model_certificate_by_host(m, host) == NULL) {
             *ret_host = host;
             return true;

@@ -14,6 +14,26 @@ const struct process *model_application(const struct model *m, struct str name, 
     return NULL;
 }
 
+const struct process *model_application_by_host_label(const struct model *m, struct str label)
+{
+    const struct process *newest = NULL;
+    MODEL_EACH (process, p, &m->processes)
+        if (!p->is_deleted && str_eq_c(label, p->host_label) && p->host_label[0] != '\0' &&
+            (newest == NULL || p->created_seq > newest->created_seq))
+            newest = p;
+    return newest;
+}
+
+bool process_is_routed(const struct model *m, const struct process *p)
+{
+    if (p->project != NULL || p->host_label[0] == '\0' || p->route_seq == 0 || p->is_deleted)
+        return false;
+    MODEL_EACH (process, other, &m->processes)
+        if (other->route_seq > p->route_seq && !other->is_deleted && strcmp(other->host_label, p->host_label) == 0)
+            return false;
+    return true;
+}
+
 const struct definition *model_definition(const struct model *m, struct id id)
 {
     return id_index_find(&m->definitions, id);

@@ -17,6 +17,7 @@ struct store {
     void *changed_ctx;
     _Atomic bool is_cancelled;   /* set by other threads */
     _Atomic int64_t clock_floor; /* us; last event seen */
+    _Atomic uint64_t known_seq;  /* of a kind with watch_url: the end as this handle last met it */
     bool is_damaged;
     struct store_damage damage;
 };
@@ -37,6 +38,8 @@ struct store_kind {
     int64_t (*clock_us)(struct store *s);
     /* Path of a file that is written whenever the log grows, or NULL: there is none. Returned. */
     char *(*watch_path)(struct store *s);
+    /* Instead: where a call waits for news (store/remote_watch.h). NULL: nowhere. Returned. */
+    char *(*watch_url)(struct store *s);
     /* Leases; NULL, all three: the store keeps none. put: until_us is set. list: those that have run out too. */
     enum err (*lease_put)(struct store *s, const struct store_lease *lease, struct errinfo *err);
     enum err (*lease_drop)(struct store *s, const char *name, struct errinfo *err);

@@ -3,6 +3,7 @@
  * Every record is checked against the one before it by its checksum as it came, like records of a file. Whether there
  * is such a log, and whether this instance may, the platform says at the first call. Its clock is that of the log's
  * store as last told, plus the time that has passed here since. */
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
@@ -61,6 +62,13 @@ static void note_clock(struct remote *r, const json_t *doc)
         return;
     r->clock_us = us;
     r->clock_mono_us = clock_mono_us();
+}
+
+static void note_end(struct store *s, struct store_pos end)
+{
+    struct remote *r = s->impl;
+    r->end = end;
+    atomic_store(&s->known_seq, end.seq);
 }
 
 static enum err no_answer_err(const struct http_result *a, struct errinfo *err)
@@ -142,7 +150,7 @@ static enum err remote_read(struct store *s, uint64_t after_seq, size_t records_
             return rc;
         store_batch_add(ret, &room, record.seq, &record.e);
     }
-    r->end = ret->end;
+    note_end(s, ret->end);
     return OK;
 }
 
@@ -196,7 +204,7 @@ static enum err read_written(struct store *s, struct str body, struct store_pos 
         if (ret_records != NULL)
             ret_records[i] = record;
     }
-    r->end = at;
+    note_end(s, at);
     return OK;
 }
 
@@ -239,11 +247,11 @@ static int64_t remote_clock_us(struct store *s)
     return r->clock_us == 0 ? clock_wall_us() : r->clock_us + (clock_mono_us() - r->clock_mono_us);
 }
 
-/* Growth is seen by polling: the runtime looks once a second, and after each of its own appends. */
-static char *remote_watch_path(struct store *s)
+/* What others append is told by a call that waits there; its own appends the runtime knows. */
+static char *remote_watch_url(struct store *s)
 {
-    (void)s;
-    return NULL;
+    const struct remote *r = s->impl;
+    return mem_strdup(r->url);
 }
 
 const struct store_kind STORE_REMOTE = {
@@ -254,5 +262,5 @@ const struct store_kind STORE_REMOTE = {
     .read = remote_read,
     .end = remote_end,
     .clock_us = remote_clock_us,
-    .watch_path = remote_watch_path,
+    .watch_url = remote_watch_url,
 };

@@ -1,9 +1,10 @@
 /* Being told of growth: inotify (by libuv) on the file that is written whenever the log grows, or the kind's own word,
- * which may come from any thread and is brought to the loop. */
+ * which may come from any thread and is brought to the loop, or a call that waits at the platform. */
 #include <uv.h>
 
 #include "base/own.h"
 #include "store/kind.h"
+#include "store/remote_watch.h"
 
 struct store_watch {
     union {
@@ -11,8 +12,9 @@ struct store_watch {
         uv_fs_event_t file;
         uv_async_t told;
     } handle;
-    struct store *store;      /* with the kind's own word, else NULL */
-    store_changed_fn changed; /* NULL: not any more */
+    struct remote_watch *remote; /* with the platform's word, else NULL: then there is no handle */
+    struct store *store;         /* with the kind's own word, else NULL */
+    store_changed_fn changed;    /* NULL: not any more */
     void *ctx;
 };
 
@@ -72,15 +74,23 @@ static int watch_store(struct store_watch *w, struct uv_loop_s *loop, struct sto
     return 0;
 }
 
+static void on_remote(void *ctx)
+{
+    tell(ctx);
+}
+
 enum err store_watch(struct store *s, struct uv_loop_s *loop, store_changed_fn changed, void *ctx,
                      struct store_watch **ret_watch, struct errinfo *err)
 {
     auto_free char *path = s->kind->watch_path == NULL ? NULL : s->kind->watch_path(s);
+    auto_free char *url = s->kind->watch_url == NULL ? NULL : s->kind->watch_url(s);
     *ret_watch = NULL;
-    if (path == NULL && !s->kind->tells)
+    if (path == NULL && url == NULL && !s->kind->tells)
         return OK;
     struct store_watch *w = mem_alloc(sizeof(*w));
-    int rc = path == NULL ? watch_store(w, loop, s) : watch_file(w, loop, path);
+    if (url != NULL)
+        w->remote = remote_watch_new(loop, url, &s->known_seq, on_remote, w);
+    int rc = url != NULL ? 0 : path == NULL ? watch_store(w, loop, s) : watch_file(w, loop, path);
     if (rc < 0)
         return err_set_os(err, ERR_IO, -rc, "watch '%s' (see fs.inotify.max_user_instances)", s->name);
     w->changed = changed;
@@ -96,5 +106,10 @@ void store_unwatch(struct store_watch *w)
     w->changed = NULL;
     if (w->store != NULL)
         w->store->changed = NULL;
+    if (w->remote != NULL) {
+        remote_watch_free(w->remote);
+        free(w);
+        return;
+    }
     uv_close(&w->handle.any, on_closed);
 }

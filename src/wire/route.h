@@ -24,7 +24,7 @@ extern const struct field_table ROUTE_ENDPOINT_WIRE;
 
 /* One project that is live. removed[] of the document has route_ids. */
 struct route {
-    struct id route_id;       /* = project id */
+    struct id route_id;       /* = project id, or that of an application's process */
     struct str project;       /* slug */
     struct id deployment_id;  /* that serves */
     struct objects hosts;     /* of struct route_host: names */

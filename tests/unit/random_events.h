@@ -239,6 +239,13 @@ static inline void random_fit(struct random_events *r, const struct model *m, st
         }
         const struct process *p = model_deployment(m, e->route_deployment.deployment_id);
         e->route_deployment.project_id = p == NULL ? e->route_deployment.project_id : p->project->id;
+        for (size_t i = random_below(r, 3) == 0 ? from : m->processes.n; i < m->processes.n; i++) {
+            const struct process *d = m->processes.items[i];
+            if (process_is_application(d) && d->host_label[0] != '\0' && !d->is_deleted) {
+                e->route_deployment.deployment_id = d->id;
+                e->route_deployment.project_id = ID_NONE;
+            }
+        }
     }
     if (e->kind == EVENT_DEPLOYMENT_STATUS_CHANGE)
         e->deployment_status_change.status =

@@ -459,6 +459,151 @@ static void a_replay(void **state)
     world_free(w);
 }
 
+/* ---- a route through the edges ---- */
+
+static const struct process *put_version(struct world *w, const char *version, bool is_exposed)
+{
+    struct application_put c = clicks();
+    c.version = str_from(version);
+    c.is_exposed = is_exposed;
+    c.process.instances_wanted = 2;
+    return put(w, &c);
+}
+
+static bool is_removed_since(const struct world *w, uint64_t seq, struct id id)
+{
+    struct id removed[8];
+    size_t n = model_removed(w->model, OBJECT_ROUTE, ID_NONE, seq, removed, 8);
+    for (size_t i = 0; i < n && i < 8; i++)
+        if (id_eq(removed[i], id))
+            return true;
+    return false;
+}
+
+static void a_route(void **state)
+{
+    (void)state;
+    struct world *w = world_new();
+    image(w);
+    const struct process *inside = put_version(w, "0", false);
+    all_run(w, inside);
+    assert_null(strstr(w->story.ptr, "RouteDeployment")); /* nobody asked for one */
+    const struct process *one = put_version(w, "1", true);
+    observe(w, one->instances.items[0], "running", "NOMINAL", "");
+    plan(w);
+    assert_false(process_is_routed(w->model, one)); /* one of two shares has nobody */
+    story_clear(w);
+    all_run(w, one);
+    story_has(w, "RouteDeployment clicks clicks.localhost\n");
+    assert_true(process_is_routed(w->model, one));
+    assert_int_equal(process_endpoints(one, NULL, 0), 2);
+    /* What an edge is sent changes with its instances. */
+    uint64_t seq = w->model->seq;
+    observe(w, one->instances.items[0], "running", "ERROR", "");
+    assert_int_equal(process_endpoints(one, NULL, 0), 1);
+    assert_true(one->edges_seq > seq && w->model->routes_seq > seq);
+    observe(w, one->instances.items[0], "running", "NOMINAL", "");
+    /* The next version takes over once it is healthy, whole; the one before goes on beside it. */
+    const struct process *two = put_version(w, "2", true);
+    assert_true(process_is_routed(w->model, one));
+    seq = w->model->seq;
+    all_run(w, two);
+    assert_true(process_is_routed(w->model, two) && !process_is_routed(w->model, one));
+    assert_true(is_removed_since(w, seq, one->id) && two->edges_seq > seq);
+    /* It fails: nothing goes back by itself. It is deleted: the route does. */
+    observe(w, two->instances.items[0], "failed", "EXIT", "");
+    plan(w);
+    assert_true(process_is_routed(w->model, two));
+    struct id id = two->id;
+    seq = w->model->seq;
+    DO(w, decide_delete_application(&d, STR("clicks"), STR("2"), &out, &err));
+    assert_true(process_is_routed(w->model, one) && is_removed_since(w, seq, id) && one->edges_seq > seq);
+    DO(w, decide_delete_application(&d, STR("clicks"), STR("1"), &out, &err));
+    assert_true(is_removed_since(w, seq, one->id));
+    assert_replays(w);
+    world_free(w);
+}
+
+/* A version that was in the way of an older one goes: the older one may serve. */
+static void a_route_that_was_overtaken(void **state)
+{
+    (void)state;
+    struct world *w = world_new();
+    image(w);
+    const struct process *one = put_version(w, "1", true), *two = put_version(w, "2", true);
+    all_run(w, two);
+    all_run(w, one);
+    assert_true(process_is_routed(w->model, two));
+    assert_int_equal(one->route_seq, 0);
+    DO(w, decide_delete_application(&d, STR("clicks"), STR("2"), &out, &err));
+    plan(w);
+    assert_true(process_is_routed(w->model, one));
+    assert_replays(w);
+    world_free(w);
+}
+
+static void a_route_waits_for_its_certificate(void **state)
+{
+    (void)state;
+    struct world *w = world_new();
+    image(w);
+    w->settings.needs_certificate = 1;
+    const struct process *p = put_version(w, "1", true);
+    all_run(w, p);
+    assert_int_equal(p->route_seq, 0);
+    struct str host;
+    struct id id;
+    while (model_host_without_certificate(w->model, STR("localhost"), &w->arena, &host) &&
+           !str_eq_c(host, "clicks.localhost"))
+        DO(w, decide_issue_certificate(&d, host, STR("2030-01-01T00:00:00Z"), &out, &id, &err));
+    assert_true(model_host_without_certificate(w->model, STR("localhost"), &w->arena, &host));
+    assert_true(str_eq_c(host, "clicks.localhost"));
+    struct explanation e;
+    assert_int_equal(explain_application(w->model, &w->settings, p->id, &w->arena, &e, NULL), OK);
+    assert_non_null(strstr(e.why.ptr, "no certificate yet"));
+    DO(w, decide_issue_certificate(&d, host, STR("2030-01-01T00:00:00Z"), &out, &id, &err));
+    plan(w);
+    assert_true(process_is_routed(w->model, p));
+    assert_false(model_host_without_certificate(w->model, STR("localhost"), &w->arena, &host));
+    world_free(w);
+}
+
+/* One label, one owner: whoever comes second is told whose it is. */
+static void hosts_that_are_taken(void **state)
+{
+    (void)state;
+    struct world *w = world_new();
+    image(w);
+    struct id id = ID_NONE;
+    struct application_put c = clicks();
+    c.is_exposed = true;
+    DO(w, decide_create_project(&d, STR("Clicks"), &out, &id, &err));
+    REFUSED(w, decide_put_application(&d, &c, &out, &id, &err), ERR_CONFLICT,
+            "project 'Clicks' has the host label 'clicks'");
+    c.is_exposed = false; /* nobody is led to it: nothing collides */
+    DO(w, decide_put_application(&d, &c, &out, &id, &err));
+    c.name = STR("CLICKS.2");
+    c.version = STR("1");
+    c.is_exposed = true;
+    DO(w, decide_put_application(&d, &c, &out, &id, &err));
+    REFUSED(w, decide_create_project(&d, STR("clicks 2"), &out, &id, &err), ERR_CONFLICT,
+            "application 'CLICKS.2' has the host label 'clicks-2'");
+    assert_true(id_is_none(id));
+    c.name = STR("clicks-2");
+    REFUSED(w, decide_put_application(&d, &c, &out, &id, &err), ERR_CONFLICT, "application 'CLICKS.2' has the host");
+    c.name = STR("__");
+    REFUSED(w, decide_put_application(&d, &c, &out, &id, &err), ERR_INVALID, "no letter or digit");
+    c.name = STR("CLICKS.2"); /* exposed or not is part of a version */
+    c.is_exposed = false;
+    REFUSED(w, decide_put_application(&d, &c, &out, &id, &err), ERR_CONFLICT, "put another version");
+    struct event e = event_of(EVENT_ROUTE_DEPLOYMENT);
+    e.route_deployment.deployment_id = model_application(w->model, STR("clicks"), STR("1.0"))->id;
+    cannot_follow(w, e, "has no host");
+    e.route_deployment.deployment_id = w->project;
+    cannot_follow(w, e, "application");
+    world_free(w);
+}
+
 static void ranges_of_logs(void **state)
 {
     (void)state;
@@ -517,6 +662,10 @@ int main(void)
         cmocka_unit_test(puts_that_are_refused),
         cmocka_unit_test(shares_are_even),
         cmocka_unit_test(logs_with_ranges),
+        cmocka_unit_test(a_route),
+        cmocka_unit_test(a_route_that_was_overtaken),
+        cmocka_unit_test(a_route_waits_for_its_certificate),
+        cmocka_unit_test(hosts_that_are_taken),
         cmocka_unit_test(an_owner_that_fails),
         cmocka_unit_test(a_lost_node),
         cmocka_unit_test(zones_that_it_may_run_in),

@@ -7,6 +7,8 @@
 
 /* Of one instance at once: it has one fold and some emits in flight (chosen). */
 enum { CALLS_MAX = 8 };
+/* Of them such as wait for news, so that reads and appends always find room (chosen). */
+enum { WAITS_MAX = 4, WAIT_S_MAX = 30 };
 enum { CONNECTIONS_MAX = 512, CALL_TIMEOUT_MS = 15000 };
 /* As the management API's route takes it. */
 static const uint64_t BODY_MAX = 2ull * 1024 * 1024;
@@ -16,6 +18,7 @@ struct relayed {
     struct id id; /* the instance may go meanwhile */
     struct http_request *r;
     struct http_call *call;
+    bool waits;
 };
 
 static struct instance *instance_by_address(const struct agent *a, const char *text)
@@ -32,8 +35,10 @@ static struct instance *instance_by_address(const struct agent *a, const char *t
 static void relayed_free(struct relayed *x)
 {
     struct instance *i = instance_find(x->agent, x->id);
-    if (i != NULL)
+    if (i != NULL) {
         i->event_calls_n--;
+        i->event_waits_n -= x->waits;
+    }
     free(x);
 }
 
@@ -63,29 +68,42 @@ static void on_answer(struct http_result *result, void *ctx)
     relayed_free(x);
 }
 
+static void refuse_more(struct http_request *r, const char *why)
+{
+    http_respond_header(r, "Retry-After", "1");
+    http_respond_problem(r, 429, ERR_LIMIT, why);
+}
+
 /* Back to the management API under the same path; only what its routes take. */
 static void relay(struct instance *i, struct http_request *r)
 {
     struct agent *a = i->agent;
     AUTO(buf) struct buf url = {0};
     struct id log;
-    uint64_t after = 0, limit = 0;
+    uint64_t after = 0, limit = 0, wait_s = 0;
     struct errinfo err;
     if (!id_parse(str_from(http_request_param(r, "id")), &log)) {
         http_respond_problem(r, 404, ERR_NOT_FOUND, "there is no such log for this instance");
         return;
     }
     if (http_request_query_u64(r, "after", INT64_MAX, 0, &after, &err) != OK ||
-        http_request_query_u64(r, "limit", 1000, 1000, &limit, &err) != OK) {
+        http_request_query_u64(r, "limit", 1000, 1000, &limit, &err) != OK ||
+        http_request_query_u64(r, "wait", WAIT_S_MAX, 0, &wait_s, &err) != OK) {
         http_respond_error(r, &err);
         return;
     }
-    bool reads = strcmp(http_request_method(r), "GET") == 0;
+    bool reads = strcmp(http_request_method(r), "GET") == 0, waits = reads && wait_s > 0;
+    if (waits && i->event_waits_n >= WAITS_MAX) {
+        refuse_more(r, "too many requests of this instance wait for news: at most 4");
+        return;
+    }
     char text[ID_TEXT_SIZE];
     id_format(log, text);
     buf_addf(&url, "%s/v1/logs/%s/events", report_api(a), text);
     if (reads)
         buf_addf(&url, "?after=%llu&limit=%llu", (unsigned long long)after, (unsigned long long)limit);
+    if (waits)
+        buf_addf(&url, "&wait=%llu", (unsigned long long)wait_s);
     buf_add_char(&url, '\0');
     auto_free char *who = mem_printf("Slipform-Instance: %s", i->id_text);
     const char *headers[] = {who};
@@ -99,10 +117,11 @@ static void relay(struct instance *i, struct http_request *r)
                                      .key_file = a->o.key_file,
                                      .peer_uri = a->peer_uri,
                                      .connect_timeout_ms = 3000,
-                                     .total_timeout_ms = CALL_TIMEOUT_MS};
+                                     .total_timeout_ms = CALL_TIMEOUT_MS + (waits ? (unsigned)wait_s * 1000 : 0)};
     struct relayed *x = mem_alloc(sizeof(*x));
-    *x = (struct relayed){.agent = a, .id = i->id, .r = r};
+    *x = (struct relayed){.agent = a, .id = i->id, .r = r, .waits = waits};
     i->event_calls_n++;
+    i->event_waits_n += waits;
     x->call = http_client_send(a->o.client, &call, on_answer, x);
     http_request_on_cancel(r, on_cancel, x);
 }
@@ -116,8 +135,7 @@ static void events(struct http_request *r, void *ctx)
     } else if (report_api(a) == NULL) {
         http_respond_problem(r, 503, ERR_UNAVAILABLE, "this node knows no management API");
     } else if (i->event_calls_n >= CALLS_MAX) {
-        http_respond_header(r, "Retry-After", "1");
-        http_respond_problem(r, 429, ERR_LIMIT, "too many requests of this instance at once: at most 8");
+        refuse_more(r, "too many requests of this instance at once: at most 8");
     } else {
         relay(i, r);
     }

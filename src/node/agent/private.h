@@ -65,6 +65,7 @@ struct instance {
     int64_t logs_seq;
     int64_t clean_at_ms;    /* CLEAN under way has to be tried again */
     unsigned event_calls_n; /* of its event channel, under way */
+    unsigned event_waits_n; /* of them: for news */
     char since[40];
     enum converge_status since_status;
     UT_hash_handle hh;
