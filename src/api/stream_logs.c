@@ -11,7 +11,7 @@
 #define PAGE_MAX 1000
 #define APPEND_MAX 1000
 /* What this process appends wakes who waits; what another one does is seen when it looks (chosen). */
-#define LOOK_US 1000000
+#define LOOK_US 5000000
 
 struct expected {
     int64_t seq;

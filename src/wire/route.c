@@ -20,9 +20,9 @@ static const struct field ROUTE_ENDPOINT_FIELDS[] = {
 const struct field_table ROUTE_ENDPOINT_WIRE = FIELD_TABLE(route_endpoint, ROUTE_ENDPOINT_FIELDS);
 
 static const struct field ROUTE_FIELDS[] = {
-    FIELD_REQ(ID, route, route_id, "route_id", "= project id"),
+    FIELD_REQ(ID, route, route_id, "route_id", "project, or process of an application"),
     FIELD_REQ(STR, route, project, "project", "slug"),
-    FIELD_REQ(ID, route, deployment_id, "deployment_id", "that serves"),
+    FIELD_REQ(ID, route, deployment_id, "deployment_id", "that serves; of an application: its process"),
     FIELD_SUB(OBJECTS, route, hosts, "hosts", ROUTE_HOST_WIRE, "names"),
     FIELD_SUB(OBJECTS, route, endpoints, "endpoints", ROUTE_ENDPOINT_WIRE, "instances"),
 };

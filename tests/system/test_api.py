@@ -666,9 +666,54 @@ def test_who_may_use_the_log_of_an_application(world):
     problem(other.client.ask('GET', path('bills'), headers=me), 404, 'not-found')  # it is not placed there
     stranger = next(i['instance_id'] for i in instances_of(world, d['deployment_id']) if i['node'] == home.name)
     problem(home.client.ask('GET', path('bills'), headers={'Slipform-Instance': stranger}), 404, 'not-found')
+    # Who waits for news of a log is answered by the append, for the instance too; who waits for nothing, at the end.
+    problem(home.client.ask('GET', path('orders') + '?wait=31', headers=me), 400, 'invalid')
+    assert home.client.ok('GET', path('orders') + '?wait=1', headers=me).json['items'] == []
+    began, answers = time.monotonic(), []
+    for n in range(4):
+        reader = threading.Thread(target=lambda: answers.append(home.client.get(path('orders') + f'?after={n}&wait=25', headers=me)))
+        reader.start()
+        end = world.operator.ok('GET', path('orders') + f'?after={n}').json['end']
+        until(lambda: not answers[n:], 'it waits')
+        world.operator.ok('POST', path('orders'), {'expected': end, 'events': [event()]}, 201)
+        reader.join(30)
+        assert [i['seq'] for i in answers[n].json['items']] == [n + 1]
+    assert time.monotonic() - began < 15  # a replica looks every 5 s for what others append; these were told
     assert [e['what'] for e in world.operator.items(f'/v1/processes/{application["process_id"]}/timeline')][0] == 'created'
     world.operator.ok('DELETE', '/v1/applications/ledger/1', status=202)
     world.until(lambda: world.operator.ask('GET', '/v1/applications/ledger/1').status == 404, 'it is gone')
+
+
+def test_edges_are_led_to_an_application(world):
+    """Exposed by its PUT: a host, a certificate, a route to the version that is healthy; labels belong to one owner."""
+    _, d = live(world, 'imaged')
+    digest = next(i['digest'] for i in world.operator.items('/v1/images') if i['image_id'] == world.deployment(d['deployment_id'])['image_id'])
+    put = lambda name, version, **process: world.operator.ask('PUT', f'/v1/applications/{name}/{version}', {'process': {'imageDigest': digest, **process}})
+    get = lambda version: world.operator.ok('GET', f'/v1/applications/Counter.1/{version}').json
+    routes = lambda: {r['project']: r for r in world.operator.items('/v1/routes')}
+    assert 'imaged' in problem(put('Imaged', '1', expose=True), 409, 'conflict')
+    inside = put('Counter.1', '0').json
+    assert 'url' not in inside and 'route' not in inside
+    first = put('Counter.1', '1', expose=True, instancesWanted=2).json
+    assert first['url'].startswith('https://counter-1.') and first['route'] == 'waiting' and 'counter-1' not in routes()
+    assert 'Counter.1' in problem(world.user.ask('POST', '/v1/projects', {'name': 'counter 1'}), 409, 'conflict')
+    world.until(lambda: get('1')['route'] == 'serving', 'edges lead to it')
+    route = routes()['counter-1']
+    assert route['route_id'] == first['process_id'] and len(route['endpoints']) == 2
+    assert [h['host'] for h in route['hosts']] == [first['url'].split('/')[2].split(':')[0]]
+    assert any(c['type'] == 'IssueCertificate' and c['payload']['host'] == route['hosts'][0]['host'] for c in world.operator.items('/v1/events?limit=1000'))
+    cursor = world.operator.get('/v1/routes').json['cursor']
+    second = put('Counter.1', '2', expose=True).json
+    world.until(lambda: get('2')['route'] == 'serving', 'the next version takes over')
+    assert get('1')['route'] == 'replaced' and routes()['counter-1']['route_id'] == second['process_id']
+    news = world.operator.ok('GET', f'/v1/routes?cursor={cursor}').json
+    assert first['process_id'] in news['removed'] and second['process_id'] in [i['route_id'] for i in news['items']]
+    world.operator.ok('DELETE', '/v1/applications/Counter.1/2', status=202)
+    assert get('1')['route'] == 'serving' and routes()['counter-1']['route_id'] == first['process_id']
+    for version in '01':
+        world.operator.ok('DELETE', f'/v1/applications/Counter.1/{version}', status=202)
+    world.until(lambda: not world.operator.items('/v1/applications'), 'they are gone')
+    assert 'counter-1' not in routes()
 
 
 def test_an_image_that_nothing_uses_is_deleted(world):
