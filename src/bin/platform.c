@@ -84,16 +84,10 @@ static enum err check_workload(const char *name, struct errinfo *err)
 /* One "name=value" of `tuning`. */
 static enum err tune(struct platform_settings *settings, const char *text, struct errinfo *err)
 {
-    struct str rest = str_from(text), name, value;
-    int64_t figure = 0;
-    if (!str_next(&rest, '=', &name) || !str_next(&rest, '=', &value) || !str_parse_i64(value, &figure) || figure < 0)
-        return err_set(err, ERR_INVALID, "tuning '%s' must be name=value with a whole number", text);
-    for (size_t i = 0; i < PLATFORM_SETTINGS_N; i++)
-        if (str_eq_c(name, PLATFORM_SETTINGS[i].name)) {
-            memcpy((char *)settings + PLATFORM_SETTINGS[i].offset, &figure, sizeof(figure));
-            return OK;
-        }
-    return err_set(err, ERR_INVALID, "there is no figure '%.*s' to tune", STR_ARG(name));
+    struct str value = str_from(text), name;
+    (void)str_next(&value, '=', &name);
+    enum err rc = platform_settings_tune(settings, name, value, err);
+    return rc == OK ? OK : err_wrap(err, rc, "tuning");
 }
 
 static enum err figures(const struct platform_program_settings *s, struct platform_settings *ret, struct errinfo *err)

@@ -20,9 +20,12 @@ int verb_logs(struct cli *c);
 int verb_eventlog(struct cli *c);
 int verb_apps(struct cli *c);
 int verb_diff(struct cli *c);
+int verb_what_if(struct cli *c);
 int verb_doctor(struct cli *c);
 
 extern const struct flag DEPLOY_FLAGS[], EVENTS_FLAGS[], LOGS_FLAGS[], BOOTSTRAP_FLAGS[], STATUS_FLAGS[], PS_FLAGS[],
     APPS_FLAGS[];
 extern const struct flag EVENTLOG_FLAGS[];
 extern const char EVENTLOG_DETAILS[];
+extern const struct flag WHAT_IF_FLAGS[];
+extern const char WHAT_IF_DETAILS[];

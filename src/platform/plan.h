@@ -23,6 +23,8 @@
 #define PLAN_REPLICAS_UNKNOWN INT64_C(1000000)
 /* Begins the cause of a deployment that waits for room. */
 #define CAUSE_WAITS_ROOM "waits for capacity: "
+/* Begins the cause of one that waits for an edge, whose name follows. */
+#define CAUSE_WAITS_EDGE "waits for edge '"
 
 /* An edge as its polls show it. */
 struct edge_observed {

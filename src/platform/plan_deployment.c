@@ -207,7 +207,7 @@ static void plan_unconfirmed(struct planner *p, const struct process *d)
     const struct edge_observed *behind = plan_edge_behind(p, d->replaced_seq);
     if (behind != NULL) {
         if (planner_is_due(p, d->since_ns, p->settings->cause_repeat_seconds))
-            plan_wait(p, d, say(p->out, "waits for edge '%.*s' to switch", STR_ARG(behind->name)));
+            plan_wait(p, d, say(p->out, CAUSE_WAITS_EDGE "%.*s' to switch", STR_ARG(behind->name)));
         return;
     }
     struct event *e = emit_deployment_status(

@@ -43,3 +43,17 @@ void platform_settings_init(struct platform_settings *ret)
     for (size_t i = 0; i < PLATFORM_SETTINGS_N; i++)
         memcpy((char *)ret + PLATFORM_SETTINGS[i].offset, &PLATFORM_SETTINGS[i].value, sizeof(int64_t));
 }
+
+enum err platform_settings_tune(struct platform_settings *s, struct str name, struct str value, struct errinfo *err)
+{
+    int64_t figure = 0;
+    if (!str_parse_i64(value, &figure) || figure < 0)
+        return err_set(err, ERR_INVALID, "'%.*s=%.*s' must be name=value with a whole number", STR_ARG(name),
+                       STR_ARG(value));
+    for (size_t i = 0; i < PLATFORM_SETTINGS_N; i++)
+        if (str_eq_c(name, PLATFORM_SETTINGS[i].name)) {
+            memcpy((char *)s + PLATFORM_SETTINGS[i].offset, &figure, sizeof(figure));
+            return OK;
+        }
+    return err_set(err, ERR_INVALID, "there is no figure '%.*s' to tune", STR_ARG(name));
+}

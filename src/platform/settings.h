@@ -46,3 +46,6 @@ extern const size_t PLATFORM_SETTINGS_N;
 
 /* Every default; app_domain is "localhost", installation "dev-0" until the caller says otherwise. */
 void platform_settings_init(struct platform_settings *ret);
+/* One figure by its name. OK | ERR_INVALID there is none of this name, or the value is no whole number from 0 on */
+must_check enum err platform_settings_tune(struct platform_settings *s, struct str name, struct str value,
+                                           struct errinfo *err);

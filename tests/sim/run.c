@@ -292,6 +292,7 @@ static void last_deployments(struct world *w)
         step(w);
         if (i % 4 == 0 && all_are_live(w, after_seq) && is_converged(w, &why)) {
             store_check_replay(w);
+            check_what_if(w);
             return;
         }
     }

@@ -175,6 +175,7 @@ enum outcome {
     X(read_only, "who does not know a kind of event writes nothing")                                                   \
     X(refusals, "a refused command leaves nothing behind")                                                             \
     X(plan_from_scratch, "a plan from what changed is the plan from everything")                                       \
+    X(what_if, "a plan that is made again from the log is the one that was written")                                   \
     X(plan_rests, "a plan without events does not want to run again at once")                                          \
     X(agent_sound, "an agent acts only on what it was sent, and forgets nothing that runs")                            \
     X(converges, "once nothing fails, all comes to what is wanted in time")                                            \
@@ -563,6 +564,10 @@ void edge_takes(struct world *w, struct sim_edge *e, const struct message *m);
 void acts_tick(struct world *w);
 void deploy_one(struct world *w, struct id project, enum behaviour b);
 enum behaviour behaviour_of(const char *digest);
+
+/* ---- what_if.c ---- */
+/* Makes each plan of the log again. */
+void check_what_if(struct world *w);
 
 /* ---- record.c ---- */
 /* Writes the log to FOLDER/<seed>.jsonl, as it is in the store. */
