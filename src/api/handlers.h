@@ -51,6 +51,13 @@ void domains_create(struct call *c);
 void domain_get(struct call *c);
 void domain_delete(struct call *c);
 void domain_put_verified(struct call *c);
+/* secrets.c */
+void secrets_list(struct call *c);
+void secret_put(struct call *c);
+void secret_delete(struct call *c);
+/* waitlist.c */
+void waitlist_join(struct call *c);
+void waitlist_list(struct call *c);
 /* deployments.c */
 void deployments_list(struct call *c);
 void deployments_on_headers(struct call *c);

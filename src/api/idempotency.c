@@ -98,7 +98,8 @@ static void begin(struct idempotency *x, struct call *c, char *name, const uint8
 bool idempotency_begin(struct idempotency *x, struct call *c)
 {
     const char *key = http_request_header(c->r, "Idempotency-Key");
-    if (key == NULL || strcmp(c->route->method, "POST") != 0)
+    /* Who is nobody has no place in the table: a flood of keys would push out what others need. */
+    if (key == NULL || strcmp(c->route->method, "POST") != 0 || c->caller.role == CALLER_ANYBODY)
         return true;
     size_t key_len = strlen(key);
     if (key_len == 0 || key_len > KEY_LEN_MAX) {

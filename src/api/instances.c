@@ -293,6 +293,9 @@ void instance_secrets(struct call *c)
     AUTO(buf) struct buf cert = {0};
     AUTO(buf) struct buf key = {0};
     struct errinfo err = {0};
+    AUTO(arena) struct arena opened = {0}; /* not the call's, which an answer ends */
+    if (!secrets_open(c, i->process, &opened, &secrets.env))
+        return;
     if (model_image_of_builder(call_model(c), i->id) != NULL) {
         char id[ID_TEXT_SIZE];
         id_format(i->id, id);
@@ -302,6 +305,7 @@ void instance_secrets(struct call *c)
             err_ignore(certificates_issue_identity(control_certificates(control), control_installation(control),
                                                    "builder", id, CERTIFICATE_BUILDER_DAYS, &cert, &key, &err));
         if (err.code != OK) {
+            secrets_wipe(secrets.env);
             call_reply_error(c, &err);
             return;
         }
@@ -310,6 +314,7 @@ void instance_secrets(struct call *c)
     }
     http_respond_header(c->r, "Cache-Control", "no-store");
     call_reply(c, &secrets);
+    secrets_wipe(secrets.env);
     if (key.ptr != NULL)
         explicit_bzero(key.ptr, key.size);
 }

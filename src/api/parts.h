@@ -12,6 +12,9 @@ struct api {
     struct api_route *rows;
     size_t rows_n;
     struct operator_tokens tokens;
+    struct joins { /* to the waitlist: how many may come now, as of when */
+        int64_t left_n, at_us;
+    } joins;
     struct idempotency *idempotency;
     struct control_listener listener;
     uv_timer_t timer; /* runs while something waits or streams */
@@ -42,6 +45,11 @@ void api_handle(struct http_request *r, void *ctx);
 void api_on_headers(struct http_request *r, void *ctx);
 /* api/projects.c: the project of the path, by id or slug. NULL: answered 404. */
 const struct project *project_of(struct call *c);
+/* api/secrets.c: "NAME=value" of each secret of the process that is still set, opened, into `arena`, which the caller
+ * wipes. False: answered. */
+bool secrets_open(struct call *c, const struct process *p, struct arena *arena, struct strs *ret_env);
+/* Overwrite the values. */
+void secrets_wipe(struct strs env);
 /* api/follow.c, api/stream.c: model or clock have moved. */
 void follow_look(struct api *api, int64_t now_us, bool is_stopping);
 void stream_look(struct api *api, bool is_stopping);

@@ -164,6 +164,12 @@ const struct api_table_row API_TABLE[] = {
           "edges forget it, others may have it"),
     WRITE(FACE_PUBLIC, "PUT", "/v1/projects/{id}/domains/{host}/verified", domain_put_verified, OPERATOR, NULL,
           &DOMAIN_RESOURCE_WIRE, 200, "an operator vouches for it: it is served without a look at its records"),
+    FEED(FACE_PUBLIC, "/v1/projects/{id}/secrets", secrets_list, OPERATOR, SECRET_RESOURCE_WIRE, PAGING,
+         "names of its secrets, and when each was set; never their values"),
+    WRITE(FACE_PUBLIC, "PUT", "/v1/projects/{id}/secrets/{name}", secret_put, OPERATOR, &SECRET_VALUE_WIRE,
+          &SECRET_RESOURCE_WIRE, 200, "an environment variable of the next deployment; its first value: 201"),
+    WRITE(FACE_PUBLIC, "DELETE", "/v1/projects/{id}/secrets/{name}", secret_delete, OPERATOR, NULL, NULL, 202,
+          "instances that start from now on do not get it"),
     /* ---- deployments ---- */
     FEED(FACE_PUBLIC, "/v1/deployments", deployments_list, OPERATOR, DEPLOYMENT_RESOURCE_WIRE,
          "project_id status " PAGING, "deployments"),
@@ -181,7 +187,10 @@ const struct api_table_row API_TABLE[] = {
     WRITE(FACE_PUBLIC, "PUT", "/v1/deployments/{id}/status", deployment_put_status, OPERATOR, &STATUS_WIRE,
           &DEPLOYMENT_RESOURCE_WIRE, 200, "cancelled, stopped, or live: a new deployment like this one (201)"),
     /* ---- accounts come later ---- */
-    LATER(FACE_PUBLIC, "POST", "/v1/waitlist", "there are no accounts, use an operator token"),
+    {FACE_PUBLIC, {.method = "POST", .pattern = "/v1/waitlist", .handle = waitlist_join, .callers = ANYBODY,
+                   .body_limit_bytes = 1024, .request = &WAITLIST_JOIN_WIRE, .answer = &EMPTY_WIRE, .status = 202,
+                   .doc = "a place in the waitlist; the answer is the same whether there was one already"}},
+    FEED(FACE_PUBLIC, "/v1/waitlist", waitlist_list, OPERATOR, WAITLIST_PLACE_WIRE, PAGING, "who waits, oldest first"),
     LATER(FACE_PUBLIC, "*", "/v1/auth/github", "there are no accounts, use an operator token"),
     LATER(FACE_PUBLIC, "POST", "/v1/webhook/github", "deploy with 'slipform deploy' or POST /v1/deployments"),
     /* ---- this process ---- */

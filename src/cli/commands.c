@@ -11,6 +11,8 @@ const struct command CLI_COMMANDS[] = {
      verb_scale},
     {"domains", "PROJECT [add|verify|remove HOST]", "host names of its own, and what has to stand in DNS", NULL, 1, 3,
      true, verb_domains},
+    {"secrets", "PROJECT [set NAME | unset NAME]",
+     "environment that nobody else sees; 'set' reads the value from stdin", NULL, 1, 3, true, verb_secrets},
     {"projects", "", "projects and where they answer", NULL, 0, 0, true, verb_projects},
     {"ps", "", "instances: what runs where", PS_FLAGS, 0, 0, true, verb_ps},
     {"nodes", "[drain|undrain|leave NODE]", "nodes, what they offer and what their pre-flight found", NULL, 0, 2, true,

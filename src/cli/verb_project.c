@@ -1,6 +1,8 @@
-/* The verbs about one project: scale, domains. */
+/* The verbs about one project: scale, domains, secrets. */
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/json.h"
 #include "base/own.h"
@@ -8,6 +10,7 @@
 #include "cli/rows.h"
 #include "cli/table.h"
 #include "cli/verbs.h"
+#include "wire/owned.h"
 
 enum err project_find(const struct cli *c, const char *name, json_t **ret_project, struct errinfo *err)
 {
@@ -129,4 +132,75 @@ int verb_domains(struct cli *c)
     if (c->args_n > 1)
         return domain_verb(c, c->args[1], c->args_n > 2 ? c->args[2] : NULL);
     return list_below(c, "/domains", COLUMNS);
+}
+
+/* ---- secrets ---- */
+
+/* The value as it stands on stdin, without the newline at its end: neither argv nor the environment holds it. */
+static enum err read_value(struct buf *ret, struct errinfo *err)
+{
+    char bytes[4096];
+    ssize_t n = 0;
+    while (ret->len <= SECRET_VALUE_MAX && (n = read(STDIN_FILENO, bytes, sizeof(bytes))) > 0)
+        buf_add(ret, bytes, (size_t)n);
+    explicit_bzero(bytes, sizeof(bytes));
+    if (n < 0)
+        return err_set_os(err, ERR_IO, errno, "read the value from stdin");
+    if (ret->len > 0 && ret->ptr[ret->len - 1] == '\n')
+        ret->len--;
+    if (ret->len == 0 || ret->len > SECRET_VALUE_MAX)
+        return err_set(err, ERR_INVALID, "the value comes on stdin: 1 to %u bytes", SECRET_VALUE_MAX);
+    if (memchr(ret->ptr, '\0', ret->len) != NULL)
+        return err_set(err, ERR_INVALID, "the value has a NUL byte, which no environment can hold");
+    return OK;
+}
+
+static int secret_set(struct cli *c, const char *name, const char *below)
+{
+    struct errinfo err = {0};
+    auto_json json_t *doc = NULL;
+    AUTO(buf) struct buf value = {0}, body = {0};
+    if (isatty(STDIN_FILENO))
+        cli_say(c, "the value of '%s', then Ctrl-D:", name);
+    if (read_value(&value, &err) != OK)
+        return cli_fail(c, &err);
+    buf_add_c(&body, "{\"value\":");
+    buf_add_json_string(&body, buf_str(&value));
+    buf_add_char(&body, '}');
+    enum err rc = project_call(c, "PUT", below, buf_str(&body), &doc, &err);
+    explicit_bzero(value.ptr, value.size);
+    explicit_bzero(body.ptr, body.size);
+    if (rc != OK)
+        return cli_fail(c, &err);
+    if (c->json)
+        print_json(doc);
+    else
+        (void)printf("'%s' is set: the next deployment of '%s' has it in its environment\n", name, c->args[0]);
+    return 0;
+}
+
+int verb_secrets(struct cli *c)
+{
+    static const struct column COLUMNS[] = {
+        {"NAME", "name", COLUMN_TEXT}, {"SET", "set", COLUMN_AGE}, {"IN WHAT IS LIVE", "is_live", COLUMN_TEXT}, {0}};
+    const char *verb = c->args_n > 1 ? c->args[1] : "", *name = c->args_n > 2 ? c->args[2] : "";
+    struct errinfo err = {0};
+    if (c->args_n == 1)
+        return list_below(c, "/secrets", COLUMNS);
+    bool is_set = strcmp(verb, "set") == 0;
+    if ((!is_set && strcmp(verb, "unset") != 0) || name[0] == '\0')
+        return cli_failf(c, ERR_INVALID,
+                         "say 'secrets PROJECT set NAME' (its value on stdin) or 'secrets PROJECT unset NAME'");
+    if (strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_") != strlen(name))
+        return cli_failf(c, ERR_INVALID, "'%s' is no name of a variable: letters, digits and '_'", name);
+    auto_free char *below = mem_printf("/secrets/%s", name);
+    if (is_set)
+        return secret_set(c, name, below);
+    if (project_call(c, "DELETE", below, (struct str){0}, NULL, &err) != OK)
+        return cli_fail(c, &err);
+    if (c->json)
+        (void)puts("{}");
+    else
+        (void)printf("'%s' is unset: what starts from now on does not have it\n", name);
+    return 0;
 }

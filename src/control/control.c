@@ -90,6 +90,8 @@ static enum err open_files(struct control *c, struct errinfo *err)
         rc = instance_logs_open(c->o.logs_folder, &c->logs, err);
     if (rc == OK && c->o.certificates_folder != NULL)
         rc = certificates_open(c->o.certificates_folder, c->o.ca_cert_file, c->o.ca_key_file, &c->certificates, err);
+    if (rc == OK && c->o.seal_key_file != NULL)
+        rc = seal_key_load(c->o.seal_key_file, &c->seal_key, err);
     if (rc == OK && c->o.has_certificates && (c->certificates == NULL || !certificates_can_issue(c->certificates)))
         rc = err_set(err, ERR_INVALID,
                      "workload 'certificates' needs a folder for them, 'ca_cert_file' and 'ca_key_file'");
@@ -103,6 +105,7 @@ static void control_free(struct control *c)
     seen_free(c->seen);
     instance_logs_close(c->logs);
     certificates_close(c->certificates);
+    seal_key_wipe(&c->seal_key);
     free(c);
 }
 

@@ -3,6 +3,7 @@
  * Layer: control. */
 #include "control/control.h"
 #include "control/leases.h"
+#include "crypto/seal.h"
 #include "platform/decide.h"
 #include "platform/plan.h"
 
@@ -22,6 +23,7 @@ struct control {
     struct instance_logs *logs;
     struct stream_logs *stream_logs; /* NULL: none are kept here */
     struct certificates *certificates;
+    struct seal_key seal_key; /* when o.seal_key_file is set */
     struct control_listener *listeners;
     struct planner *planner;     /* NULL: not this process's */
     struct watchdog *watchdog;   /* NULL: not this process's */

@@ -1,6 +1,7 @@
 #include "control/view.h"
 
 #include "base/clock.h"
+#include "base/json.h"
 #include "base/own.h"
 
 struct str view_text(const char *text)
@@ -172,6 +173,22 @@ static void spec_logs(const struct control *c, const struct instance *i, struct 
             items[ret->env.n++] = arena_str(a, (struct str){all[k]->ptr, all[k]->len});
 }
 
+/* Names in a list, whatever else an application's secretRefs may be. */
+struct strs view_secret_names(const struct process *p, struct arena *a)
+{
+    auto_json json_t *refs = NULL;
+    struct strs names = {0};
+    if (p->secret_refs[0] == '\0' || json_parse(str_from(p->secret_refs), &refs, NULL) != OK)
+        return names;
+    names.items = arena_alloc(a, (json_array_size(refs) + 1) * sizeof(*names.items));
+    for (size_t i = 0; i < json_array_size(refs); i++) {
+        const json_t *name = json_array_get(refs, i);
+        if (json_is_string(name))
+            names.items[names.n++] = str_from(arena_strdup(a, json_string_value(name)));
+    }
+    return names;
+}
+
 static void view_spec(const struct control *c, const struct instance *i, struct arena *a, struct instance_spec *ret)
 {
     const struct process *p = i->process;
@@ -189,6 +206,7 @@ static void view_spec(const struct control *c, const struct instance *i, struct 
         .address = view_text(i->address),
         .port = p->port,
         .workloads = texts_view(&i->workloads, a),
+        .secret_names = view_secret_names(p, a),
         .config = view_text(p->config),
         .resources = p->resources,
         .health = {view_text(p->health.path), p->health.interval_seconds, p->health.timeout_seconds,

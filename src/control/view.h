@@ -20,6 +20,9 @@ void view_project(const struct control *c, const struct project *p, struct arena
 void view_deployment(const struct control *c, const struct process *d, struct arena *a,
                      struct deployment_resource *ret);
 
+/* Names of the secrets that instances of it get. */
+struct strs view_secret_names(const struct process *p, struct arena *a);
+
 /* "https://<host>[:port]" */
 struct str view_url(const struct control *c, const char *host, struct arena *a);
 /* RFC 3339 of nanoseconds since 1970; "" for 0. */

@@ -2,6 +2,7 @@
 
 #include <assert.h>
 #include <sodium.h>
+#include <stdio.h>
 
 #include "base/encode.h"
 #include "base/mem.h"
@@ -64,6 +65,21 @@ enum err seal(const struct seal_key *key, struct str plain, struct buf *ret_seal
     buf_addf(ret_sealed, "%s:", key->id);
     base64url_add(ret_sealed, box, size);
     return OK;
+}
+
+void seal_digest(const struct seal_key *key, struct str text, char ret[static SEAL_DIGEST_TEXT_SIZE])
+{
+    static const char PURPOSE[] = "slipform identity:"; /* the key seals, too */
+    uint8_t digest[32];
+    char hex[2 * sizeof(digest) + 1];
+    AUTO(buf) struct buf all = {0};
+    buf_add_c(&all, PURPOSE);
+    buf_add(&all, text.ptr, text.len);
+    int rc =
+        crypto_generichash(digest, sizeof(digest), (const uint8_t *)all.ptr, all.len, key->bytes, sizeof(key->bytes));
+    assert(rc == 0);
+    hex_format(digest, sizeof(digest), hex);
+    (void)snprintf(ret, SEAL_DIGEST_TEXT_SIZE, "hmac:%s", hex);
 }
 
 static enum err open_box(const struct seal_key *key, struct str box, struct buf *ret_plain, struct errinfo *err)

@@ -22,6 +22,10 @@ must_check enum err seal_key_load(const char *file, struct seal_key *ret_key, st
 void seal_key_wipe(struct seal_key *key);
 /* Append the sealed text. OK | ERR_LIMIT plain is too big. */
 must_check enum err seal(const struct seal_key *key, struct str plain, struct buf *ret_sealed, struct errinfo *err);
+/* "hmac:<64 hex digits>": the same text gives the same digest under the same key, and nobody without the key can try
+ * texts against it (BLAKE2b, keyed). */
+#define SEAL_DIGEST_TEXT_SIZE 70
+void seal_digest(const struct seal_key *key, struct str text, char ret[static SEAL_DIGEST_TEXT_SIZE]);
 /* Append the plain bytes; the caller wipes them (secret_done).
  * OK | ERR_INVALID malformed | ERR_NOT_FOUND sealed under another key (says its id) | ERR_CORRUPT forged or damaged. */
 must_check enum err unseal(const struct seal_key *key, struct str sealed, struct buf *ret_plain, struct errinfo *err);

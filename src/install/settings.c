@@ -49,6 +49,7 @@ static void platform_settings(const struct home *h, bool is_public, struct buf *
     put_path(b, "blob_folder", h, "blobs");
     put_path(b, "logs_folder", h, "logs");
     put_path(b, "token_hash_file", h, "ca/operator-token.sha256");
+    put_path(b, "seal_key_file", h, "ca/seal.key");
     if (!is_public) {
         put_path(b, "streams_folder", h, "log/streams");
         put_path(b, "certificates_folder", h, "certificates");

@@ -1,4 +1,5 @@
 /* Rules for deployments that are not placed yet: queued, building, until there is an image and room. */
+#include "base/own.h"
 #include "platform/planner.h"
 
 struct wish plan_wish(const struct process *d)
@@ -20,6 +21,18 @@ struct str placement_because(struct planner *p, const char *rule, const struct p
                (long long)p->now_ms, quoted(p->out, rule), quoted(p->out, at->node->zone->name));
 }
 
+/* Names of what the project has now: a deployment sees no secret that is set later. "": none. */
+static struct str secret_refs(struct planner *p, const struct project *project)
+{
+    AUTO(buf) struct buf names = {0};
+    MODEL_EACH (secret, s, &p->model->secrets)
+        if (s->project == project)
+            buf_addf(&names, "%s%s", names.len == 0 ? "[" : ",", quoted(p->out, s->name));
+    if (names.len > 0)
+        buf_add_char(&names, ']');
+    return arena_str(p->out->arena, buf_str(&names));
+}
+
 static void emit_process(struct planner *p, const struct process *d, const struct image *image)
 {
     event_list_add(p->out, EVENT_CREATE_PROCESS, p->ids)->create_process =
@@ -29,6 +42,7 @@ static void emit_process(struct planner *p, const struct process *d, const struc
                                 .project_id = d->project->id,
                                 .image_digest = str_from(image->digest),
                                 .image_id = image->id,
+                                .secret_refs = secret_refs(p, d->project),
                                 .resources = d->resources,
                                 .instances_wanted = d->instances_wanted,
                                 .health = {.path = str_from(d->health.path),

@@ -48,6 +48,8 @@ static const struct field INSTANCE_SPEC_FIELDS[] = {
     FIELD_OPT(I64, instance_spec, port, "port", "that it listens on; 0: none to check"),
     FIELD_OPT(STRS, instance_spec, workloads, "workloads", "for host programs: * or names"),
     FIELD_OPT(STRS, instance_spec, env, "env", "NAME=value beside what the platform sets"),
+    FIELD_OPT(STRS, instance_spec, secret_names, "secret_names",
+              "of its secret environment, fetched before each start"),
     FIELD_OPT(JSON, instance_spec, config, "config",
               "settings of a host program; the agent writes them as its YAML file (JSON is YAML)"),
     FIELD_OPT(STR, instance_spec, run_as, "run_as", "host runtime: root (default) or slipform, the unprivileged user"),

@@ -32,6 +32,7 @@ struct instance_spec {
     int64_t port;                     /* that it listens on; 0: none to check */
     struct strs workloads;            /* for host programs: * or names */
     struct strs env;                  /* NAME=value beside what the platform sets */
+    struct strs secret_names;         /* of its secret environment: GET /v1/instances/{id}/secrets before each start */
     struct str config;          /* settings of a host program; the agent writes them as its YAML file (JSON is YAML) */
     struct str run_as;          /* host runtime: root (default) or slipform, the unprivileged user */
     struct strs capabilities;   /* host runtime: kept as ambient, e.g. NET_ADMIN */

@@ -1,5 +1,5 @@
 #pragma once
-/* wire/owned.h - what belongs to a project: its domains
+/* wire/owned.h - what belongs to somebody: domains and secrets of a project, places in the waitlist
  * Layer: wire. Types and tables only; JSON keys are the snake_case names of the members.
  * Format: docs/formats/documents.md */
 #include "event/fields.h"
@@ -26,3 +26,35 @@ struct domain_resource {
     struct str since;     /* RFC 3339, of the status */
 };
 extern const struct field_table DOMAIN_RESOURCE_WIRE;
+
+/* PUT /v1/projects/{id}/secrets/{name}. Never answered, stored or logged in clear. */
+struct secret_value {
+    struct str value; /* 1 to SECRET_VALUE_MAX bytes */
+};
+extern const struct field_table SECRET_VALUE_WIRE;
+/* 16 KiB: an environment takes 64 KiB in all (chosen; test_api: test_secrets_of_a_project). */
+#define SECRET_VALUE_MAX 16384u
+
+/* GET /v1/projects/{id}/secrets: names only. */
+struct secret_resource {
+    struct id secret_id;  /* secret */
+    struct id project_id; /* project */
+    struct str name;      /* of the environment variable */
+    struct str set;       /* RFC 3339, when it was last set */
+    bool is_live;         /* what is live was deployed after it was set */
+};
+extern const struct field_table SECRET_RESOURCE_WIRE;
+
+/* POST /v1/waitlist, by anybody. */
+struct waitlist_join {
+    struct str email;
+};
+extern const struct field_table WAITLIST_JOIN_WIRE;
+
+/* GET /v1/waitlist, by an operator. */
+struct waitlist_place {
+    struct id waiting_id; /* place */
+    struct str email;     /* as it was given */
+    struct str created;   /* RFC 3339 */
+};
+extern const struct field_table WAITLIST_PLACE_WIRE;

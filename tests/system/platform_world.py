@@ -125,7 +125,7 @@ class Program:
             'installation': INSTALLATION, 'instance_id': name, 'ca_file': str(world.ca.cert), 'cert_file': str(cert), 'key_file': str(key),
             'workloads': workloads, 'listen': [f'127.0.0.1:{self.port}'], 'event_store': f'files;path={world.folder}/log',
             'blob_folder': str(world.folder / 'blobs'), 'logs_folder': str(world.folder / 'logs'), 'streams_folder': str(world.folder / 'streams'),
-            'token_hash_file': str(world.folder / 'tokens'), 'edge_https_port': 8443, 'node_timeout_seconds': 3, 'tuning': tuning,
+            'token_hash_file': str(world.folder / 'tokens'), 'seal_key_file': str(world.folder / 'seal.key'), 'edge_https_port': 8443, 'node_timeout_seconds': 3, 'tuning': tuning,
         }
         if 'certificates' in workloads:
             self.settings.update(certificates_folder=str(world.folder / 'certificates'), ca_key_file=str(world.ca.key))
@@ -253,6 +253,7 @@ class World:
         self.ca = Authority(self.folder / 'ca')
         self.token = 'slip_' + 'A' * 43
         (self.folder / 'tokens').write_text(hashlib.sha256(self.token.encode()).hexdigest() + '\n')
+        (self.folder / 'seal.key').write_text(os.urandom(32).hex())
         figures = {'edge_live_seconds': 2, 'builder_linger_seconds': 1, 'replace_delay_seconds': 1, 'stop_timeout_seconds': 10, **tuning}
         tuning = [f'{name}={value}' for name, value in figures.items()]
         self.management = Program(self, 'management', ['management-api', 'planner', 'watchdog', 'certificates'], tuning)

@@ -386,7 +386,7 @@ def test_errors_say_what_to_do(world):
     connection.endheaders()
     assert connection.getresponse().status == 413
     connection.close()
-    for method, path in (('POST', '/v1/waitlist'), ('GET', '/v1/auth/github'), ('POST', '/v1/webhook/github')):
+    for method, path in (('GET', '/v1/auth/github'), ('POST', '/v1/webhook/github')):
         problem(user.ask(method, path, {}), 501, 'not-in-this-version')
     problem(operator.ask('POST', '/v1/zones', {'region': 'nowhere', 'name': 'a'}), 404, 'not-found')
 
@@ -630,6 +630,78 @@ def test_a_domain_of_somebodys_own(world):
     assert world.user.ok('POST', elsewhere, {'host': 'shop.example.org'}, 201).json['txt_value'] != domain['txt_value']
     for p in (project, other):
         world.user.ok('DELETE', f'/v1/projects/{p["project_id"]}', status=202)
+
+
+def test_secrets_of_a_project(world):
+    project = project_of(world, 'discreet')
+    other = project_of(world, 'curious')
+    path = f'/v1/projects/{project["project_id"]}/secrets'
+    value, later = f's3cret-{uuid.uuid4()}', f's3cret-{uuid.uuid4()}'
+    made = world.user.ok('PUT', f'{path}/API_TOKEN', {'value': value}, 201).json
+    assert made['name'] == 'API_TOKEN' and 'value' not in made and not made.get('is_live')
+    world.user.ok('PUT', f'{path}/OTHER', {'value': 'x' * 16384}, 201)
+    # bounds, and names that are the platform's
+    for body in ({'value': ''}, {'value': 'x' * 16385}, {'value': 7}, {}, {'value': 'a\0b'}):
+        said = problem(world.user.ask('PUT', f'{path}/API_TOKEN', body), 400, 'invalid')
+        assert 'xxxx' not in said
+    problem(world.user.ask('PUT', f'{path}/1X', {'value': 'x'}), 400, 'invalid')
+    problem(world.user.ask('PUT', f'{path}/A%3DB', {'value': 'x'}), 400, 'invalid')
+    problem(world.user.ask('PUT', f'{path}/SLIPFORM_ZONE', {'value': 'x'}), 403, 'denied')
+    problem(world.user.ask('PUT', f'/v1/projects/{uuid.uuid4()}/secrets/X', {'value': 'x'}), 404, 'not-found')
+    # a deployment gets what was set when it began to run; only the node that runs an instance reads it
+    _, d = live(world, 'discreet')
+    rows = instances_of(world, d['deployment_id'])
+    assert all(r['spec']['secret_names'] == ['API_TOKEN', 'OTHER'] for r in rows)
+    row = rows[0]
+    home = next(n for n in world.nodes if n.name == row['node'])
+    read = lambda: home.client.ok('GET', f'/v1/instances/{row["instance_id"]}/secrets')
+    answer = read()
+    assert answer.headers['Cache-Control'] == 'no-store' and answer.json['env'] == [f'API_TOKEN={value}', 'OTHER=' + 'x' * 16384]
+    stranger = next(n for n in world.nodes if n.name not in (row['node'], 'operator-1'))
+    problem(stranger.client.get(f'/v1/instances/{row["instance_id"]}/secrets'), 403, 'denied')
+    problem(world.operator.get(f'/v1/instances/{row["instance_id"]}/secrets'), 403, 'denied')
+    assert [(s['name'], s['is_live']) for s in world.user.items(path)] == [('API_TOKEN', True), ('OTHER', True)]
+    assert world.user.items(f'/v1/projects/{other["project_id"]}/secrets') == []
+    # what comes later is for the next deployment
+    world.user.ok('PUT', f'{path}/API_TOKEN', {'value': later}, 200)
+    world.user.ok('PUT', f'{path}/NEW', {'value': 'new'}, 201)
+    assert not any(e.startswith('NEW=') for e in read().json['env'])
+    cursor = world.user.ok('GET', path).json['cursor']
+    gone = next(s['secret_id'] for s in world.user.items(path) if s['name'] == 'OTHER')
+    world.user.ok('DELETE', f'{path}/OTHER', status=202)
+    problem(world.user.ask('DELETE', f'{path}/OTHER'), 404, 'not-found')
+    assert world.user.ok('GET', f'{path}?cursor={cursor}').json['removed'] == [gone]
+    assert [e.split('=')[0] for e in read().json['env']] == ['API_TOKEN']
+    assert [(s['name'], bool(s.get('is_live'))) for s in world.user.items(path)] == [('API_TOKEN', False), ('NEW', False)]
+    # neither value stands anywhere in clear: log, checkpoints, logs of the programs
+    world.operator.ok('GET', '/v1/events?limit=1000')
+    files = [f for f in world.folder.rglob('*') if f.is_file()]
+    assert any(b'SetSecret' in f.read_bytes() for f in files)
+    for clear in (value, later):
+        assert not [str(f) for f in files if clear.encode() in f.read_bytes()]
+    for p in (project, other):
+        world.user.ok('DELETE', f'/v1/projects/{p["project_id"]}', status=202)
+
+
+def test_waitlist(world):
+    """Anybody may join; nobody learns who has; it is bounded in rate; addresses are nowhere in clear."""
+    anybody = Client(world, world.public.port)
+    join = lambda email, **options: anybody.ask('POST', '/v1/waitlist', {'email': email}, **options)
+    email = f'Ada-{uuid.uuid4().hex}@example.org'
+    first, again = join(email), join(email.lower())
+    shown = lambda a: (a.status, a.body, sorted(set(a.headers.keys()) - {'Date'}))
+    assert first.status == 202 and shown(first) == shown(again) and 'Slipform-Position' not in first.headers
+    for bad in ('', 'ada', '@example.org', 'ada@', 'ada@example', 'ada@.org', 'ada@org.', 'a b@example.org', 'a@b@example.org', 'a' * 255 + '@example.org'):
+        assert 'an address like' in problem(join(bad), 400, 'invalid')
+    until(lambda: [p['email'] for p in world.user.items('/v1/waitlist')] == [email], 'one place, once')
+    problem(anybody.get('/v1/waitlist'), 401, 'unauthenticated')
+    files = [f for f in world.folder.rglob('*') if f.is_file()]
+    assert not [f for f in files if email.lower() in f.read_bytes().decode(errors='replace').lower()]
+    answers = [join(f'{n}@example.org') for n in range(25)]
+    refused = [a for a in answers if a.status != 202]
+    assert 3 <= len(refused) <= 7 and {a.headers['Retry-After'] for a in refused} == {'6'}
+    problem(refused[0], 429, 'too-many')
+    until(lambda: len(world.user.items('/v1/waitlist')) == 1 + 25 - len(refused), 'who was not refused has a place')
 
 
 def test_who_may_use_the_log_of_an_application(world):

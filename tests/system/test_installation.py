@@ -3,6 +3,7 @@
 One installation for the whole file, raised and taken down by the CLI; the order of the tests is the story of its life, but each
 finds what it needs by itself (a deployment of `hello` is made when there is none)."""
 import contextlib
+import hashlib
 import json
 import os
 import pathlib
@@ -106,6 +107,42 @@ def test_http2(hello, house):
                            f'{hello.host}:{hello.port}:127.0.0.1', '-o', '/dev/null', '-w', '%{http_version} %{http_code}',
                            f'https://{hello.host}:{hello.port}/'], capture_output=True, text=True)
     assert done.stdout == '2 200'
+
+
+def test_a_secret_reaches_a_microvm_and_nothing_else(house, tmp_path):
+    """Its program sees the value (and answers its digest); no file below the home has it in clear. The project is scaled and named."""
+    value = f's3cret {os.urandom(16).hex()}'
+    (tmp_path / 'Dockerfile').write_text(
+        'FROM busybox\nCMD ["sh", "-c", "mkdir -p /tmp/w && printf %s \\"$TOKEN\\" | sha256sum > /tmp/w/index.html && exec httpd -f -p $PORT -h /tmp/w"]\n')
+    first = house.deploy(tmp_path, 'discreet', '--drain-seconds', 0)
+    house.run('secrets', 'discreet', 'set', 'TOKEN', input=value + '\n')
+    assert [s['name'] for s in house.json('secrets', 'discreet')] == ['TOKEN']
+    assert house.run('secrets', 'discreet', 'set', 'PORT', input='1', check=False).returncode == 4
+    second = house.deploy(tmp_path, 'discreet', '--drain-seconds', 0)
+    edge = house.edge('discreet.localhost')
+    digest = hashlib.sha256(value.encode()).hexdigest()
+    until(lambda: edge.get('/')[2].split()[0].decode() == digest, what='the digest of the value')
+    assert 'yes' in house.run('secrets', 'discreet').stdout or 'true' in house.run('secrets', 'discreet').stdout
+    assert subprocess.run(['grep', '-rlF', '--', value, house.home], capture_output=True, text=True).stdout == ''
+    assert 'SetSecret' in house.run('events').stdout
+
+    assert house.json('scale', 'discreet', 4)['instances_wanted'] == 4
+    live = lambda: house.instances(project='discreet', deployment_id=second['deployment_id'], status='running', health='NOMINAL')
+    until(lambda: len(live()) == 4, what='a fourth instance')
+    assert 'scaled since' in house.run('status', second['deployment_id']).stdout
+    done = house.run('scale', 'discreet', 2, check=False)
+    assert done.returncode == 1 and "'instances' must be 3" in done.stderr
+    done = house.run('scale', 'discreet', 100, check=False)
+    assert done.returncode == 1 and 'no room for 100 instances' in done.stderr and 'free' in done.stderr
+
+    assert '_slipform.shop.example.org.' in house.run('domains', 'discreet', 'add', 'shop.example.org').stdout
+    assert house.json('domains', 'discreet')[0]['status'] == 'pending'
+    house.run('domains', 'discreet', 'verify', 'shop.example.org')
+    until(lambda: house.json('domains', 'discreet')[0]['status'] == 'serving', what='the domain serves')
+    own = house.edge('shop.example.org')
+    until(lambda: own.get('/')[2].split()[0].decode() == digest, what='the answer at its own name')
+    house.run('domains', 'discreet', 'remove', 'shop.example.org')
+    assert house.json('domains', 'discreet') == [] and first['status'] == 'live'
 
 
 def test_isolation_of_names(house, hello):

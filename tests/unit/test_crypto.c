@@ -242,6 +242,15 @@ static void sealed_texts(void **state)
     assert_int_equal(seal_key_create(file, &again, NULL), ERR_CONFLICT);
     assert_int_equal(seal_key_load(file, &again, NULL), OK);
     assert_int_equal(seal_key_create(other_file, &other, NULL), OK);
+    char one[SEAL_DIGEST_TEXT_SIZE], two[SEAL_DIGEST_TEXT_SIZE];
+    seal_digest(&key, STR("ada"), one);
+    seal_digest(&again, STR("ada"), two);
+    assert_string_equal(one, two);
+    assert_int_equal(strlen(one), SEAL_DIGEST_TEXT_SIZE - 1);
+    seal_digest(&other, STR("ada"), two);
+    assert_string_not_equal(one, two);
+    seal_digest(&key, STR("adb"), two);
+    assert_string_not_equal(one, two);
     assert_int_equal(seal(&key, STR("secret"), &a, NULL), OK);
     assert_int_equal(seal(&key, STR("secret"), &b, NULL), OK);
     assert_string_not_equal(a.ptr, b.ptr); /* a nonce of its own each time */

@@ -434,6 +434,11 @@ static void secrets(void **state)
     e.unset_secret.secret_id = w->project;
     cannot_follow(w, e, "does not exist");
     DO(w, decide_set_secret(&d, w->project, STR("A"), SEALED, &out, &id, &err));
+    DO(w, decide_set_secret(&d, w->project, STR("B"), SEALED, &out, &id, &err));
+    struct id one = go_live(w); /* with those that there are now */
+    DO(w, decide_set_secret(&d, w->project, STR("C"), SEALED, &out, &id, &err));
+    const char *refs = model_deployment(w->model, one)->secret_refs; /* in the order of their ids */
+    assert_true(strcmp(refs, "[\"A\",\"B\"]") == 0 || strcmp(refs, "[\"B\",\"A\"]") == 0);
     DO(w, decide_delete_project(&d, w->project, &out, &err));
     assert_int_equal(w->model->secrets.n, 1);
     done(w);

@@ -130,6 +130,7 @@ void act_prepare_next(struct instance *i)
 static void do_prepare(struct instance *i, uint32_t attempt)
 {
     i->attempt = attempt;
+    secrets_forget(i);
     free(TAKE(i->image_path));
     act_prepare_next(i);
 }

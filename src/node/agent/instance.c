@@ -100,7 +100,7 @@ void instance_drop(struct instance *i)
     line_log_close(i->lines);
     HASH_DEL(i->agent->instances, i);
     arena_done(&i->arena);
-    arena_done(&i->secrets_arena);
+    secrets_forget(i);
     free(i->folder);
     free(i->run_folder);
     free(i->data_folder);

@@ -59,6 +59,7 @@ struct instance {
     char *cert_file, *key_file; /* host: its identity */
     struct strs secrets_env;    /* in secrets_arena */
     struct arena secrets_arena;
+    bool has_secrets; /* of a microVM: fetched for the start at hand */
     struct line_log *lines;
     struct checker check;
     struct delivery state, logs;
@@ -142,6 +143,8 @@ struct runtime_events act_events(struct instance *i);
 /* ---- secrets.c ---- */
 /* Whether a host program still needs its identity from the control plane. */
 bool secrets_are_missing(struct instance *i);
+/* Wipe the environment that was fetched: the next start asks anew. */
+void secrets_forget(struct instance *i);
 /* Ask for it; act_prepare_next is called when it is there, else PREPARED says why not. */
 void secrets_fetch(struct instance *i);
 

@@ -1,5 +1,6 @@
-/* The identity of a host program: the installer's for this instance, or what the control plane gives it, kept on disk
- * so that a restart asks nobody. */
+/* The identity and the secret environment of an instance. A microVM's secrets are fetched before each start and kept in
+ * memory only: nothing of them is on the node's disk. The identity of a host program: the installer's for this
+ * instance, or what the control plane gives it, kept on disk so that a restart asks nobody. */
 #include <sys/stat.h>
 
 #include "base/json.h"
@@ -21,17 +22,19 @@ static bool take_folder(struct instance *i, char *folder)
     return true;
 }
 
-/* What else it was given: NAME=value for its environment. */
-static void take_env(struct instance *i)
+void secrets_forget(struct instance *i)
 {
-    auto_free char *path = mem_printf("%s/identity/secrets.json", i->folder);
-    AUTO(buf) struct buf text = {0};
-    auto_json json_t *doc = NULL;
-    struct errinfo ignored;
+    for (size_t k = 0; k < i->secrets_env.n; k++)
+        explicit_bzero((void *)(uintptr_t)i->secrets_env.items[k].ptr, i->secrets_env.items[k].len);
     arena_done(&i->secrets_arena);
     i->secrets_env = (struct strs){0};
-    if (file_read(path, 1024 * 1024, &text, &ignored) != OK || json_parse(buf_str(&text), &doc, &ignored) != OK)
-        return; /* none were given */
+    i->has_secrets = false;
+}
+
+/* NAME=value for its environment. */
+static void take_env(struct instance *i, const json_t *doc)
+{
+    secrets_forget(i);
     const json_t *env = json_object_get(doc, "env");
     size_t n = json_array_size(env);
     i->secrets_env.items = arena_alloc(&i->secrets_arena, (n + 1) * sizeof(*i->secrets_env.items));
@@ -42,16 +45,39 @@ static void take_env(struct instance *i)
     }
 }
 
+/* What else a host program was given. */
+static void take_kept_env(struct instance *i)
+{
+    auto_free char *path = mem_printf("%s/identity/secrets.json", i->folder);
+    AUTO(buf) struct buf text = {0};
+    auto_json json_t *doc = NULL;
+    struct errinfo ignored;
+    secrets_forget(i);
+    if (file_read(path, 1024 * 1024, &text, &ignored) == OK && json_parse(buf_str(&text), &doc, &ignored) == OK)
+        take_env(i, doc);
+}
+
 bool secrets_are_missing(struct instance *i)
 {
     if (!instance_is_host(i))
-        return false;
+        return i->spec.secret_names.n > 0 && !i->has_secrets;
     if (take_folder(i, mem_printf("%s/identities/%s", i->agent->o.home, i->id_text)) ||
         take_folder(i, mem_printf("%s/identity", i->folder))) {
-        take_env(i);
+        take_kept_env(i);
         return false;
     }
     return str_eq_c(i->spec.owner, i->agent->o.installation); /* bootstrap: before there is anybody to ask */
+}
+
+static enum err hold_secrets(struct instance *i, struct str body, struct errinfo *err)
+{
+    auto_json json_t *doc = NULL;
+    enum err rc = json_parse(body, &doc, err);
+    if (rc != OK)
+        return rc;
+    take_env(i, doc);
+    i->has_secrets = true;
+    return OK;
 }
 
 static enum err keep_secrets(struct instance *i, struct str body, struct errinfo *err)
@@ -88,13 +114,17 @@ static void on_secrets(struct http_result *r, void *ctx)
     struct instance *i = ctx;
     struct errinfo err = r->err;
     i->secrets_call = NULL;
-    enum err rc = r->code == OK ? keep_secrets(i, buf_str(&r->body), &err) : r->code;
+    enum err rc = r->code;
+    if (rc == OK)
+        rc = instance_is_host(i) ? keep_secrets(i, buf_str(&r->body), &err) : hold_secrets(i, buf_str(&r->body), &err);
+    if (r->body.len > 0)
+        explicit_bzero(r->body.ptr, r->body.len);
     if (rc == OK) {
         act_prepare_next(i);
         return;
     }
     i->agent->api++;
-    err_ignore(err_wrap(&err, rc, "fetch its identity"));
+    err_ignore(err_wrap(&err, rc, "fetch its %s", instance_is_host(i) ? "identity" : "secrets"));
     fail(i, &err);
 }
 
