@@ -261,8 +261,10 @@ void node_put_status(struct call *c)
     struct node_report *own = arena_alloc(&c->arena, sizeof(*own));          /* the command may outlive the kept one */
     err_ignore(fields_decode(&NODE_REPORT_WIRE, doc, &c->arena, own, NULL)); /* it was good a moment ago */
     struct heartbeat *h = heartbeat_new(c, id, own);
-    (void)seen_node_report(control_seen(c->api->o.control), id, &body, &kept, clock_mono_us(), clock_wall_us());
+    struct control *control = c->api->o.control;
+    (void)seen_node_report(control_seen(control), id, &body, &kept, clock_mono_us(), clock_wall_us());
     call_submit(c, report_decide, h, reported);
+    control_heard_node(control, id); /* behind it in the queue: a program that has ended is judged no more */
 }
 
 /* ---- drains ---- */

@@ -10,8 +10,8 @@
 
 struct platform_program_settings {
     struct setting_list workloads, listen, tuning;
-    const char *event_store, *blob_folder, *state_dir, *logs_folder, *streams_folder, *certificates_folder,
-        *ca_cert_file, *ca_key_file, *seal_key_file;
+    const char *event_store, *blob_folder, *state_dir, *logs_folder, *streams_folder, *statistics_folder,
+        *certificates_folder, *ca_cert_file, *ca_key_file, *seal_key_file;
     const char *token_hash_file, *app_domain, *replica;
     int64_t edge_https_port, node_timeout_seconds;
 };
@@ -40,6 +40,7 @@ static const struct setting SETTINGS[] = {
         "for a checkpoint of its model; none: every start folds the log from its first event"),
     ROW(PATH, logs_folder, NULL, false, "lines of instances; none: they are neither kept nor shown here"),
     ROW(PATH, streams_folder, NULL, false, "logs of applications' streams; none: they are not kept here"),
+    ROW(PATH, statistics_folder, NULL, false, "the log 'statistics' of applications; none: it is not kept here"),
     ROW(PATH, certificates_folder, NULL, false, "keys of routed hosts; for workload certificates"),
     ROW(PATH, ca_cert_file, NULL, false, "the installation's CA; absent: ca_file"),
     ROW(PATH, ca_key_file, NULL, false, "its key; for workload certificates and identities of builders"),
@@ -169,6 +170,7 @@ static enum err open_control(struct platform_program *p, struct errinfo *err)
         .state_folder = s->state_dir,
         .logs_folder = s->logs_folder,
         .streams_folder = s->streams_folder,
+        .statistics_folder = s->statistics_folder,
         .certificates_folder = s->certificates_folder,
         .ca_cert_file = s->ca_cert_file != NULL ? s->ca_cert_file : d->common.ca_file,
         .ca_key_file = s->ca_key_file,

@@ -135,6 +135,9 @@ enum err control_open(const struct control_options *o, struct control **ret, str
     c->leases = leases_new(c);
     if (o->streams_folder != NULL)
         c->stream_logs = stream_logs_new(o->loop, o->streams_folder);
+    if (o->statistics_folder != NULL)
+        c->statistics = statistics_new(&(struct statistics_options){
+            .loop = o->loop, .log = o->log, .folder = o->statistics_folder, .writes = o->has_watchdog});
     if (o->has_planner)
         c->planner = planner_new(c);
     if (o->has_watchdog)
@@ -166,8 +169,8 @@ void control_close(struct control *c, void (*closed)(void *ctx), void *ctx)
     c->is_closing = true;
     c->closed = closed;
     c->closed_ctx = ctx;
-    c->closing_n =
-        4u + (c->stream_logs != NULL) + (c->planner != NULL) + (c->watchdog != NULL) + (c->certifier != NULL);
+    c->closing_n = 4u + (c->stream_logs != NULL) + (c->statistics != NULL) + (c->planner != NULL) +
+                   (c->watchdog != NULL) + (c->certifier != NULL);
     if (c->planner != NULL)
         planner_close(c->planner);
     if (c->watchdog != NULL)
@@ -178,6 +181,8 @@ void control_close(struct control *c, void (*closed)(void *ctx), void *ctx)
     leases_close(TAKE(c->leases));
     if (c->stream_logs != NULL)
         stream_logs_close(TAKE(c->stream_logs), part_closed, c);
+    if (c->statistics != NULL)
+        statistics_close(TAKE(c->statistics), part_closed, c);
     log_queue_close(c->reading, part_closed, c);
     app_close(c->app, part_closed, c);
 }
@@ -222,6 +227,11 @@ const struct logger *control_logger(const struct control *c)
 struct seen *control_seen(const struct control *c)
 {
     return c->seen;
+}
+
+struct statistics *control_statistics(const struct control *c)
+{
+    return c->statistics;
 }
 
 struct instance_logs *control_logs(const struct control *c)

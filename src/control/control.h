@@ -18,6 +18,7 @@
 #include "control/instance_log.h"
 #include "control/log_queue.h"
 #include "control/seen.h"
+#include "control/statistics.h"
 #include "control/stream_logs.h"
 #include "event/hash.h"
 #include "platform/events.h"
@@ -46,6 +47,7 @@ struct control_options {
     int64_t checkpoint_events;              /* 0: CONTROL_CHECKPOINT_EVENTS_DEFAULT */
     const char *logs_folder;                /* of instances; NULL: none are kept here */
     const char *streams_folder;             /* logs of applications' streams; NULL: none are kept here */
+    const char *statistics_folder;          /* the log 'statistics'; NULL: it is not kept here */
     const char *certificates_folder;        /* NULL: none are kept here */
     const char *ca_cert_file, *ca_key_file; /* NULL: issues nothing */
     const char *seal_key_file;              /* NULL: seals and opens no secrets */
@@ -75,6 +77,7 @@ uv_loop_t *control_loop(const struct control *c);
 const struct logger *control_logger(const struct control *c);
 struct seen *control_seen(const struct control *c);
 struct stream_logs *control_stream_logs(const struct control *c);   /* NULL: none are kept here */
+struct statistics *control_statistics(const struct control *c);     /* NULL: it is not kept here */
 struct instance_logs *control_logs(const struct control *c);        /* NULL: none are kept here */
 struct certificates *control_certificates(const struct control *c); /* NULL: none are kept here */
 bool control_is_live(const struct control *c);
@@ -96,6 +99,10 @@ void control_listen(struct control *c, struct control_listener *l); /* *l is bor
 void control_unlisten(struct control *c, struct control_listener *l);
 /* An edge confirmed something, a node was heard: the planner looks again. */
 void control_kick(struct control *c);
+
+/* The node's heartbeat was heard and is in `seen`: what its programs say about themselves is recorded, and judged
+ * (control/instance_watch.h) if this process has the watchdog. Each heartbeat is judged once. */
+void control_heard_node(struct control *c, struct id node_id);
 
 /* ---- Commands ---- */
 struct decide;

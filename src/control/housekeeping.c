@@ -27,6 +27,8 @@ static void look(uv_timer_t *timer)
         return;
     control_tell_checkpoint(c);
     seen_forget_silent(c->seen, clock_mono_us() - CONTROL_STATISTICS_KEPT_S * (int64_t)1000000);
+    if (c->statistics != NULL)
+        statistics_forget_silent(c->statistics, clock_mono_us() - CONTROL_STATISTICS_KEPT_S * (int64_t)1000000);
     if (c->logs == NULL)
         return;
     size_t n = instance_logs_sweep(c->logs, clock_wall_us() / 1000000 - CONTROL_LOGS_KEPT_S, is_known, c);

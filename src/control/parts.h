@@ -22,6 +22,7 @@ struct control {
     struct seen *seen;
     struct instance_logs *logs;
     struct stream_logs *stream_logs; /* NULL: none are kept here */
+    struct statistics *statistics;   /* NULL: it is not kept here */
     struct certificates *certificates;
     struct seal_key seal_key; /* when o.seal_key_file is set */
     struct control_listener *listeners;

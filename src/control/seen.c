@@ -103,6 +103,16 @@ const struct seen_node *seen_node_find(const struct seen *s, struct id node_id)
     return row == NULL ? NULL : &row->node;
 }
 
+const struct instance_report *seen_instance_report(const struct seen *s, struct id node_id, struct id instance_id)
+{
+    const struct seen_node *n = seen_node_find(s, node_id);
+    const struct instance_report *items = n == NULL ? NULL : n->report.instances.items;
+    for (size_t i = 0; items != NULL && i < n->report.instances.n; i++)
+        if (id_eq(items[i].instance_id, instance_id))
+            return &items[i];
+    return NULL;
+}
+
 static struct instance_row *instance_find(const struct seen *s, struct id instance_id)
 {
     struct instance_row *row = NULL;

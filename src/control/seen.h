@@ -34,6 +34,9 @@ bool seen_node_report(struct seen *s, struct id node_id, const struct node_repor
 /* NULL: never heard of. Lent until the next report. */
 const struct seen_node *seen_node_find(const struct seen *s, struct id node_id);
 
+/* What that node's last heartbeat holds of an instance. NULL: nothing. Lent until the next report. */
+const struct instance_report *seen_instance_report(const struct seen *s, struct id node_id, struct id instance_id);
+
 /* Texts are copied. */
 void seen_instance_statistics(struct seen *s, struct id instance_id, const struct instance_statistics *statistics,
                               int64_t now_us);

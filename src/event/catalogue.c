@@ -176,6 +176,8 @@ static const struct field INSTANCE_STATUS_CHANGE_FIELDS[] = {
     FIELD_OPT(STR, instance_status_change, desired, "desired",
               "wanted by the control plane from now on: running, stopped, deleted; absent: as before"),
     FIELD_OPT(JSON, instance_status_change, because, "because", "what it was decided from"),
+    FIELD_OPT(STR, instance_status_change, watched, "watched",
+              "health as the watchdog sees it; absent: as before, and `health` is what the node saw"),
 };
 static const struct field_table INSTANCE_STATUS_CHANGE_TABLE =
     FIELD_TABLE(instance_status_change, INSTANCE_STATUS_CHANGE_FIELDS);
@@ -387,6 +389,9 @@ static const struct field INSTANCE_PROGRESS_FIELDS[] = {
     FIELD_OPT(TIME, instance_progress, checkpoint, "checkpoint", "event time that it has handled"),
     FIELD_OPT(I64, instance_progress, n_input_events_handled, "nInputEventsHandled", "since it began"),
     FIELD_OPT(I64, instance_progress, n_output_events, "nOutputEvents", "likewise"),
+    FIELD_OPT(I64, instance_progress, lag_events, "lagEvents", "of its inputs, not handled yet"),
+    FIELD_OPT(I64, instance_progress, n_errors, "nErrors", "since it began"),
+    FIELD_OPT(I64, instance_progress, n_effects_parked, "nEffectsParked", "now"),
 };
 static const struct field_table INSTANCE_PROGRESS_TABLE = FIELD_TABLE(instance_progress, INSTANCE_PROGRESS_FIELDS);
 
@@ -396,6 +401,7 @@ static const struct field INSTANCE_IOPW_FIELDS[] = {
     FIELD_OPT(TIME, instance_iopw, window_end, "windowEnd", "event time"),
     FIELD_OPT(I64, instance_iopw, n_input_events_handled_ok, "nInputEventsHandledOk", "within the window"),
     FIELD_OPT(I64, instance_iopw, n_output_events, "nOutputEvents", "likewise"),
+    FIELD_OPT(I64, instance_iopw, n_errors, "nErrors", "likewise"),
 };
 static const struct field_table INSTANCE_IOPW_TABLE = FIELD_TABLE(instance_iopw, INSTANCE_IOPW_FIELDS);
 

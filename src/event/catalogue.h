@@ -115,6 +115,7 @@ struct instance_status_change {
     int64_t report_seq, restarts;
     struct str desired; /* what the control plane wants from now on: running, stopped, deleted; empty: as before */
     struct str because;
+    struct str watched; /* health as the watchdog sees it; empty: as before, `health` is what the node saw */
 };
 struct create_project {
     struct id project_id;
@@ -241,11 +242,12 @@ struct instance_progress {
     struct id instance_id;
     struct event_time checkpoint;
     int64_t n_input_events_handled, n_output_events;
+    int64_t lag_events, n_errors, n_effects_parked;
 };
 struct instance_iopw {
     struct id instance_id;
     struct event_time window_start, window_end;
-    int64_t n_input_events_handled_ok, n_output_events;
+    int64_t n_input_events_handled_ok, n_output_events, n_errors;
 };
 
 /* X(kind constant, struct, "name") */

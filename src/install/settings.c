@@ -52,6 +52,7 @@ static void platform_settings(const struct home *h, bool is_public, struct buf *
     put_path(b, "seal_key_file", h, "ca/seal.key");
     if (!is_public) {
         put_path(b, "streams_folder", h, "log/streams");
+        put_path(b, "statistics_folder", h, "log/statistics");
         put_path(b, "certificates_folder", h, "certificates");
         put_path(b, "ca_cert_file", h, "ca/ca.crt");
         put_path(b, "ca_key_file", h, "ca/ca.key");

@@ -194,12 +194,26 @@ static void count_failure(struct model *m, const struct instance *i, int64_t now
     p->failure_ns = now_ns;
 }
 
+/* The watchdog's word stands until it says another one, or the program that it is about has ended. */
+static void set_health(struct instance *i, const struct instance_status_change *e, enum instance_status status,
+                       enum health reported, enum health watched)
+{
+    bool is_another_run = status != INSTANCE_RUNNING || (e->boot_id.len > 0 && (uint32_t)e->restarts != i->restarts);
+    if (e->watched.len > 0)
+        i->watched = (uint8_t)watched;
+    else
+        i->reported = (uint8_t)reported;
+    if (is_another_run)
+        i->watched = HEALTH_UNKNOWN;
+    i->health = (uint8_t)health_worse((enum health)i->reported, (enum health)i->watched);
+}
+
 static enum err apply_instance_status_change(struct model *m, const struct event *ev, struct errinfo *err)
 {
     const struct instance_status_change *e = &ev->instance_status_change;
     const struct instance *was = model_instance(m, e->instance_id);
     enum instance_status status;
-    enum health health;
+    enum health health, watched;
     uint8_t wanted;
     if (was == NULL)
         return refuse_missing(err, "instance", e->instance_id);
@@ -208,6 +222,8 @@ static enum err apply_instance_status_change(struct model *m, const struct event
     enum err rc = read_status(e, was, &status, &health, err);
     if (rc != OK)
         return rc;
+    if (!health_parse(e->watched, &watched))
+        return err_set(err, ERR_CORRUPT, "'%.*s' is not a health", STR_ARG(e->watched));
     if (!desired_parse(e->desired, was->wanted, &wanted))
         return err_set(err, ERR_CORRUPT, "'%.*s' is not a desired state", STR_ARG(e->desired));
     bool is_report = e->boot_id.len > 0 && was->node != NULL;
@@ -217,6 +233,7 @@ static enum err apply_instance_status_change(struct model *m, const struct event
         return err_set(err, ERR_CORRUPT, "the instance is %s and cannot become %s",
                        instance_status_name((enum instance_status)was->status), instance_status_name(status));
     struct instance *i = instance_edit(m, was);
+    set_health(i, e, status, health, watched); /* before the restarts are another number */
     if (is_report) {
         node_hears(m, i->node, e->boot_id);
         texts_set(&m->texts, &i->boot_id, e->boot_id);
@@ -228,7 +245,6 @@ static enum err apply_instance_status_change(struct model *m, const struct event
     if (i->status != status)
         i->since_ns = ev->time.instant_ns;
     i->status = (uint8_t)status;
-    i->health = (uint8_t)health;
     i->wanted = wanted;
     texts_set(&m->texts, &i->cause, e->cause);
     instance_remember(m, i, ev->time.instant_ns);

@@ -86,6 +86,17 @@ must_check enum err decide_leave_node(const struct decide *d, struct id node_id,
  * ERR_DENIED: another node than the one that it is placed on. ERR_NOT_FOUND: deleted meanwhile; the agent drops it. */
 must_check enum err decide_instance_observed(const struct decide *d, const struct instance_observed *c,
                                              struct event_list *out, struct errinfo *err);
+/* What the watchdog makes of what a program says about itself, and of its silence. */
+struct instance_watched {
+    struct id instance_id;
+    enum health health; /* NOMINAL to TIMEOUT */
+    struct str cause;
+    int64_t silent_ms, behind_ms, lag_events, n_errors, n_effects_parked; /* what it was made from */
+};
+/* An event when it is another than before, of an application's instance that runs and is meant to, on a node that is
+ * not lost; under the same limit an hour. Otherwise no events. */
+must_check enum err decide_instance_watched(const struct decide *d, const struct instance_watched *c,
+                                            struct event_list *out, struct errinfo *err);
 /* desired: running or stopped, by a person. */
 must_check enum err decide_instance_desired(const struct decide *d, struct id instance_id, struct str desired,
                                             struct event_list *out, struct errinfo *err);

@@ -48,7 +48,7 @@ static bool says_nothing(const struct instance *i, const struct instance_observe
     if (i->status != status || i->restarts != c->restarts)
         return false;
     /* It starts, and why it starts again is known already. */
-    return i->health == health || (status == INSTANCE_STARTING && health == HEALTH_UNKNOWN);
+    return i->reported == health || (status == INSTANCE_STARTING && health == HEALTH_UNKNOWN);
 }
 
 static void observed_event(const struct decide *d, const struct instance_observed *c, enum instance_status status,
@@ -69,10 +69,10 @@ static void observed_event(const struct decide *d, const struct instance_observe
  * instance as not healthy. After it one in a while passes, so that what has recovered serves again: heartbeats repeat
  * what is true. An end passes always. */
 enum pass { PASS, PASS_AS_LAST, PASS_NOT };
-static enum pass may_pass(const struct decide *d, const struct instance *i, const struct instance_observed *c,
+static enum pass may_pass(const struct decide *d, const struct instance *i, struct str cause,
                           enum instance_status status)
 {
-    if (str_eq_c(c->cause, INSTANCE_CAUSE_NODE_STOPPED))
+    if (str_eq_c(cause, INSTANCE_CAUSE_NODE_STOPPED))
         return PASS;
     int64_t limit = d->settings->status_events_per_hour, n = events_in_hour(i, d->now_ms);
     int64_t silent_ms = d->now_ms - i->history[i->history_n - 1].at_ns / 1000000;
@@ -83,13 +83,13 @@ static enum pass may_pass(const struct decide *d, const struct instance *i, cons
     return silent_ms >= d->settings->status_repeat_seconds * 1000 ? PASS : PASS_NOT;
 }
 
-static struct str last_of_the_hour(const struct decide *d, const struct instance_observed *c,
-                                   enum instance_status status, struct event_list *out)
+static struct str last_of_the_hour(const struct decide *d, struct str cause, enum instance_status status,
+                                   struct event_list *out)
 {
     return say(out, "%lld status changes within an hour, the last to %s: from now on one in %lld s is recorded; %s",
                (long long)d->settings->status_events_per_hour, instance_status_name(status),
                (long long)d->settings->status_repeat_seconds,
-               cut(out, arena_str(out->arena, c->cause).ptr, DECIDE_CAUSE_MAX / 2));
+               cut(out, arena_str(out->arena, cause).ptr, DECIDE_CAUSE_MAX / 2));
 }
 
 enum err decide_instance_observed(const struct decide *d, const struct instance_observed *c, struct event_list *out,
@@ -114,14 +114,50 @@ enum err decide_instance_observed(const struct decide *d, const struct instance_
     if (!instance_may_become(i, status))
         return err_set(err, ERR_CONFLICT, "the instance is %s and cannot become %s",
                        instance_status_name((enum instance_status)i->status), instance_status_name(status));
-    enum pass pass = may_pass(d, i, c, status);
+    enum pass pass = may_pass(d, i, c->cause, status);
     if (pass == PASS_NOT)
         return OK;
     if (pass == PASS_AS_LAST) {
-        observed_event(d, c, status, STR("ERROR"), last_of_the_hour(d, c, status, out), out);
+        observed_event(d, c, status, STR("ERROR"), last_of_the_hour(d, c->cause, status, out), out);
         return OK;
     }
     observed_event(d, c, status, str_from(health_name(health)), arena_str(out->arena, c->cause), out);
+    return OK;
+}
+
+/* What the watchdog says of what runs, and only of that: an end is the node's to tell. */
+static bool may_be_watched(const struct instance *i)
+{
+    return process_is_application(i->process) && i->status == INSTANCE_RUNNING && i->wanted == DESIRED_RUNNING &&
+           i->node != NULL && i->node->status != NODE_LOST;
+}
+
+enum err decide_instance_watched(const struct decide *d, const struct instance_watched *c, struct event_list *out,
+                                 struct errinfo *err)
+{
+    enum err rc = check_text("cause", c->cause, DECIDE_CAUSE_MAX, true, err);
+    if (rc != OK)
+        return rc;
+    assert(c->health >= HEALTH_NOMINAL && c->health <= HEALTH_TIMEOUT);
+    const struct instance *i = model_instance(d->model, c->instance_id);
+    if (i == NULL)
+        return not_found(err, "instance", c->instance_id);
+    enum health was = i->watched == HEALTH_UNKNOWN ? HEALTH_NOMINAL : (enum health)i->watched;
+    enum pass pass = may_pass(d, i, c->cause, INSTANCE_RUNNING);
+    if (!may_be_watched(i) || was == c->health || pass == PASS_NOT)
+        return OK;
+    event_list_add(out, EVENT_INSTANCE_STATUS_CHANGE, d->ids)->instance_status_change = (struct instance_status_change){
+        .instance_id = i->id,
+        .status = str_from(instance_status_name(INSTANCE_RUNNING)),
+        .health = str_from(health_name(health_worse((enum health)i->reported, c->health))),
+        .cause = pass == PASS_AS_LAST ? last_of_the_hour(d, c->cause, INSTANCE_RUNNING, out)
+                                      : arena_str(out->arena, c->cause),
+        .because = because(out,
+                           "{\"rule\":\"watchdog\",\"silentMs\":%lld,\"behindMs\":%lld,\"lagEvents\":%lld,"
+                           "\"nErrors\":%lld,\"nEffectsParked\":%lld}",
+                           (long long)c->silent_ms, (long long)c->behind_ms, (long long)c->lag_events,
+                           (long long)c->n_errors, (long long)c->n_effects_parked),
+        .watched = str_from(health_name(c->health))};
     return OK;
 }
 

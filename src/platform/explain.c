@@ -174,6 +174,48 @@ static void tell_stopped(struct telling *t, const struct instance *i)
                                         : STR("its node-agent starts it again");
 }
 
+static const char *watched_words(enum health watched)
+{
+    switch (watched) {
+    case HEALTH_WARNING: return "its program reports errors, and goes on";
+    case HEALTH_ERROR: return "its program cannot fold its input any further";
+    case HEALTH_STALL: return "its input has more for it, and it does not go on";
+    case HEALTH_TIMEOUT: return "its program does not report any more, though its node does";
+    case HEALTH_UNKNOWN:
+    case HEALTH_NOMINAL:
+    case HEALTH_EXIT:
+    case HEALTH_MAX_: break;
+    }
+    return "";
+}
+
+static const char *watched_change(enum health watched)
+{
+    switch (watched) {
+    case HEALTH_WARNING:
+        return "it serves meanwhile; it is NOMINAL again a minute after the last error, and once no effect is parked";
+    case HEALTH_ERROR:
+        return "mend the program, or set the event aside ('slipform eventlog set-aside'); it is not replaced, as "
+               "another instance would meet the same event";
+    case HEALTH_STALL: return "it is NOMINAL again as soon as it folds an event; see 'slipform apps timeline'";
+    case HEALTH_TIMEOUT:
+        return "it is NOMINAL again with its next report; its log says more: 'slipform logs' with its id";
+    case HEALTH_UNKNOWN:
+    case HEALTH_NOMINAL:
+    case HEALTH_EXIT:
+    case HEALTH_MAX_: break;
+    }
+    return "";
+}
+
+/* What the watchdog says of its program. */
+static void tell_watched(struct telling *t, const struct instance *i)
+{
+    enum health watched = (enum health)i->watched;
+    t->out->why = fmt(with_cause(t->a, watched_words(watched), i->cause));
+    t->out->change = fmt(watched_change(watched));
+}
+
 static void tell_unhealthy(struct telling *t, const struct instance *i)
 {
     const struct process *p = i->process;
@@ -197,7 +239,9 @@ static void tell_instance(struct telling *t, const struct instance *i)
     case INSTANCE_PENDING:
     case INSTANCE_STARTING: tell_starting(t, i); return;
     case INSTANCE_RUNNING:
-        if (i->health != HEALTH_NOMINAL)
+        if (i->watched > HEALTH_NOMINAL && i->health == i->watched)
+            tell_watched(t, i);
+        else if (i->health != HEALTH_NOMINAL)
             tell_unhealthy(t, i);
         else if (i->node != NULL && i->node->status == NODE_DRAINING)
             t->out->change = STR("its node drains: it goes once another one serves in its place");

@@ -94,11 +94,12 @@ static void tell_unplaced(struct telling *t, const struct process *d)
                                                  (long long)t->s->build_timeout_seconds));
 }
 
-/* The first that is not healthy, told in a few words. */
+/* The first that is not well, told in a few words. */
 static const char *sick_text(const struct process *p, struct arena *a)
 {
     MODEL_EACH (instance, i, &p->instances) {
-        if (instance_is_healthy(i) || i->wanted == DESIRED_DELETED)
+        bool is_well = instance_is_healthy(i) && i->health == HEALTH_NOMINAL;
+        if (is_well || i->wanted == DESIRED_DELETED)
             continue;
         char id[ID_TEXT_SIZE];
         id_format(i->id, id);
@@ -223,7 +224,8 @@ enum err explain_application(const struct model *m, const struct platform_settin
     } else if (healthy < p->instances_wanted && !tell_room(&t, p, missing_n(p))) {
         ret->why = str_from(arena_printf(a, "%u of %lld shares have a healthy owner%s", healthy,
                                          (long long)p->instances_wanted, sick_text(p, a)));
-        ret->change = STR("what failed or is lost is replaced by itself, later after each failure of a series");
+        ret->change = STR("what failed or is lost is replaced by itself, later after each failure of a series; what "
+                          "runs and is in ERROR, STALL or TIMEOUT is not: its instance says what would change that");
     } else if (p->host_label[0] != '\0' && !process_is_routed(m, p)) {
         const char *host = process_host(p, s->app_domain, a);
         bool lacks_certificate = s->needs_certificate != 0 && model_certificate_by_host(m, str_from(host)) == NULL;
@@ -234,6 +236,12 @@ enum err explain_application(const struct model *m, const struct platform_settin
                                                                "version serves"));
         ret->change = STR("the route goes to the version that was put last once all its instances are healthy; delete "
                           "that one and it goes back");
+    } else if (ret->why.len == 0) {
+        const char *sick = sick_text(p, a); /* a warning: all serve */
+        if (sick[0] != '\0') {
+            ret->why = str_from(sick + 2);
+            ret->change = STR("nothing is out of service; the instance says what would change it");
+        }
     }
     return OK;
 }

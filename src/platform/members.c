@@ -119,6 +119,8 @@ static const struct member INSTANCE[] = {
     ENUM(instance, status, INSTANCE_STATUS_MAX_),
     ENUM(instance, health, HEALTH_MAX_),
     ENUM(instance, wanted, DESIRED_DELETED + 1),
+    ENUM(instance, reported, HEALTH_MAX_),
+    ENUM(instance, watched, HEALTH_MAX_),
     PLAIN(instance, restart_never),
 };
 TABLE(instance, INSTANCE);

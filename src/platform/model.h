@@ -84,6 +84,7 @@ struct instance {
     const struct process *process;
     const struct node *node; /* NULL: on no node that the model knows (a bootstrap log names its nodes by runner_url) */
     uint8_t status, health, wanted; /* enum instance_status, enum health, enum desired (never DRAINING) */
+    uint8_t reported, watched;      /* enum health: as its node sees it, and the watchdog; health is the worse of both */
     bool restart_never;
     uint32_t restarts, history_n;
     const char *runner_url, *owner, *runtime, *address, *cause, *because;
@@ -360,8 +361,11 @@ const struct certificate *model_certificate_by_host(const struct model *m, struc
         for (const struct type *var = (index)->items[var##_i_]; var != NULL; var = NULL)
 
 /* ---- Questions that more than one room asks. ---- */
-/* Running and NOMINAL, on a node that is not lost, and meant to run. */
+/* Running and NOMINAL, on a node that is not lost, and meant to run. WARNING counts as well: somebody should look, but
+ * it serves. */
 bool instance_is_healthy(const struct instance *i);
+/* A health that its node sees and one that the watchdog says, as one: the watchdog's counts when it is worse. */
+enum health health_worse(enum health reported, enum health watched);
 /* The table of instance states allows it. */
 bool instance_may_become(const struct instance *i, enum instance_status to);
 /* A report of a boot that is over. */

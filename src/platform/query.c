@@ -128,8 +128,14 @@ const struct certificate *model_certificate_by_host(const struct model *m, struc
 
 bool instance_is_healthy(const struct instance *i)
 {
-    return i->status == INSTANCE_RUNNING && i->health == HEALTH_NOMINAL && i->wanted == DESIRED_RUNNING &&
+    bool serves = i->health == HEALTH_NOMINAL || i->health == HEALTH_WARNING;
+    return i->status == INSTANCE_RUNNING && serves && i->wanted == DESIRED_RUNNING &&
            (i->node == NULL || i->node->status != NODE_LOST);
+}
+
+enum health health_worse(enum health reported, enum health watched)
+{
+    return watched > HEALTH_NOMINAL && watched > reported ? watched : reported;
 }
 
 bool instance_is_hopeful(const struct instance *i)

@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/own.h"
 #include "base/random.h"
+#include "sdk/umbilical.h"
 
 /* Requests that are being answered when the program stops (chosen). */
 #define GRACE_MS 2000u
@@ -46,6 +47,7 @@ struct slipform {
     struct app *app;
     struct gateway told; /* readiness */
     struct http_server *server;
+    struct umbilical_line *umbilical; /* NULL: nobody to tell */
     struct id_source ids;
     struct store *inputs[APP_INPUTS_MAX];
     size_t inputs_n;
@@ -345,6 +347,9 @@ static enum err start(struct daemon *d, struct errinfo *err)
         return rc;
     }
     d->state = s;
+    const struct sdk_settings *set = d->settings;
+    if (set->events != NULL)
+        s->umbilical = umbilical_open(d->loop, s->app, set->events, slipform_new_id(s));
     s->told = (struct gateway){.name = "slipform", .ctx = s, .on_live = on_live, .on_stalled = on_stalled};
     app_add_gateway(s->app, &s->told);
     daemon_on_readyz(d, fill_readyz);
@@ -357,10 +362,19 @@ static void app_closed(void *ctx)
     daemon_stopped(((struct slipform *)ctx)->d);
 }
 
-static void server_closed(void *ctx)
+static void umbilical_closed(void *ctx)
 {
     struct slipform *s = ctx;
     app_close(s->app, app_closed, s);
+}
+
+static void server_closed(void *ctx)
+{
+    struct slipform *s = ctx;
+    if (s->umbilical != NULL)
+        umbilical_close(TAKE(s->umbilical), umbilical_closed, s);
+    else
+        umbilical_closed(s);
 }
 
 static void stop(struct daemon *d)

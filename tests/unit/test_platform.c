@@ -795,7 +795,7 @@ static void a_replay(void **state)
 
 /* A changed hash of this log means that two versions side by side would call each other wrong: it changes when an
  * object has another member (platform/members.c), knowingly. */
-#define STABLE_HASH "sha256:8e5a7ba52d143e2fd6b73825e86806d7d81f3ef7a5b401df9e4ba3942f5e61c1"
+#define STABLE_HASH "sha256:5bfa2a1a3793c46a9316313d6b5ecf8c0912419b6f6fec9d72807add89ad9996"
 static void a_stable_hash(void **state)
 {
     (void)state;

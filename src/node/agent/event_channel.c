@@ -141,9 +141,23 @@ static void events(struct http_request *r, void *ctx)
     }
 }
 
+static void umbilical(struct http_request *r, void *ctx)
+{
+    struct agent *a = ctx;
+    struct errinfo err;
+    struct instance *i = instance_by_address(a, http_request_peer(r)->ip);
+    if (i == NULL)
+        http_respond_problem(r, 404, ERR_NOT_FOUND, "only programs in microVMs of this node report here");
+    else if (umbilical_hear(i, http_request_body(r), agent_now_ms(), &err) != OK)
+        http_respond_error(r, &err);
+    else
+        http_respond_empty(r, 204);
+}
+
 static const struct http_route ROUTES[] = {
     {.method = "GET", .pattern = "/v1/logs/{id}/events", .handler = events, .doc = "Records of a log of the instance"},
     {.method = "POST", .pattern = "/v1/logs/{id}/events", .handler = events, .doc = "Append to its output log"},
+    {.method = "POST", .pattern = "/v1/umbilical", .handler = umbilical, .doc = "How the instance is, for heartbeats"},
 };
 
 void event_channel_address(const struct agent *a, char ret_text[static EVENT_CHANNEL_ADDRESS_SIZE])

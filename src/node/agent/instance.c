@@ -101,6 +101,7 @@ void instance_drop(struct instance *i)
     HASH_DEL(i->agent->instances, i);
     arena_done(&i->arena);
     secrets_forget(i);
+    arena_done(&i->umbilical.arena);
     free(i->folder);
     free(i->run_folder);
     free(i->data_folder);

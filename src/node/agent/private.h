@@ -13,6 +13,7 @@
 #include "node/preflight/preflight.h"
 #include "node/runtime/runtime.h"
 #include "os/child.h"
+#include "wire/umbilical.h"
 
 /* 5 s: a node that was not heard for a few of them is suspected (chosen). */
 #define AGENT_HEARTBEAT_MS 5000
@@ -67,6 +68,12 @@ struct instance {
     int64_t clean_at_ms;    /* CLEAN under way has to be tried again */
     unsigned event_calls_n; /* of its event channel, under way */
     unsigned event_waits_n; /* of them: for news */
+    struct agent_umbilical {
+        struct umbilical_report report; /* the last one; run_id none: there was none */
+        struct arena arena;             /* of it */
+        int64_t heard_ms;
+        uint32_t attempt; /* that it is of */
+    } umbilical;
     char since[40];
     enum converge_status since_status;
     UT_hash_handle hh;
@@ -106,6 +113,7 @@ struct agent {
     struct follow *follow;
     size_t api; /* that answered last */
     struct delivery join, report;
+    int64_t hurried_ms; /* a heartbeat was sent before its time, for news of an umbilical */
 };
 
 int64_t agent_now_ms(void);
@@ -182,6 +190,13 @@ void report_capacity(const struct agent *a, struct resources *ret_capacity);
 #define EVENT_CHANNEL_ADDRESS_SIZE 64
 enum err event_channel_open(struct agent *a, struct errinfo *err); /* nothing on a node without microVMs */
 void event_channel_address(const struct agent *a, char ret_text[static EVENT_CHANNEL_ADDRESS_SIZE]);
+
+/* ---- umbilical.c ---- */
+/* A program reports: kept until its next report. An older one changes nothing.
+ * OK | ERR_INVALID, ERR_LIMIT it is none, or holds more than one may */
+enum err umbilical_hear(struct instance *i, struct str body, int64_t now_ms, struct errinfo *err);
+/* For a heartbeat; lent until the next report. */
+void umbilical_fill(const struct instance *i, int64_t now_ms, struct umbilical *ret);
 
 /* ---- api.c ---- */
 enum err api_open(struct agent *a, struct errinfo *err);

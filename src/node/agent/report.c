@@ -274,6 +274,7 @@ static struct objects instance_reports(const struct agent *a, struct arena *aren
         r->status = str_from(converge_status_name(v->status));
         r->health = str_from(converge_health_name(v->health));
         instance_statistics_fill(i, &r->statistics, arena);
+        umbilical_fill(i, agent_now_ms(), &r->umbilical);
     }
     return list;
 }
