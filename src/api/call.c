@@ -50,17 +50,28 @@ void call_location(struct call *c, const char *prefix, struct id id)
     http_respond_header(c->r, "Location", c->location);
 }
 
+static bool is_read(const struct call *c)
+{
+    return strcmp(c->route->method, "GET") == 0 && (c->route->flags & ROUTE_EARLY) == 0;
+}
+
 void call_position(struct call *c)
 {
+    if (c->position != NULL)
+        return;
     struct app_position at = control_position(c->api->o.control);
     char text[APP_CURSOR_TEXT_SIZE];
     app_cursor_format(&at, text);
     c->position = arena_strdup(&c->arena, text);
     http_respond_header(c->r, "Slipform-Position", c->position);
+    if (is_read(c) && c->sight != SIGHT_LIVE)
+        http_respond_header(c->r, "Slipform-Stale", sight_name(c->sight));
 }
 
 void call_reply_text(struct call *c, int status, struct str json)
 {
+    if (is_read(c))
+        call_position(c);
     answered(c, status, json);
     http_respond_bytes(c->r, status, "application/json", json);
 }
@@ -252,12 +263,15 @@ static bool query_is_known(struct call *c)
     return true;
 }
 
-/* A replica that does not fold (yet, or any more) answers nothing that depends on the model. */
-static bool is_ready(struct call *c)
+bool call_may_answer(struct call *c)
 {
     struct errinfo why = {0};
-    control_state(c->api->o.control, &why);
-    if ((c->route->flags & ROUTE_EARLY) != 0 || why.code == OK)
+    if ((c->route->flags & ROUTE_EARLY) != 0)
+        return true;
+    c->sight = control_sight(c->api->o.control, &why);
+    bool only_looks = is_read(c) && c->caller.role == CALLER_OPERATOR;
+    bool is_heard = (c->route->flags & ROUTE_HEARD) != 0;
+    if (c->sight == SIGHT_LIVE || (sight_lets_look(c->sight) && (only_looks || is_heard)))
         return true;
     call_reply_error(c, &why);
     return false;
@@ -273,7 +287,8 @@ static void reached(void *ctx, enum err rc, const struct errinfo *err)
 {
     struct call *c = ctx;
     if (rc == OK) {
-        run(c);
+        if (call_may_answer(c))
+            run(c);
     } else if (rc == ERR_UNAVAILABLE) {
         http_respond_header(c->r, "Retry-After", "1");
         call_reply_problem(
@@ -319,7 +334,7 @@ void api_on_headers(struct http_request *r, void *ctx)
 {
     struct call *c = http_request_data(r);
     (void)ctx;
-    if (is_ready(c) && query_is_known(c))
+    if (call_may_answer(c) && query_is_known(c))
         c->route->on_headers(c);
 }
 
@@ -328,13 +343,13 @@ void api_handle(struct http_request *r, void *ctx)
     struct call *c = http_request_data(r);
     struct api *api = ctx;
     uint64_t seq = 0;
-    if (!is_ready(c) || !query_is_known(c))
+    heard_of_node(c);
+    if (!call_may_answer(c) || !query_is_known(c))
         return;
     if ((c->route->flags & ROUTE_EARLY) != 0) {
         c->route->handle(c);
         return;
     }
-    heard_of_node(c);
     if (!seen_position(c, &seq))
         return;
     if (seq <= control_position(api->o.control).seq)
@@ -366,6 +381,11 @@ static void command_done(void *ctx, enum err rc, size_t events_n, const struct e
 void call_submit(struct call *c, control_decide_fn decide, void *args,
                  void (*done)(struct call *c, void *args, size_t events_n))
 {
+    struct errinfo why = {0};
+    if (control_sight(c->api->o.control, &why) != SIGHT_LIVE) {
+        call_reply_error(c, &why);
+        return;
+    }
     struct command *cmd = arena_alloc(&c->arena, sizeof(*cmd));
     *cmd = (struct command){c, args, done};
     control_submit(c->api->o.control, decide, args, command_done, cmd);

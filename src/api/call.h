@@ -10,11 +10,12 @@ struct call;
 struct wait; /* a call that waits for news, see api/follow.h */
 
 enum route_flags {
-    ROUTE_EARLY = 1, /* answered also while the process replays or is stalled */
-    ROUTE_LIST = 2,  /* the answer is {"items":[…]} of the answer table */
-    ROUTE_FEED = 4,  /* takes cursor and wait: contract for reading */
-    ROUTE_LINES = 8, /* the answer is a line of the answer table after the other, NDJSON or SSE */
-    ROUTE_BYTES = 16 /* the answer is no JSON */
+    ROUTE_EARLY = 1,  /* answered also while the process replays or is stalled */
+    ROUTE_LIST = 2,   /* the answer is {"items":[…]} of the answer table */
+    ROUTE_FEED = 4,   /* takes cursor and wait: contract for reading */
+    ROUTE_LINES = 8,  /* the answer is a line of the answer table after the other, NDJSON or SSE */
+    ROUTE_BYTES = 16, /* the answer is no JSON */
+    ROUTE_HEARD = 32  /* its handler hears the caller also where call_submit refuses (control/sight.h) */
 };
 
 /* One row of the API: what net needs to route it, what the documentation says about it. */
@@ -43,9 +44,15 @@ struct call {
     struct wait *wait;               /* NULL: does not wait */
     const char *location, *position; /* headers that were set; in the arena */
     bool is_answered;
+    enum sight sight; /* when it came, or was last looked at: not SIGHT_LIVE: the answer says that it is old */
 };
 
-/* Headers of the answer to come. Location is prefix and id; Slipform-Position is where the model stands now. */
+/* Whether the caller gets what it asks for by what this replica sees of the log (control/sight.h). False: answered 503.
+ */
+bool call_may_answer(struct call *c);
+
+/* Headers of the answer to come. Location is prefix and id; Slipform-Position is where the model stands now; where that
+ * is not the log's end, Slipform-Stale says why: "stalled" or "unseen". Answers of GET have both by themselves. */
 void call_location(struct call *c, const char *prefix, struct id id);
 void call_position(struct call *c);
 /* The route's answer with its status; or with another status, or another document. */

@@ -97,7 +97,7 @@ static bool answer(struct wait *w, bool must)
         w->since = control_position(c->api->o.control).seq; /* up to here there is nothing for this reader */
     if (is_done && c->wait != NULL)
         follow_forget(TAKE(c->wait));
-    if (is_done)
+    if (is_done && call_may_answer(c)) /* it may have waited while the sight of the log was lost */
         reply_feed(c, &f);
     buf_done(&f.items);
     buf_done(&f.removed);

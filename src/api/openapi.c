@@ -77,12 +77,27 @@ static void add_list(struct buf *out, const struct api_route *r)
     buf_add_c(out, "},\"required\":[\"items\"]}");
 }
 
+/* What every answer that rests on the model carries; of reads also that it is old, if it is. */
+static void add_headers(struct buf *out, const struct api_route *r)
+{
+    static const char *const TEXT = "{\"schema\":{\"type\":\"string\"},\"description\":";
+    if ((r->flags & (ROUTE_EARLY | ROUTE_BYTES)) != 0)
+        return;
+    buf_addf(out, "\"headers\":{\"Slipform-Position\":%s\"what the answer holds; sent back: sees at least that\"}",
+             TEXT);
+    if (strcmp(r->method, "GET") == 0)
+        buf_addf(out, ",\"Slipform-Stale\":%s\"why it may be old: stalled, unseen; absent: it is not\"}", TEXT);
+    buf_add_c(out, "},");
+}
+
 static void add_answer(struct buf *out, const struct api_route *r)
 {
     const char *type = (r->flags & ROUTE_LINES) != 0   ? "application/x-ndjson"
                        : (r->flags & ROUTE_BYTES) != 0 ? "application/octet-stream"
                                                        : "application/json";
-    buf_addf(out, "\"%d\":{\"description\":\"done\",\"content\":{\"%s\":{\"schema\":", r->status, type);
+    buf_addf(out, "\"%d\":{\"description\":\"done\",", r->status);
+    add_headers(out, r);
+    buf_addf(out, "\"content\":{\"%s\":{\"schema\":", type);
     if ((r->flags & ROUTE_LIST) != 0)
         add_list(out, r);
     else if ((r->flags & ROUTE_BYTES) != 0)

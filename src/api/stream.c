@@ -118,6 +118,7 @@ void stream_begin(struct call *c, const struct stream_source *source)
     s->source = *source;
     s->is_sse = stream_wants_sse(c);
     http_respond_header(c->r, "Cache-Control", "no-store");
+    call_position(c);
     c->is_answered = true;
     http_request_on_cancel(c->r, cancelled, s);
     s->http = http_respond_stream(c->r, 200, s->is_sse ? "text/event-stream" : "application/x-ndjson");

@@ -246,6 +246,7 @@ static bool step(struct app *a)
         app_soon(a); /* others in between */
         return false;
     }
+    inputs_note_end(a);
     if (a->is_paused || a->state == APP_STALLED || a->state == APP_CLOSING)
         return a->state != APP_LIVE && !a->is_paused;
     if (aside_is_open(a))
@@ -329,6 +330,8 @@ enum err app_open(struct uv_loop_s *loop, const struct app_options *opt, struct 
                       .last_time = EVENT_TIME_MIN,
                       .read_us = INT64_MIN,
                       .wake_us = INT64_MAX,
+                      .looked_us = INT64_MIN,
+                      .end_seen_us = INT64_MIN,
                       .must_load = opt->snapshot.path != NULL,
                       .counts = {.input_us = INT64_MIN}};
     TAILQ_INIT(&a->commands);
@@ -392,6 +395,16 @@ void app_step_done(struct app *a)
 const struct errinfo *app_trouble(const struct app *a)
 {
     return a->is_troubled ? &a->trouble : NULL;
+}
+
+int64_t app_end_seen_us(const struct app *a)
+{
+    return a->end_seen_us;
+}
+
+const struct errinfo *app_append_trouble(const struct app *a)
+{
+    return a->append_trouble.code == OK ? NULL : &a->append_trouble;
 }
 
 struct app_position app_position_of(const struct app *a, size_t input)

@@ -183,6 +183,11 @@ bool app_is_live(const struct app *a);
 const struct errinfo *app_stall_cause(const struct app *a);
 /* Why the log could not be read the last time (it is tried again every APP_POLL_MS). NULL: it could. */
 const struct errinfo *app_trouble(const struct app *a);
+/* When the model was last known to stand at the end of the output log: the monotonic instant (clock_mono_us) before the
+ * read or append that showed it. It is looked at every APP_POLL_MS at least. INT64_MIN: never. */
+int64_t app_end_seen_us(const struct app *a);
+/* Why the last append failed (not: a conflict, a refused event), until one succeeds. NULL: it did not. */
+const struct errinfo *app_append_trouble(const struct app *a);
 /* In the output log, and in any input. */
 struct app_position app_position(const struct app *a);
 struct app_position app_position_of(const struct app *a, size_t input);

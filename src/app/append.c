@@ -11,6 +11,7 @@
  * and long polls, and the way there and back costs some 20 us. */
 #include "app/inside.h"
 
+#include "base/clock.h"
 #include "base/own.h"
 
 /* Behind everything that was folded, so that it stands behind what it was decided on in every replay. */
@@ -52,6 +53,7 @@ static void append_work(uv_work_t *req)
     struct app *a = req->data;
     struct app_batch *b = &a->batch;
     a->found_seq = 0;
+    app_output(a)->began_us = clock_mono_us();
     if (a->inputs_n > 1)
         set_times(a);
     a->work_rc = store_append_many(app_output(a)->store, app_output(a)->at, b->parts, b->groups_n, a->records,
@@ -125,6 +127,7 @@ static void conflict(struct app *a)
 static void fail_batch(struct app *a)
 {
     struct app_batch *b = &a->batch;
+    a->append_trouble = a->work_err;
     for (; b->commands_n > 0; b->commands_n--)
         emit_answer_err(a, &a->commands, TAILQ_FIRST(&a->commands), &a->work_err);
     a->dues_rest_ms = uv_now(a->loop) + APP_POLL_MS;
@@ -148,12 +151,15 @@ static void on_append(uv_work_t *req, int status)
     a->is_held = false; /* whatever the append answered */
     if (rc == OK || a->found_seq > 0) {
         size_t n = events_taken(&a->batch);
+        a->append_trouble = (struct errinfo){0};
         a->conflicts_of_dues = 0;
         move_written(a, n);
         if (is_closing)
             answer_closing(a);
         else if (rc == OK)
             inputs_take_written(a, n);
+        if (rc == OK)
+            a->looked_us = app_output(a)->began_us;
     } else if (rc == ERR_CONFLICT) {
         conflict(a);
     } else if (rc == ERR_INVALID || rc == ERR_LIMIT) {

@@ -6,6 +6,7 @@
  * anew and tried again at the next poll. An event that stands before what was folded is late: fold_late. */
 #include "app/inside.h"
 
+#include "base/clock.h"
 #include "base/own.h"
 
 static void on_growth(void *ctx)
@@ -69,6 +70,13 @@ static bool is_at_end(const struct app_input *in)
     return in->seen_us != INT64_MIN && in->read.seq == in->end_seq;
 }
 
+void inputs_note_end(struct app *a)
+{
+    const struct app_input *out = app_output(a);
+    if (is_at_end(out) && out->next == out->queue.n)
+        a->end_seen_us = a->looked_us;
+}
+
 bool inputs_at_end(const struct app *a)
 {
     for (size_t i = 0; i < a->inputs_n; i++)
@@ -97,6 +105,7 @@ static void read_one(struct app *a, struct app_input *in)
         a->must_hold = false;
         a->is_held = store_hold(in->store, NULL) == OK; /* without it: perhaps another conflict */
     }
+    in->began_us = clock_mono_us();
     in->clock_us = store_clock_us(in->store); /* before: what was visible then is read now */
     in->rc = store_read(in->store, in->read.seq, a->opt.on_step != NULL ? 1 : APP_READ_RECORDS, APP_READ_BYTES,
                         &in->fresh, &in->err);
@@ -133,6 +142,8 @@ static void queue_fresh(struct app *a, struct app_input *in)
         in->read = (struct store_pos){last->seq, last->e.sum};
     }
     in->seen_us = in->read.seq == in->end_seq ? in->clock_us : INT64_MIN;
+    if (in == app_output(a) && in->seen_us != INT64_MIN)
+        a->looked_us = in->began_us;
     in->has_news = in->has_news || in->read.seq < in->end_seq;
     if (in->queue.n > 0 && is_late(a, in, &in->queue.items[0]))
         fold_late(a, (size_t)(in - a->inputs), &in->queue.items[0]);

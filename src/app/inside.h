@@ -157,7 +157,7 @@ struct app_input {
     bool is_trouble_noted;
     /* In the pool's hands while app.work is WORK_READ and is_reading. */
     bool is_reading;
-    int64_t clock_us;
+    int64_t clock_us, began_us;
     struct store_batch fresh;
     enum err rc;
     struct errinfo err;
@@ -182,7 +182,7 @@ struct app {
     struct app_input *inputs;
     size_t inputs_n;
     enum app_state state;
-    struct errinfo stall, trouble;
+    struct errinfo stall, trouble, append_trouble;
     struct app_refused refused;
     bool is_troubled;
     bool is_fresh;   /* the model is at the end of all that was read, and no append found out otherwise */
@@ -228,6 +228,8 @@ struct app {
     struct app_workload *workloads;
     size_t workloads_n;
     int64_t wake_us;
+    int64_t looked_us;   /* monotonic; before the last read or append that came to the end of the output log */
+    int64_t end_seen_us; /* that, once all of it was folded; INT64_MIN: never */
     struct app_counts counts;
     struct app_errors errors;
 
@@ -273,6 +275,8 @@ void inputs_hint(struct app *a);
 bool inputs_have_news(const struct app *a);
 /* Read those that have news and nothing queued. False: there are none. */
 bool inputs_read(struct app *a);
+/* The model holds all of the output log that was there when it was last looked at: remember when that was. */
+void inputs_note_end(struct app *a);
 /* Every input was read to its end. */
 bool inputs_at_end(const struct app *a);
 /* Nothing is read and not folded. */

@@ -145,6 +145,31 @@ static void on_exchange(void *ctx, const struct http_exchange *x)
     daemon_count_exchange(ctx, x);
 }
 
+static void count_to(struct counter *c, uint64_t n)
+{
+    counter_add(c, n - counter_value(c));
+}
+
+static void count_appends(struct metrics *m, const struct control *control)
+{
+    struct control_counts n = control_counts(control);
+    count_to(metrics_counter(m, "slipform_appends_total", "appends to the platform's log", NULL, 0), n.appends);
+    count_to(
+        metrics_counter(m, "slipform_append_conflicts_total", "appends that met news, and were decided again", NULL, 0),
+        n.conflicts);
+    const struct {
+        const char *turn;
+        uint64_t n;
+    } PLANS[] = {{"own", n.plans}, {"left", n.plans_left}, {"stood_in", n.plans_stood_in}};
+    for (size_t i = 0; i < sizeof(PLANS) / sizeof(PLANS[0]); i++)
+        count_to(
+            metrics_counter(m, "slipform_plans_total",
+                            "plans with something to do: appended, left to the preferred replica, appended because "
+                            "that one did not",
+                            &(struct metric_label){"turn", PLANS[i].turn}, 1),
+            PLANS[i].n);
+}
+
 static void set_gauges(struct metrics *m, void *ctx)
 {
     const struct platform_program *p = ctx;
@@ -153,8 +178,9 @@ static void set_gauges(struct metrics *m, void *ctx)
     gauge_set(metrics_gauge(m, "slipform_instances", "instances in the model", NULL, 0), (double)model->instances.n);
     gauge_set(metrics_gauge(m, "slipform_model_bytes", "memory of the model", NULL, 0),
               (double)model_size_bytes(model));
-    gauge_set(metrics_gauge(m, "slipform_live", "1 when the log is folded and followed", NULL, 0),
-              control_is_live(p->control) ? 1 : 0);
+    gauge_set(metrics_gauge(m, "slipform_live", "1 when the log is folded and its end was seen a moment ago", NULL, 0),
+              control_sight(p->control, NULL) == SIGHT_LIVE ? 1 : 0);
+    count_appends(m, p->control);
 }
 
 static enum err open_control(struct platform_program *p, struct errinfo *err)

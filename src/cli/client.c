@@ -31,6 +31,10 @@ enum err client_call(const struct cli *c, const struct client_call *call, json_t
     };
     AUTO(http_result) struct http_result result = {0};
     enum err rc = http_fetch(&o, call->ctx, &result);
+    if (call->ret_problem != NULL)
+        *call->ret_problem = NULL;
+    if (rc != OK && call->ret_problem != NULL && result.problem_code[0] != '\0')
+        err_ignore(json_parse(buf_str(&result.body), call->ret_problem, NULL)); /* else it stays NULL */
     if (rc != OK) {
         *err = result.err;
         if (result.status == 0 && rc == ERR_UNAVAILABLE)

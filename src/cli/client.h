@@ -20,6 +20,7 @@ struct client_call {
     unsigned timeout_ms; /* 0: 30,000 */
     enum err (*on_data)(struct str bytes, void *ctx, struct errinfo *err);
     void *ctx;
+    json_t **ret_problem; /* may be NULL; the problem of an answer that is one, else NULL: json_decref */
 };
 
 /* Call and read the answer's JSON. *ret_doc (may be NULL) is returned: json_decref.

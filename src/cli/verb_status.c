@@ -121,16 +121,39 @@ static void add_instances(const struct cli *c, json_t *programs, json_t *problem
     }
 }
 
+/* It answers reads as the log once was, and refuses writes. */
+static void add_read_only(const json_t *problem, json_t *problems)
+{
+    static const char *const HINTS[][2] = {
+        {"stalled", "if the event can never be folded: 'slipform eventlog set-aside', see docs/operate.md; if a newer "
+                    "version wrote it: upgrade this one; if the log is damaged: 'slipform eventlog verify'"},
+        {"unseen", "it goes on by itself once the log can be read: look at the disk that it is on"},
+        {"read-only", "it goes on by itself once the log can be written: look at the disk that it is on"}};
+    auto_free char *state = table_cell(problem, "state"), *detail = table_cell(problem, "detail");
+    const char *hint = HINTS[0][1];
+    for (size_t i = 0; i < sizeof(HINTS) / sizeof(HINTS[0]); i++)
+        hint = strcmp(state, HINTS[i][0]) == 0 ? HINTS[i][1] : hint;
+    add_problem(problems, "control-plane-read-only",
+                "the control plane only reads: it answers from the position below, refuses writes, plans nothing",
+                detail, hint);
+}
+
 static void add_control(const struct cli *c, json_t *doc, json_t *problems)
 {
     auto_json json_t *ready = NULL;
+    auto_json json_t *problem = NULL;
     struct errinfo err;
     json_t *position = NULL, *hash = NULL;
-    if (client_call(c, &(struct client_call){.api = API_MANAGEMENT, .path = "/readyz", .timeout_ms = 5000}, &ready,
-                    &err) == OK) {
-        position = json_pack("{s:s, s:O}", "log", "platform", "seq", json_object_get(ready, "seq"));
-        hash = json_object_get(ready, "model_hash");
-    } else {
+    struct client_call call = {.api = API_MANAGEMENT, .path = "/readyz", .timeout_ms = 5000, .ret_problem = &problem};
+    enum err rc = client_call(c, &call, &ready, &err);
+    const json_t *said = rc == OK ? ready : problem;
+    if (json_object_get(said, "seq") != NULL) {
+        position = json_pack("{s:s, s:O}", "log", "platform", "seq", json_object_get(said, "seq"));
+        hash = json_object_get(said, "model_hash");
+    }
+    if (rc != OK && position != NULL) {
+        add_read_only(problem, problems);
+    } else if (rc != OK) {
         add_problem(problems, "control-plane-down", "the control plane does not answer", err.msg,
                     "applications go on being served; run 'slipform up'");
     }

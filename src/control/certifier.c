@@ -21,6 +21,8 @@ struct certifier {
     bool is_issuing, is_closing, is_timer_closed;
     int64_t retry_from_us, renew_from_us; /* monotonic: not before */
     char *host;                           /* of the one that is being issued; owned */
+    char *left_host;                      /* left to the replica that is preferred for it; owned */
+    int64_t left_us;                      /* since then, monotonic */
     struct buf chain, key;
     char not_after[CLOCK_TEXT_SIZE];
 };
@@ -30,6 +32,7 @@ static void certifier_free_when_idle(struct certifier *w)
     if (w->is_issuing || !w->is_timer_closed)
         return;
     struct control *c = w->control;
+    free(w->left_host);
     free(w);
     control_part_closed(c);
 }
@@ -125,14 +128,32 @@ static struct str next_host(struct certifier *w, struct arena *a)
     return host;
 }
 
+/* Another replica makes it, if it lives: in a second it is looked at again. */
+static bool leaves_it(struct certifier *w, struct str host)
+{
+    auto_free char *name = mem_strndup(host.ptr, host.len);
+    if (control_is_preferred(w->control, id_derive(ID_NONE, name)))
+        return false;
+    int64_t now_us = clock_mono_us();
+    if (w->left_host == NULL || strcmp(w->left_host, name) != 0) {
+        free(w->left_host);
+        w->left_host = TAKE(name);
+        w->left_us = now_us;
+    }
+    int64_t wait_ms = PREFERRED_LEAVES_MS - (now_us - w->left_us) / 1000;
+    if (wait_ms > 0)
+        uv_timer_start(&w->timer, retry, (uint64_t)wait_ms, 0);
+    return wait_ms > 0;
+}
+
 void certifier_look(struct certifier *w)
 {
     struct control *c = w->control;
-    if (w->is_issuing || w->is_closing || !control_is_live(c) || clock_mono_us() < w->retry_from_us)
+    if (w->is_issuing || w->is_closing || control_sight(c, NULL) != SIGHT_LIVE || clock_mono_us() < w->retry_from_us)
         return;
     AUTO(arena) struct arena a = {0};
     struct str host = next_host(w, &a);
-    if (host.len == 0)
+    if (host.len == 0 || leaves_it(w, host))
         return;
     struct errinfo err = {0};
     w->is_issuing = true;

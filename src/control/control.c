@@ -13,12 +13,11 @@
 static void on_live(void *ctx)
 {
     struct control *c = ctx;
-    c->live_mono_us = c->listens_mono_us = clock_mono_us();
+    c->live_mono_us = c->listens_mono_us = c->pulse_us = clock_mono_us();
     control_tell_checkpoint(c);
     log_info(c->o.log, "live at position %llu, folded from %llu", (unsigned long long)c->model->seq,
              (unsigned long long)c->checkpoint_seq);
-    if (c->o.on_state != NULL)
-        c->o.on_state(c->o.ctx, true, NULL);
+    control_tell_state(c);
     control_kick(c);
 }
 
@@ -37,8 +36,7 @@ static void on_stalled(void *ctx, const struct errinfo *cause)
 {
     struct control *c = ctx;
     log_err(c->o.log, cause, "the log cannot be folded any further: this process only reads from now on");
-    if (c->o.on_state != NULL)
-        c->o.on_state(c->o.ctx, false, cause);
+    control_tell_state(c);
 }
 
 /* app_wake_at's instant came: it is the planner's deadline. */
@@ -133,6 +131,7 @@ enum err control_open(const struct control_options *o, struct control **ret, str
     }
     c->housekeeping = housekeeping_new(c);
     c->leases = leases_new(c);
+    control_pulse_start(c);
     if (o->streams_folder != NULL)
         c->stream_logs = stream_logs_new(o->loop, o->streams_folder);
     if (o->statistics_folder != NULL)
@@ -169,7 +168,7 @@ void control_close(struct control *c, void (*closed)(void *ctx), void *ctx)
     c->is_closing = true;
     c->closed = closed;
     c->closed_ctx = ctx;
-    c->closing_n = 4u + (c->stream_logs != NULL) + (c->statistics != NULL) + (c->planner != NULL) +
+    c->closing_n = 5u + (c->stream_logs != NULL) + (c->statistics != NULL) + (c->planner != NULL) +
                    (c->watchdog != NULL) + (c->certifier != NULL);
     if (c->planner != NULL)
         planner_close(c->planner);
@@ -178,6 +177,7 @@ void control_close(struct control *c, void (*closed)(void *ctx), void *ctx)
     if (c->certifier != NULL)
         certifier_close(c->certifier);
     housekeeping_close(c->housekeeping);
+    control_pulse_stop(c);
     leases_close(TAKE(c->leases));
     if (c->stream_logs != NULL)
         stream_logs_close(TAKE(c->stream_logs), part_closed, c);
@@ -254,15 +254,20 @@ bool control_is_live(const struct control *c)
     return app_is_live(c->app);
 }
 
-void control_state(const struct control *c, struct errinfo *ret_why)
+bool control_is_preferred(const struct control *c, struct id what)
 {
-    const struct errinfo *cause = app_stall_cause(c->app);
-    *ret_why = (struct errinfo){0};
-    if (cause != NULL)
-        err_ignore(err_set(ret_why, ERR_UNAVAILABLE, "the fold of the log has stopped: %s", cause->msg));
-    else if (!control_is_live(c))
-        err_ignore(err_set(ret_why, ERR_UNAVAILABLE, "still replaying the log (at %llu of %llu): try again in a moment",
-                           (unsigned long long)app_position(c->app).seq, (unsigned long long)app_end_seq(c->app)));
+    struct strs planners;
+    leases_planners(c->leases, &planners);
+    return preferred_is(&planners, str_from(c->o.replica), what);
+}
+
+struct control_counts control_counts(const struct control *c)
+{
+    struct app_counts app = app_counts(c->app);
+    struct control_counts n = {.appends = app.appends, .conflicts = app.conflicts};
+    if (c->planner != NULL)
+        planner_count(c->planner, &n);
+    return n;
 }
 
 struct app_position control_position(const struct control *c)

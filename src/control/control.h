@@ -18,6 +18,7 @@
 #include "control/instance_log.h"
 #include "control/log_queue.h"
 #include "control/seen.h"
+#include "control/sight.h"
 #include "control/statistics.h"
 #include "control/stream_logs.h"
 #include "event/hash.h"
@@ -55,7 +56,7 @@ struct control_options {
     int edge_https_port;                    /* for URLs; 0 or 443: not written */
     int node_timeout_ms;                    /* 0: CONTROL_NODE_TIMEOUT_MS_DEFAULT */
     bool has_planner, has_watchdog, has_certificates;
-    /* Replay has reached the log's end (cause NULL), or the fold was refused an event. May be NULL. */
+    /* It is ready (cause NULL), or is not any more: control_is_ready. Told when that changes. May be NULL. */
     void (*on_state)(void *ctx, bool is_live, const struct errinfo *cause);
     void *ctx;
 };
@@ -81,11 +82,16 @@ struct statistics *control_statistics(const struct control *c);     /* NULL: it 
 struct instance_logs *control_logs(const struct control *c);        /* NULL: none are kept here */
 struct certificates *control_certificates(const struct control *c); /* NULL: none are kept here */
 bool control_is_live(const struct control *c);
-/* Why it is not live. OK: it still replays. */
-void control_state(const struct control *c, struct errinfo *ret_why);
 struct app_position control_position(const struct control *c);
 int64_t control_clock_us(const struct control *c); /* the store's */
 struct app *control_app(const struct control *c);  /* for app_wait */
+/* What this replica did since it was started. */
+struct control_counts {
+    uint64_t appends, conflicts;
+    uint64_t plans, plans_left, plans_stood_in; /* with something to do: appended as the preferred replica (or the only
+                                                 * one), left to that one, appended because that one did not */
+};
+struct control_counts control_counts(const struct control *c);
 /* Of the model; computed once a position. */
 void control_model_hash(struct control *c, char ret_text[static HASH_TEXT_SIZE]);
 

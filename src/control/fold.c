@@ -98,9 +98,15 @@ static uint64_t checkpoint_format(void)
     return format >> 1; /* an integer of JSON */
 }
 
+static bool is_preferred(void *ctx, struct id id)
+{
+    return control_is_preferred(ctx, id);
+}
+
 void control_fold_options(struct control *c, struct app_options *ret)
 {
     ret->model = c;
+    ret->is_preferred = is_preferred;
     ret->apply = apply;
     ret->pass_over = pass_over;
     ret->trial_begin = trial_begin;

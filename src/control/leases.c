@@ -18,11 +18,11 @@ struct leases {
     int64_t ttl_us;
     struct store_lease mine, asked[STORE_LEASES_MAX], known[STORE_LEASES_MAX];
     size_t asked_n, known_n;
-    struct str names[STORE_LEASES_MAX];
+    struct str voters[STORE_LEASES_MAX], planners[STORE_LEASES_MAX];
     int64_t known_mono_us; /* when it was learnt; 0: never */
     enum err rc;
     struct errinfo err;
-    bool is_busy, is_dropping, is_timer_closed, is_in_trouble;
+    bool is_busy, is_dropping, is_timer_closed, is_in_trouble, must_renew;
 };
 
 static void in_pool(uv_work_t *work)
@@ -51,7 +51,7 @@ static bool is_same(const struct leases *l)
     bool same = l->known_mono_us != 0 && l->asked_n == l->known_n;
     for (size_t i = 0; same && i < l->asked_n; i++)
         same = strcmp(l->asked[i].name, l->known[i].name) == 0 && l->asked[i].abstains == l->known[i].abstains &&
-               l->asked[i].format == l->known[i].format;
+               l->asked[i].plans == l->known[i].plans && l->asked[i].format == l->known[i].format;
     return same;
 }
 
@@ -64,6 +64,8 @@ static void learn(struct leases *l)
     if (!same)
         control_kick(l->control);
 }
+
+static void begin(struct leases *l);
 
 static void in_loop(uv_work_t *work, int status)
 {
@@ -79,6 +81,8 @@ static void in_loop(uv_work_t *work, int status)
     else if (!l->is_in_trouble) /* once: the next look says the same */
         log_err(l->control->o.log, &l->err, "leases of the log's replicas");
     l->is_in_trouble = l->rc != OK;
+    if (l->must_renew)
+        begin(l);
 }
 
 static void begin(struct leases *l)
@@ -87,8 +91,11 @@ static void begin(struct leases *l)
         return;
     struct control *c = l->control;
     l->is_busy = true;
+    l->must_renew = false;
     l->is_dropping = l->is_timer_closed;
-    l->mine.abstains = !c->may_vote;
+    bool sees = !c->is_closing && control_sight(c, NULL) == SIGHT_LIVE && !control_was_deaf(c);
+    l->mine.abstains = !c->may_vote || !sees;
+    l->mine.plans = c->planner != NULL && sees;
     l->mine.format = EVENT_FORMAT;
     uv_queue_work(c->o.loop, &l->work, in_pool, in_loop);
 }
@@ -96,6 +103,14 @@ static void begin(struct leases *l)
 static void on_tick(uv_timer_t *timer)
 {
     begin(timer->data);
+}
+
+void leases_renew(struct leases *l)
+{
+    if (l == NULL || l->is_timer_closed)
+        return;
+    l->must_renew = l->is_busy;
+    begin(l);
 }
 
 struct leases *leases_new(struct control *c)
@@ -135,11 +150,23 @@ bool leases_voters(const struct leases *l, struct strs *ret_names)
         *ret_names = (struct strs){0};
         return false;
     }
-    *ret_names = (struct strs){own->names, 0};
+    *ret_names = (struct strs){own->voters, 0};
     for (size_t i = 0; is_fresh(l) && i < l->known_n; i++)
         if (!l->known[i].abstains)
-            own->names[ret_names->n++] = str_from(l->known[i].name);
+            own->voters[ret_names->n++] = str_from(l->known[i].name);
     return ret_names->n > 0;
+}
+
+void leases_planners(const struct leases *l, struct strs *ret_names)
+{
+    struct leases *own = (struct leases *)(uintptr_t)l; /* as above */
+    *ret_names = (struct strs){0};
+    if (l == NULL)
+        return;
+    ret_names->items = own->planners;
+    for (size_t i = 0; is_fresh(l) && i < l->known_n; i++)
+        if (l->known[i].plans)
+            own->planners[ret_names->n++] = str_from(l->known[i].name);
 }
 
 int64_t leases_format_min(const struct leases *l)

@@ -11,10 +11,15 @@ struct leases;
 
 /* Returned: leases_close. It is taken at once, and again five times before it runs out. */
 struct leases *leases_new(struct control *c);
+/* What it says of this replica has changed: say it now. l may be NULL. */
+void leases_renew(struct leases *l);
 void leases_close(struct leases *l); /* given back; ends with control_part_closed */
 
 /* Those that vote, by name; lent until the next turn of the loop. False: it is not known who is there, or nobody votes.
  * NULL: nothing is known. */
 bool leases_voters(const struct leases *l, struct strs *ret_names);
+/* Those that plan and see the end of the log, by name; lent until the next turn of the loop. None: it is not known who
+ * is there. l may be NULL. */
+void leases_planners(const struct leases *l, struct strs *ret_names);
 /* The lowest format that any of them reads; 0: not known. */
 int64_t leases_format_min(const struct leases *l);

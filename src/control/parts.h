@@ -3,6 +3,7 @@
  * Layer: control. */
 #include "control/control.h"
 #include "control/leases.h"
+#include "control/preferred.h"
 #include "crypto/seal.h"
 #include "platform/decide.h"
 #include "platform/plan.h"
@@ -34,8 +35,12 @@ struct control {
     struct leases *leases;   /* who else works on this log */
     int64_t live_mono_us;    /* when this replica went live; 0: not yet */
     int64_t listens_mono_us; /* since when it could hear without a gap: what edges it knows rests on that */
-    bool may_vote;           /* as of the watchdog's last look */
-    uint64_t hash_seq;       /* position of hash */
+    uv_timer_t pulse;        /* of sight.c */
+    int64_t pulse_us;        /* its last one, monotonic */
+    bool was_ready;          /* as last told */
+    struct errinfo told_why;
+    bool may_vote;     /* as of the watchdog's last look */
+    uint64_t hash_seq; /* position of hash */
     char hash[HASH_TEXT_SIZE];
     bool is_hashed, is_closing;
     char checkpoint_path[CONTROL_PATH_SIZE];
@@ -55,13 +60,22 @@ void control_tell_checkpoint(struct control *c);
 struct decide control_decide(struct control *c);
 /* Append a list to what app will append. */
 void control_events_add(struct app_events *to, const struct event_list *list);
+/* sight.c: tell on_state when it has changed; look now and then. */
+void control_tell_state(struct control *c);
+void control_pulse_start(struct control *c);
+void control_pulse_stop(struct control *c); /* ends with control_part_closed */
+
+/* Is this replica the one that does first what concerns this id (control/preferred.h)? Also when nobody is known. */
+bool control_is_preferred(const struct control *c, struct id what);
+
 /* A part has closed its handles. */
 void control_part_closed(struct control *c);
 
 struct planner *planner_new(struct control *c);
 void planner_look(struct planner *p);   /* there may be something to do */
 void planner_forget(struct planner *p); /* the model is another one: what was kept of it is of no use */
-void planner_close(struct planner *p);  /* ends with control_part_closed */
+void planner_count(const struct planner *p, struct control_counts *ret); /* its part of them */
+void planner_close(struct planner *p);                                   /* ends with control_part_closed */
 
 struct watchdog *watchdog_new(struct control *c);
 void watchdog_close(struct watchdog *w); /* ends with control_part_closed */

@@ -1,5 +1,7 @@
 /* The planner: plan -> append -> fold -> plan again, until nothing is left to do; then at the model's deadline.
- * At most one plan is on its way; news that come meanwhile make it look once more. */
+ * At most one plan is on its way; news that come meanwhile make it look once more.
+ * Where several replicas plan, one of them is preferred for the log. The others plan too, a few times a second, but
+ * append only what is still there a second later (control/preferred.h). */
 #include <stdlib.h>
 
 #include "base/clock.h"
@@ -11,6 +13,9 @@
 #define PLANNER_PAUSE_MIN_US 20000
 /* After an error of the store (chosen). */
 #define PLANNER_RETRY_US 1000000
+/* A replica that leaves its plans to another one looks this often at most: its looks are for nothing as long as the
+ * other one lives (chosen: four in the second that it waits). */
+#define PLANNER_LOOK_US 250000
 
 struct planner {
     struct control *control;
@@ -18,6 +23,10 @@ struct planner {
     bool is_planning, look_again, is_closing;
     size_t events_n;
     int64_t deadline_ms;
+    struct preferred_left left;   /* to the preferred replica */
+    int64_t look_from_us;         /* monotonic: no look before then */
+    bool is_left, is_standing_in; /* the plan on its way */
+    uint64_t plans_n, left_n, stood_in_n;
 };
 
 struct planner *planner_new(struct control *c)
@@ -37,6 +46,7 @@ static void planner_free(struct planner *p)
 {
     struct control *c = p->control;
     plan_state_free(p->state);
+    preferred_done(&p->left);
     free(p);
     control_part_closed(c);
 }
@@ -49,7 +59,7 @@ void planner_close(struct planner *p)
 }
 
 /* What this replica heard of edges, on the store's clock. */
-static void observe(const struct control *c, int64_t now_ms, struct arena *a, struct observations *ret)
+static void observe(struct control *c, int64_t now_ms, struct arena *a, struct observations *ret)
 {
     int64_t mono_us = clock_mono_us();
     size_t n = seen_edges_n(c->seen);
@@ -63,10 +73,26 @@ static void observe(const struct control *c, int64_t now_ms, struct arena *a, st
     bool knows = leases_voters(c->leases, &voters);
     *ret = (struct observations){.edges = edges,
                                  .edges_n = n,
-                                 .live_since_ms = now_ms - (mono_us - c->listens_mono_us) / 1000,
+                                 .live_since_ms = now_ms - (mono_us - control_listens_us(c)) / 1000,
                                  .format_min = leases_format_min(c->leases),
                                  .replicas_n = knows ? (int64_t)voters.n : PLAN_REPLICAS_UNKNOWN,
                                  .replicas = voters};
+}
+
+/* Whether the plan is this replica's to append. Else it looks again when it would be. */
+static bool is_mine(struct planner *p, const struct plan *plan, int64_t now_ms)
+{
+    int64_t mono_ms = clock_mono_us() / 1000, again_ms = INT64_MAX;
+    p->is_standing_in = false;
+    if (control_is_preferred(p->control, control_position(p->control).log)) {
+        preferred_done(&p->left);
+        return true;
+    }
+    p->look_from_us = clock_mono_us() + PLANNER_LOOK_US;
+    p->is_standing_in = preferred_stands_in(&p->left, &plan->events, mono_ms, &again_ms);
+    if (again_ms != INT64_MAX)
+        p->deadline_ms = now_ms + again_ms - mono_ms;
+    return p->is_standing_in;
 }
 
 static enum err plan_decide(void *ctx, const void *model, struct app_events *ret_events, struct errinfo *err)
@@ -79,11 +105,19 @@ static enum err plan_decide(void *ctx, const void *model, struct app_events *ret
     struct decide d = control_decide(c);
     (void)model;
     (void)err;
+    p->events_n = 0;
+    p->is_left = p->is_standing_in = false;
+    p->deadline_ms = d.now_ms + PLANNER_RETRY_US / 1000;
+    if (control_sight(c, NULL) != SIGHT_LIVE)
+        return OK; /* what it knows is old: the log would refuse it, if the log has moved */
     observe(c, d.now_ms, &a, &seen);
     plan_next(p->state, c->model, &c->o.settings, d.now_ms, &seen, &c->ids, &plan);
-    control_events_add(ret_events, &plan.events);
-    p->events_n = plan.events.n;
     p->deadline_ms = plan.deadline_ms;
+    p->is_left = !is_mine(p, &plan, d.now_ms) && plan.events.n > 0;
+    if (!p->is_left) {
+        control_events_add(ret_events, &plan.events);
+        p->events_n = plan.events.n;
+    }
     return OK;
 }
 
@@ -101,6 +135,9 @@ static void plan_done(void *ctx, enum err rc, const struct app_position *at, con
     struct control *c = p->control;
     (void)at;
     p->is_planning = false;
+    p->left_n += p->is_left;
+    p->stood_in_n += rc == OK && p->events_n > 0 && p->is_standing_in;
+    p->plans_n += rc == OK && p->events_n > 0 && !p->is_standing_in;
     if (p->is_closing) {
         planner_free(p);
     } else if (rc != OK) {
@@ -113,10 +150,27 @@ static void plan_done(void *ctx, enum err rc, const struct app_position *at, con
     }
 }
 
+/* A look is not due yet where others plan: it is put off, and then one for all that came meanwhile. */
+static bool leaves_it(struct planner *p)
+{
+    int64_t wait_us = p->look_from_us - clock_mono_us();
+    if (wait_us <= 0 || control_is_preferred(p->control, control_position(p->control).log))
+        return false;
+    app_wake_at(p->control->app, control_clock_us(p->control) + wait_us);
+    return true;
+}
+
+void planner_count(const struct planner *p, struct control_counts *ret)
+{
+    ret->plans = p->plans_n;
+    ret->plans_left = p->left_n;
+    ret->plans_stood_in = p->stood_in_n;
+}
+
 void planner_look(struct planner *p)
 {
     p->look_again = p->is_planning;
-    if (p->is_planning || p->is_closing)
+    if (p->is_planning || p->is_closing || leaves_it(p))
         return;
     p->is_planning = true;
     app_emit(p->control->app, plan_decide, p, plan_done);

@@ -31,7 +31,7 @@ static bool is_heard(const struct control *c, struct id node_id, int64_t now_us,
 }
 
 struct vote {
-    const struct control *control;
+    struct control *control;
     int64_t timeout_us;
     struct id node_id;
     struct str replica;
@@ -43,7 +43,9 @@ static enum err vote_decide(const struct decide *d, void *ctx, struct event_list
 {
     const struct vote *v = ctx;
     /* It may have waited for the store: what was true when it was queued is looked at again. */
-    bool is_stale = !v->control->may_vote || is_heard(v->control, v->node_id, clock_mono_us(), v->timeout_us);
+    bool is_stale = !v->control->may_vote || control_was_deaf(v->control) ||
+                    control_sight(v->control, NULL) != SIGHT_LIVE ||
+                    is_heard(v->control, v->node_id, clock_mono_us(), v->timeout_us);
     if (v->suspect && is_stale)
         return OK;
     return v->suspect ? decide_suspect_node(d, v->node_id, v->replica, str_from(v->cause), out, err)
@@ -84,9 +86,9 @@ static void on_tick(uv_timer_t *timer)
             heard_n += is_heard(c, n->id, now_us, w->rules.timeout_us);
         }
     }
-    c->may_vote = watchdog_may_vote(&w->rules, now_us, c->live_mono_us, heard_n, nodes_n) && control_is_live(c);
-    if (w->rules.late_at_us == now_us ||
-        heard_n * 2 < nodes_n) /* who was deaf does not know either which edges are there */
+    c->may_vote =
+        watchdog_may_vote(&w->rules, now_us, c->live_mono_us, heard_n, nodes_n) && control_sight(c, NULL) == SIGHT_LIVE;
+    if (heard_n * 2 < nodes_n) /* who is cut off does not know either which edges are there; who was deaf: sight.c */
         c->listens_mono_us = now_us;
     if (!c->may_vote)
         return;

@@ -72,12 +72,13 @@ enum err store_leases(struct store *s, struct store_lease ret[static STORE_LEASE
 
 struct lease_document {
     int64_t until_us, format;
-    bool abstains;
+    bool abstains, plans;
 };
 static const struct field LEASE_FIELDS[] = {
     FIELD_REQ(I64, lease_document, until_us, "until_us", "microseconds since 1970"),
     FIELD_OPT(I64, lease_document, format, "format", "newest format of events that it reads"),
     FIELD_OPT(BOOL, lease_document, abstains, "abstains", "it does not vote now"),
+    FIELD_OPT(BOOL, lease_document, plans, "plans", "it plans now"),
 };
 static const struct field_table LEASE_WIRE = FIELD_TABLE(lease_document, LEASE_FIELDS);
 enum { LEASE_FILE_SIZE_MAX = 4096 };
@@ -88,7 +89,7 @@ enum err files_lease_put(struct store *s, const struct store_lease *lease, struc
     auto_free char *folder = mem_printf("%s/leases", s->name);
     auto_free char *path = mem_printf("%s/%s", folder, lease->name);
     auto_free char *fresh = mem_printf("%s/.%s", folder, lease->name);
-    struct lease_document doc = {lease->until_us, lease->format, lease->abstains};
+    struct lease_document doc = {lease->until_us, lease->format, lease->abstains, lease->plans};
     fields_encode(&LEASE_WIRE, &doc, &text);
     buf_add_char(&text, '\n');
     if (mkdir(folder, 0700) != 0 && errno != EEXIST)
@@ -117,7 +118,8 @@ static bool read_lease(const char *folder, const char *name, struct store_lease 
     if (!store_lease_name_is_fine(name) || file_read(path, LEASE_FILE_SIZE_MAX, &text, NULL) != OK ||
         fields_parse(&LEASE_WIRE, buf_str(&text), &a, &doc, NULL) != OK)
         return false;
-    *ret = (struct store_lease){.until_us = doc.until_us, .abstains = doc.abstains, .format = doc.format};
+    *ret = (struct store_lease){
+        .until_us = doc.until_us, .abstains = doc.abstains, .plans = doc.plans, .format = doc.format};
     (void)snprintf(ret->name, sizeof(ret->name), "%s", name);
     return true;
 }

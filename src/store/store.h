@@ -191,6 +191,7 @@ struct store_lease {
     char name[STORE_LEASE_NAME_SIZE]; /* of a replica: letters, digits, '.', '_', '-'; not '.' first */
     int64_t until_us;                 /* on the store's clock; set by store_lease_take */
     bool abstains;                    /* it does not vote now */
+    bool plans;                       /* it plans now: others may leave that to it */
     int64_t format;                   /* newest format of events that it reads */
 };
 bool store_lease_name_is_fine(const char *name);

@@ -633,13 +633,15 @@ static void leases(const struct fixture *x)
     size_t n = 9;
     assert_ok(store_leases(b, all, &n, &why));
     assert_int_equal(n, 0);
-    assert_ok(store_lease_take(a, &(struct store_lease){.name = "second", .abstains = true}, 3600000000, &why));
+    assert_ok(store_lease_take(a, &(struct store_lease){.name = "second", .abstains = true, .plans = true}, 3600000000,
+                               &why));
     assert_ok(store_lease_take(b, &(struct store_lease){.name = "first", .format = 2}, 3600000000, &why));
     assert_ok(store_lease_take(b, &(struct store_lease){.name = "gone"}, -1, &why)); /* has run out */
     assert_ok(store_leases(a, all, &n, &why));
     assert_int_equal(n, 2);
-    assert_true(strcmp(all[0].name, "first") == 0 && all[0].format == 2 && !all[0].abstains);
-    assert_true(strcmp(all[1].name, "second") == 0 && all[1].abstains && all[1].until_us > store_clock_us(a));
+    assert_true(strcmp(all[0].name, "first") == 0 && all[0].format == 2 && !all[0].abstains && !all[0].plans);
+    assert_true(strcmp(all[1].name, "second") == 0 && all[1].abstains && all[1].plans &&
+                all[1].until_us > store_clock_us(a));
     assert_ok(store_lease_take(a, &(struct store_lease){.name = "second"}, 3600000000, &why)); /* it votes again */
     assert_ok(store_lease_drop(b, "first", &why));
     assert_ok(store_lease_drop(b, "first", &why));

@@ -1,0 +1,360 @@
+"""Several replicas of the control plane over one log: who goes first, who answers whom when it does not see the log any more, and what
+happens when one is killed, or stands still and goes on. Real programs; the test plays agents, edges and people."""
+import base64
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+
+from platform_world import PROGRAM, Answer, Client, Program, World, until
+
+SLIPFORM = PROGRAM.parent / 'slipform'
+pytestmark = pytest.mark.skipif(not PROGRAM.exists(), reason=f'{PROGRAM} is not built')
+ALL = ['management-api', 'public-api', 'planner', 'watchdog', 'certificates']
+
+
+class Replicas(World):
+    """Two replicas that do everything. Agents report to both, and follow `management`."""
+
+    def __init__(self, **tuning):
+        super().__init__(**tuning)
+        figures = self.management.settings['tuning']
+        self.first, self.second = (Program(self, name, ALL, figures) for name in ('first', 'second'))
+        self.all = [self.first, self.second]
+
+    def start(self):
+        for program in self.all:
+            program.start()
+        self.turn_to(self.first)
+
+    def turn_to(self, program):
+        """Everybody asks this one, and reports to the others that are there too."""
+        self.management = self.public = program
+        self.operator = self.user = Client(self, program.port, token=self.token)
+        self.others = [p for p in self.all if p is not program and p.process.poll() is None]
+
+    def other(self, program):
+        return self.second if program is self.first else self.first
+
+    def client_of(self, program, cert=None):
+        return Client(self, program.port, cert) if cert else Client(self, program.port, token=self.token)
+
+    def counts(self, program):
+        found = {}
+        for line in self.client_of(program).ok('GET', '/metrics').body.decode().splitlines():
+            if line.startswith(('slipform_append', 'slipform_plans')):
+                found[line.rsplit(' ', 1)[0]] = int(float(line.rsplit(' ', 1)[1]))
+        return {'conflicts': found['slipform_append_conflicts_total'], 'appends': found['slipform_appends_total'],
+                **{turn: found[f'slipform_plans_total{{turn="{turn}"}}'] for turn in ('own', 'left', 'stood_in')}}
+
+    def lease(self, program):
+        try:
+            return json.loads((self.folder / f'log/leases/{program.name}').read_text())
+        except FileNotFoundError:
+            return {}
+
+    def settle(self):
+        """Both plan and vote, and know of each other."""
+        self.until(lambda: all(self.lease(p).get('plans') and 'abstains' not in self.lease(p) for p in self.all if p.process.poll() is None),
+                   'every replica plans and votes', seconds=30)
+        time.sleep(0.7)  # a fifth of a lease of 3 s: the other one has read it
+
+    def preferred(self):
+        """The replica that plans for this log: seen by a plan that somebody appends."""
+        before = {p: self.counts(p) for p in self.all}
+        project = self.user.ok('POST', '/v1/projects', {'name': f'probe-{time.monotonic_ns()}'}, 201).json
+        made = self.deploy(project['project_id']).json
+        self.until(lambda: self.deployment(made['deployment_id']).get('builder_instance_id'), 'a builder is placed')
+        self.user.ok('PUT', f'/v1/deployments/{made["deployment_id"]}/status', {'status': 'cancelled'})
+        found = [p for p in self.all if self.counts(p)['own'] > before[p]['own']]
+        assert len(found) == 1, found
+        return found[0]
+
+    def events(self, kind, program=None):
+        items, after = [], 0
+        while True:
+            page = self.client_of(program or self.management).ok('GET', f'/v1/events?after={after}').json
+            items += page['items']
+            if 'next' not in page:
+                return [e for e in items if e['type'] == kind]
+            after = page['next']
+
+    def live(self, name, **query):
+        project = self.user.ok('POST', '/v1/projects', {'name': name}, 201).json
+        made = self.deploy(project['project_id'], **query).json
+        self.build(made['deployment_id'])
+        d = self.until(lambda: (r := self.deployment(made['deployment_id']))['status'] in ('live', 'failed') and r, f'{name} is live')
+        assert d['status'] == 'live', d
+        return project, d
+
+    def hashes_agree(self):
+        def same():
+            a, b = (self.client_of(p).ok('GET', '/readyz').json for p in self.all)
+            return a['position'] == b['position'] and a['model_hash'] == b['model_hash']
+        until(same, 'both replicas hold the same model')
+
+    def discard(self):
+        for program in self.all:
+            if program.process and program.process.poll() is None:
+                program.process.send_signal(signal.SIGCONT)
+                program.kill()
+        self.management, self.public = self.first, self.second
+        super().discard()
+
+
+@pytest.fixture
+def world():
+    world = Replicas()
+    try:
+        world.start()
+        world.populate()
+        world.settle()
+        yield world
+    finally:
+        world.discard()
+
+
+def once(events, *members):
+    """No two events say the same thing of the same object."""
+    seen = [tuple(json.dumps(e['payload'].get(m)) for m in members) for e in events]
+    assert len(seen) == len(set(seen)), [s for s in seen if seen.count(s) > 1]
+
+
+def test_one_goes_first_and_the_other_stands_in(world):
+    """Two that plan: one appends, the other leaves it. The one is killed: the other does it, a second later; then, alone, at once."""
+    first = world.preferred()
+    other = world.other(first)
+    world.turn_to(other)  # commands come to the one that does not plan them: the hard case
+    before = {p: world.counts(p) for p in world.all}
+    for i in range(3):
+        world.live(f'shop-{i}')
+    after = {p: world.counts(p) for p in world.all}
+    did = {p: {k: after[p][k] - before[p][k] for k in after[p]} for p in world.all}
+    print('three deployments:', {p.name: did[p] for p in world.all})
+    assert did[first]['own'] > 0 and did[other]['own'] == did[other]['stood_in'] == 0, did
+    appends = sum(d['appends'] for d in did.values())
+    assert sum(d['conflicts'] for d in did.values()) * 5 <= appends, did  # what is left are plans that meet a report
+    first.kill()
+    world.turn_to(other)
+    project = world.user.ok('POST', '/v1/projects', {'name': 'orphan'}, 201).json
+    began = time.monotonic()
+    made = world.deploy(project['project_id']).json
+    world.until(lambda: world.deployment(made['deployment_id']).get('builder_instance_id'), 'the other one stands in')
+    waited = time.monotonic() - began
+    assert 0.9 < waited < 2.5, waited
+    assert world.counts(other)['stood_in'] > 0
+    world.until(lambda: not (world.folder / f'log/leases/{first.name}').exists() or world.lease(first)['until_us'] < time.time() * 1e6, 'its lease is over')
+    time.sleep(0.7)
+    world.build(made['deployment_id'])
+    world.until(lambda: world.deployment(made['deployment_id'])['status'] == 'live', 'it is live')
+    assert world.counts(other)['own'] > did[other]['own'], 'alone it plans at once'
+    once(world.events('CreateImage'), 'imageId')
+    once(world.events('CreateImage'), 'projectId', 'contextDigest')
+    once([e for e in world.events('DeploymentStatusChange')], 'deploymentId', 'status', 'cause')
+    once(world.events('IssueCertificate'), 'host')
+    creates = world.events('CreateInstance')
+    once(creates, 'address', 'processId', 'nodeId', 'instanceId')
+    assert len([e for e in creates if e['payload']['processId'] == made['deployment_id']]) == 3
+
+
+def test_a_write_through_one_is_seen_on_the_other(world):
+    """Slipform-Position of a write through one replica, sent to the other, which has to wait for it: never without the write."""
+    a, b = (world.client_of(p) for p in world.all)
+    for i in range(50):
+        writer, reader = (a, b) if i % 2 == 0 else (b, a)
+        wrote = writer.ok('POST', '/v1/projects', {'name': f'written-{i}'}, 201)
+        read = reader.ok('GET', '/v1/projects', headers={'Slipform-Position': wrote.headers['Slipform-Position']})
+        assert wrote.json['project_id'] in [p['project_id'] for p in read.json['items']]
+        assert read.headers['Slipform-Position'] and 'Slipform-Stale' not in read.headers
+        one = reader.ok('GET', f'/v1/projects/{wrote.json["project_id"]}', headers={'Slipform-Position': wrote.headers['Slipform-Position']})
+        assert one.json['name'] == f'written-{i}'
+
+
+@pytest.mark.parametrize('step, whom', [('queued', 'planning'), ('building', 'asked'), ('starting', 'planning')])
+def test_one_is_killed_in_the_middle_of_a_deployment(world, step, whom):
+    """Whichever dies, at whatever step: the deployment becomes live through the other one, and nothing happens twice."""
+    preferred = world.preferred()
+    victim = preferred if whom == 'planning' else world.other(preferred)
+    world.turn_to(victim)
+    project = world.user.ok('POST', '/v1/projects', {'name': 'phoenix'}, 201).json
+    made = world.deploy(project['project_id'])
+    seen = {'Slipform-Position': made.headers['Slipform-Position']}
+    deployment = made.json['deployment_id']
+    if step != 'queued':
+        world.until(lambda: world.deployment(deployment).get('builder_instance_id'), 'a builder is placed')
+    if step == 'starting':
+        world.build(deployment)
+    victim.kill()
+    world.turn_to(world.other(victim))
+    assert world.user.ok('GET', f'/v1/deployments/{deployment}', headers=seen).json['deployment_id'] == deployment
+    if step != 'starting':
+        world.build(deployment)
+    d = world.until(lambda: (r := world.deployment(deployment))['status'] in ('live', 'failed') and r, 'it is live through the other one', seconds=30)
+    assert d['status'] == 'live', d
+    creates = [e for e in world.events('CreateInstance') if e['payload']['processId'] == deployment]
+    assert len(creates) == 3
+    once([e for e in world.events('CreateImage') if e['payload']['projectId'] == project['project_id']], 'contextDigest')
+    victim.start()
+    world.hashes_agree()
+
+
+# ---- a log that cannot be folded ----
+
+def eventlog(world, *words):
+    return subprocess.run([SLIPFORM, 'eventlog', *map(str, words)], check=True, capture_output=True, text=True, timeout=60)
+
+
+def is_refused(answer):
+    return answer.status == 503 and answer.json['code'] == 'unavailable' and answer.headers['Retry-After'] and answer
+
+
+def test_reads_go_on_where_the_fold_has_stopped(world):
+    """An event that no fold takes: who only looks is answered from the last good position, and told so; who would act on it, or writes,
+    is not. Set aside, the replicas go on by themselves."""
+    project, d = world.live('kept')
+    good = world.operator.ok('GET', '/readyz').json
+    feed = world.operator.ok('GET', '/v1/projects').json
+    lost = len(world.events('NodeStatusChange'))
+    bad = good['seq'] + 1
+    eventlog(world, 'set-aside', world.folder / 'log', 3, '--reason', 'nobody passed over it', '--unchecked')
+    for program in world.all:
+        until(lambda: world.client_of(program).get('/readyz').status == 503, 'it is not ready')
+        people, node, edge = world.client_of(program), world.client_of(program, world.nodes[1].cert), world.client_of(program, world.edge.cert)
+        why = people.get('/readyz')
+        assert why.headers['Content-Type'] == 'application/problem+json'
+        assert why.json['state'] == 'stalled' and f'event {bad} of log' in why.json['detail'], why
+        assert (why.json['position'], why.json['seq'], why.json['model_hash']) == (good['position'], good['seq'], good['model_hash'])
+        assert people.get('/healthz').status == 200
+        # who only looks
+        for path in ('/v1/projects', '/v1/deployments', f'/v1/deployments/{d["deployment_id"]}', '/v1/instances', '/v1/nodes', '/v1/routes', '/v1/events'):
+            answer = people.ok('GET', path)
+            assert answer.headers['Slipform-Position'] == good['position'] and answer.headers['Slipform-Stale'] == 'stalled', path
+        assert people.ok('GET', f'/v1/projects?cursor={feed["cursor"]}&wait=1').json['items'] == []
+        assert people.ok('GET', '/v1/projects', headers={'Slipform-Position': good['position']}).json['items'] == feed['items']
+        ahead = next_position(good['position'])  # somebody has seen more, of a replica that goes on
+        for query, headers in ((f'?cursor={ahead}', {}), ('', {'Slipform-Position': ahead})):
+            answer = people.get(f'/v1/projects{query}', headers=headers)
+            assert answer.status == 503 and answer.json['code'] == 'behind', answer
+        # who would act on it
+        assert is_refused(node.get(f'/v1/instances?node_id={world.nodes[1].id}'))
+        assert is_refused(node.get(f'/v1/instances?node_id={world.nodes[1].id}&cursor={world.nodes[1].cursor}'))
+        assert is_refused(edge.get('/v1/routes')) and is_refused(edge.get(f'/v1/routes?cursor={world.edge.cursor}&wait=1'))
+        # who writes
+        assert 'has stopped' in is_refused(people.ask('POST', '/v1/projects', {'name': 'too late'})).json['detail']
+        assert is_refused(people.ask('PUT', f'/v1/deployments/{d["deployment_id"]}/status', {'status': 'stopped'}))
+        # a heartbeat is heard, though it cannot be recorded
+        heard = lambda: people.ok('GET', f'/v1/nodes/{world.nodes[1].id}').json['last_seen']
+        before = heard()
+        time.sleep(0.01)
+        answer = node.ask('PUT', f'/v1/nodes/{world.nodes[1].id}/status', {'boot_id': world.nodes[1].boot, 'report_seq': world.nodes[1].next_seq(), 'status': 'ready'})
+        assert is_refused(answer) and heard() > before
+        until(lambda: world.lease(program).get('abstains') and not world.lease(program).get('plans'), 'its lease says that it abstains')
+        assert 'slipform_live 0' in people.ok('GET', '/metrics').body.decode()
+    time.sleep(4)  # longer than a node is waited for: nobody may be lost by those who cannot know
+    eventlog(world, 'set-aside', world.folder / 'log', bad, '--reason', 'a mistake')
+    for program in world.all:
+        until(lambda: world.client_of(program).get('/readyz').status == 200, 'it goes on by itself')
+    world.until(lambda: world.user.ok('GET', '/v1/projects').headers.get('Slipform-Stale') is None, 'answers are whole again')
+    world.until(lambda: all(world.lease(p).get('plans') for p in world.all), 'they plan again')
+    assert len(world.events('NodeStatusChange')) == lost, 'no node was lost meanwhile'
+    world.edge.step()
+    assert project['project_id'] in world.edge.routes
+    world.live('afterwards')
+    world.hashes_agree()
+
+
+def next_position(position, by=1):
+    raw = bytearray(base64.urlsafe_b64decode(position + '=' * (-len(position) % 4)))
+    raw[-8:] = (int.from_bytes(raw[-8:], 'big') + by).to_bytes(8, 'big')
+    return base64.urlsafe_b64encode(bytes(raw)).decode().rstrip('=')
+
+
+# ---- a replica that stands still and goes on ----
+
+class Waiting:
+    """A request that is on its way to a program that stands still: sent on a connection that was set up before."""
+
+    def __init__(self, client, path):
+        self.client, self.path, self.connection = client, path, client.connection(timeout=20)
+        self.ask('/healthz')
+        assert self.answer().status == 200
+
+    def ask(self, path=None):
+        headers = {'Authorization': f'Bearer {self.client.token}'} if self.client.token else {}
+        self.connection.request('GET', path or self.path, headers=headers)
+
+    def answer(self):
+        response = self.connection.getresponse()
+        return Answer(response, response.read())
+
+
+def test_a_replica_that_stood_still_does_not_act_on_what_it_knew(world):
+    """One is frozen for longer than a node is waited for; the other goes on. Thawed, the first thing that it finds are requests of agents and
+    edges that know nothing yet: it must not tell them what is over."""
+    frozen = world.preferred()
+    other = world.other(frozen)
+    gone, d = world.live('gone', drain_seconds=0)
+    world.turn_to(other)
+    edge, node = world.edge.cert, next(n for n in world.nodes if n.name == instances_of(world, d)[0]['node'])
+    waiting = [Waiting(world.client_of(frozen, edge), '/v1/routes') for _ in range(4)]
+    waiting += [Waiting(world.client_of(frozen, node.cert), f'/v1/instances?node_id={node.id}') for _ in range(4)]
+    people = Waiting(world.client_of(frozen), '/v1/deployments')
+    voted = lambda: [e for kind in ('SuspectNode', 'NodeStatusChange') for e in world.events(kind)]
+    votes = len(voted())
+    old = int(world.operator.ok('GET', '/readyz').json['seq'])
+    freeze(world, frozen)
+    world.others = []
+    try:
+        world.user.ok('DELETE', f'/v1/projects/{gone["project_id"]}', status=202)
+        world.until(lambda: not instances_of(world, d), 'what it ran is gone', seconds=30)
+        ids = set(node.instances)
+        project, new = world.live('new')  # perhaps with the addresses of what is gone
+        world.until(lambda: time.monotonic() - world.frozen_at > 7, 'it has stood still for longer than it may speak', seconds=20)
+        for request in [*waiting, people]:
+            request.ask()
+    finally:
+        frozen.process.send_signal(signal.SIGCONT)
+    for request in waiting:
+        answer = request.answer()
+        if answer.status == 200:  # by then it had read the log to its end
+            listed = json.dumps(answer.json)
+            assert gone['project_id'] not in listed and d['deployment_id'] not in listed, f'{request.path}: {answer}'
+        else:
+            assert is_refused(answer), answer
+    answer = people.answer()
+    assert answer.status == 200
+    assert 'Slipform-Stale' in answer.headers or seq_of(answer.headers['Slipform-Position']) > old, answer.headers
+    world.turn_to(other)
+    world.hashes_agree()
+    for _ in range(40):  # longer than nodes are waited for
+        world.step()
+        time.sleep(0.1)
+    assert len(voted()) == votes, 'it voted by what it had heard before, or not heard meanwhile'
+    until(lambda: world.client_of(frozen).get('/readyz').status == 200, 'it is back')
+    world.turn_to(frozen)
+    world.live('through the one that stood still')
+    world.hashes_agree()
+
+
+def seq_of(position):
+    return int.from_bytes(base64.urlsafe_b64decode(position + '=' * (-len(position) % 4))[-8:], 'big')
+
+
+def instances_of(world, d):
+    return world.operator.items(f'/v1/instances?deployment_id={d["deployment_id"]}')
+
+
+def freeze(world, program):
+    """Not while it holds the log's lock: a program that stands still in there holds up everybody, whatever the platform does."""
+    lock = os.open(world.folder / 'log/lock', os.O_RDWR | os.O_CLOEXEC)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        program.process.send_signal(signal.SIGSTOP)
+        world.frozen_at = time.monotonic()
+        until(lambda: open(f'/proc/{program.process.pid}/stat').read().rsplit(')', 1)[1].split()[0] == 'T', 'it stands still')
+    finally:
+        os.close(lock)
