@@ -319,7 +319,7 @@ static void say(struct what_if_run *r, const json_t *doc)
     else if (differences_n(n) == 0)
         (void)puts("no difference");
     else
-        (void)printf("%llu differences\n", (unsigned long long)differences_n(n));
+        (void)printf("%llu difference%s\n", (unsigned long long)differences_n(n), differences_n(n) == 1 ? "" : "s");
 }
 
 static int finish(struct what_if_run *r)
@@ -369,11 +369,13 @@ int verb_what_if(struct cli *c)
     enum err rc = eventlog_open(log != NULL ? log : own_log, STORE_READ, &r.history.store, &err);
     if (rc == OK)
         rc = settle(&r, log, &err);
+    bool is_usage = rc == ERR_INVALID;
     if (rc == OK)
         rc = choose(&r, log, &err);
     if (rc == OK)
         rc = read_all(&r, &err);
     int code = rc == OK ? finish(&r) : cli_fail(c, &err);
+    code = is_usage ? 2 : code;
     done(&r);
     return code;
 }

@@ -114,6 +114,14 @@ static void tell_wanted(struct what_if *w, enum what_if_change change, int64_t a
         w->told.sums[w->told.n++] = sum;
 }
 
+/* What was told is not told again, beside what was told before. */
+static void stand(struct what_if *w)
+{
+    for (size_t i = 0; i < w->told.n; i++)
+        if (w->standing.n < STANDING_MAX && !has_sum(&w->standing, w->told.sums[i]))
+            w->standing.sums[w->standing.n++] = w->told.sums[i];
+}
+
 static void tell_pairs(struct what_if *w, struct decisions *recorded, struct decisions *decided, int64_t at_ms)
 {
     decisions_pair(recorded, decided);
@@ -134,9 +142,7 @@ static void tell_pairs(struct what_if *w, struct decisions *recorded, struct dec
         w->standing = w->told;
         return;
     }
-    for (size_t i = 0; i < w->told.n; i++) /* a plan may be cut short: what it does not want may still be wanted */
-        if (w->standing.n < STANDING_MAX && !has_sum(&w->standing, w->told.sums[i]))
-            w->standing.sums[w->standing.n++] = w->told.sums[i];
+    stand(w); /* a plan may be cut short: what it does not want may still be wanted */
 }
 
 /* ---- a plan that was recorded ---- */
@@ -237,17 +243,27 @@ static bool has_text(const struct decisions *list, struct str text)
     return false;
 }
 
-/* What the candidate wants and the reference does not. */
-static void tell_earlier(struct what_if *w, const struct decisions *wants, const struct decisions *also, int64_t at_ms)
+/* What the candidate wants under this view and the reference does not. */
+static enum err quiet_under(struct what_if *w, struct what_if_question q, struct errinfo *err)
 {
-    w->told = (struct standing){.n = 0};
-    for (size_t i = 0; i < wants->n; i++)
-        if (!has_text(also, wants->items[i].text))
-            tell_wanted(w, WHAT_IF_EARLIER, at_ms, &wants->items[i]);
-    w->standing = w->told;
+    struct what_if_answer candidate, reference;
+    enum err rc = ask(w, &w->o.candidate, &q, &candidate, err);
+    if (rc != OK || candidate.events.n == 0)
+        return rc;
+    q.now_ms = q.until_ms = candidate.at_ms;
+    rc = ask(w, &w->o.reference, &q, &reference, err);
+    if (rc != OK)
+        return rc;
+    struct decisions wants = decisions_of(candidate.events.items, candidate.events.n, &w->asking),
+                     also = decisions_of(reference.events.items, reference.events.n, &w->asking);
+    for (size_t i = 0; i < wants.n; i++)
+        if (!has_text(&also, wants.items[i].text))
+            tell_wanted(w, WHAT_IF_EARLIER, candidate.at_ms, &wants.items[i]);
+    return OK;
 }
 
-/* From the last event up to until_ms nothing was decided. */
+/* From the last event up to until_ms nothing was decided: neither by one that does not know the edges yet, nor by one
+ * that waits for an edge, which has switched to all but the last change. */
 static enum err quiet(struct what_if *w, int64_t until_ms, struct errinfo *err)
 {
     const struct model *m = w->o.model;
@@ -255,23 +271,18 @@ static enum err quiet(struct what_if *w, int64_t until_ms, struct errinfo *err)
     if (w->o.reference.ask == NULL || m->seq == 0 || until_ms <= now_ms)
         return OK; /* within a millisecond nobody plans */
     arena_reset(&w->asking);
+    const struct edge_observed behind = {STR("an edge"), m->routes_seq == 0 ? 0 : m->routes_seq - 1, until_ms};
     struct what_if_question q = {now_ms, until_ms, view_quiet(m, w->last_replicas_n, &w->asking)};
-    struct what_if_answer candidate, reference;
-    enum err rc = ask(w, &w->o.candidate, &q, &candidate, err);
-    if (rc != OK)
-        return rc;
-    if (candidate.events.n == 0) {
-        w->standing.n = 0;
-        return OK;
-    }
-    q.now_ms = q.until_ms = candidate.at_ms;
-    rc = ask(w, &w->o.reference, &q, &reference, err);
-    if (rc != OK)
-        return rc;
-    struct decisions wants = decisions_of(candidate.events.items, candidate.events.n, &w->asking),
-                     also = decisions_of(reference.events.items, reference.events.n, &w->asking);
-    tell_earlier(w, &wants, &also, candidate.at_ms);
-    return OK;
+    w->told = (struct standing){.n = 0};
+    enum err rc = quiet_under(w, q, err);
+    stand(w);
+    q.seen.edges = &behind;
+    q.seen.edges_n = 1;
+    q.seen.live_since_ms = WHAT_IF_EDGES_KNOWN;
+    if (rc == OK)
+        rc = quiet_under(w, q, err);
+    w->standing = w->told;
+    return rc;
 }
 
 /* ---- the history ---- */

@@ -310,6 +310,17 @@ def test_time_travel(hello, house):
     assert house.run('diff', '9', '3', check=False).returncode == 1
 
 
+def test_what_if(hello, house):
+    """This build decides again what it decided, in this process and in another one; with another figure it does not."""
+    said = house.json('what-if')
+    assert said['same'] and said['plans'] >= 5 and said['unexplained'] == 0, said
+    assert house.json('what-if', '--planner', str(ROOT / 'build/slipform'))['same']
+    done = house.run('what-if', '--set', 'settle_seconds=600', '--json', check=False)
+    assert done.returncode == 1, done.stdout + done.stderr
+    rules = {row['rule'] for row in json.loads(done.stdout)['counts'] if row['change'] == 'not'}
+    assert 'all are healthy' in rules, done.stdout
+
+
 @pytest.fixture(scope='module')
 def clicks_folder(tmp_path_factory):
     """examples/clicks, built outside of the tree against installed headers and libslipform.a only; its context."""
