@@ -14,6 +14,7 @@
 #include "platform/describe.h"
 #include "platform/plan.h"
 #include "platform/plan_state.h"
+#include "platform/what_if.h"
 
 #pragma GCC diagnostic ignored "-Wunused-function" /* each program tells other stories */
 
@@ -30,6 +31,8 @@ struct world {
     struct observations seen;
     int64_t now_ms, report_seq, deadline_ms;
     struct event log[LOG_MAX];
+    bool is_beside_its_log; /* the model has what the log does not: see assert_planned_again */
+    bool more[LOG_MAX];     /* it was appended together with the next one */
     size_t log_n;
     struct plan_state *kept; /* of a planner that looks at what changed */
     struct buf story;        /* a line for each event since story_clear */
@@ -43,6 +46,7 @@ static void append(struct world *w, const struct event_list *l)
         struct event *e = &w->log[w->log_n];
         assert_true(w->log_n < LOG_MAX);
         *e = l->items[i];
+        w->more[w->log_n] = i + 1 < l->n;
         e->time = event_time_next(w->model->time, w->now_ms * 1000000);
         if (e->kind == EVENT_DELETE_INSTANCE) {
             event_describe(w->model, e, &w->story);
@@ -206,8 +210,40 @@ static void world_init(struct world *w)
     story_clear(w);
 }
 
+static void say_difference(void *ctx, const struct what_if_difference *d)
+{
+    AUTO(buf) struct buf was = {0}, is = {0};
+    (void)ctx;
+    if (d->recorded != NULL)
+        event_describe(d->model, d->recorded, &was);
+    if (d->instead != NULL)
+        event_describe(d->model, d->instead, &is);
+    fail_msg("after event %llu was decided '%s', and from the log alone '%s'", (unsigned long long)d->seq,
+             was.ptr == NULL ? "" : was.ptr, is.ptr == NULL ? "" : is.ptr);
+}
+
+/* Every plan of the story, made again from its log, is the one that was made. */
+static void assert_planned_again(const struct world *w)
+{
+    struct model *m = model_new();
+    struct what_if_own own;
+    struct errinfo err;
+    what_if_own_init(&own, &w->settings);
+    struct what_if *what_if = what_if_new(
+        &(struct what_if_options){.model = m, .candidate = what_if_own_planner(&own), .differs = say_difference});
+    for (size_t i = 0; i < w->log_n; i++)
+        if (what_if_event(what_if, &w->log[i], w->more[i], &err) != OK)
+            fail_msg("event %zu: %s", i + 1, err.msg);
+    assert_int_equal(what_if_end(what_if, &err), OK);
+    what_if_free(what_if);
+    what_if_own_done(&own);
+    model_free(m);
+}
+
 static void world_done(struct world *w)
 {
+    if (!w->is_beside_its_log)
+        assert_planned_again(w);
     model_free(w->model);
     plan_state_free(w->kept);
     buf_done(&w->story);

@@ -30,6 +30,7 @@ static void new_kinds_wait_for_the_format(void **state)
 {
     (void)state;
     struct world *w = world_new();
+    w->is_beside_its_log = true;
     assert_int_equal(w->model->format, EVENT_FORMAT); /* the planner raised it: every replica reads it */
     w->model->format = 1;                             /* as in a log that an older replica still reads */
     w->seen.format_min = 1;
@@ -60,6 +61,7 @@ static void a_record_is_set_aside(void **state)
 {
     (void)state;
     struct world *w = world_new();
+    w->is_beside_its_log = true;
     uint64_t seq = w->model->seq + 1;
     struct event_time at = event_time_next(w->model->time, w->now_ms * 1000000);
     REFUSED(w, decide_set_aside(&d, seq, STR("bad"), STR("ops"), &out, &err), ERR_NOT_FOUND, "was folded");
