@@ -9,7 +9,7 @@ enum behaviour behaviour_of(const char *digest)
 
 /* ---- People ---- */
 
-static void ask(struct world *w, struct command c)
+void ask(struct world *w, struct command c)
 {
     struct command *copy = arena_alloc(&w->arena, sizeof(*copy));
     *copy = c;
@@ -18,7 +18,7 @@ static void ask(struct world *w, struct command c)
         send_command(w, AT_PEOPLE, AT_REPLICAS + (unsigned)to, copy);
 }
 
-static const struct project *some_project(struct world *w)
+const struct project *some_project(struct world *w)
 {
     const struct id_index *all = &w->oracle->projects;
     for (unsigned tries = 0; all->n > 0 && tries < 8; tries++) {
@@ -182,10 +182,18 @@ static void act_replica_pause(struct world *w)
     struct replica *r = some_replica(w);
     if (r->paused_until_ms > w->now_ms)
         return;
-    r->paused_until_ms = w->now_ms + between(w, 1000, 40000);
-    if (r->paused_until_ms - w->now_ms > SUSPECT_MS)
-        r->resumed_ms = r->paused_until_ms;
-    tell(w, "replica %s stands still for %.0f s", r->name, (double)(r->paused_until_ms - w->now_ms) / 1000);
+    replica_stands_still(w, r, between(w, 1000, 40000));
+}
+
+/* Before its first look at the nodes. */
+static void act_replica_still_at_start(struct world *w)
+{
+    struct replica *r = some_replica(w);
+    if (!r->is_up)
+        return;
+    replica_crash(w, r, ", and will stand still when it is back");
+    r->up_at_ms = w->now_ms + between(w, 500, 5000);
+    r->still_ms = between(w, SUSPECT_MS + 1000, 30000);
 }
 
 static void act_replica_cut_off(struct world *w)
@@ -205,6 +213,18 @@ static void act_replica_old_version(struct world *w)
         return;
     replica_crash(w, r, ": an old version takes its place");
     r->unknown_kind = NEW[roll(w, sizeof(NEW) / sizeof(NEW[0]))];
+    r->up_at_ms = w->now_ms + 1000;
+    r->new_at_ms = w->now_ms + between(w, 5000, 60000);
+}
+
+/* A version from before the present format of the log. */
+static void act_replica_old_format(struct world *w)
+{
+    struct replica *r = some_replica(w);
+    if (!r->is_up || r->new_at_ms != 0)
+        return;
+    replica_crash(w, r, ": a version that knows format 1 takes its place");
+    r->format = 1;
     r->up_at_ms = w->now_ms + 1000;
     r->new_at_ms = w->now_ms + between(w, 5000, 60000);
 }
@@ -398,6 +418,27 @@ static void act_lie_old_boot(struct world *w)
     bool is_past = n->was_boot_known && str_eq_c(str_from(n->boot), known->boot_id);
     if (i != NULL && is_past)
         lie_about(w, n, i, str_from(n->boot_before), 1000000);
+}
+
+/* A heartbeat of a boot that was over before anybody had heard of it, kept back on its way. */
+static void act_lie_late_boot(struct world *w)
+{
+    struct sim_node *n = some_node(w);
+    const struct node *known = model_node(w->oracle, n->id);
+    int to = any_replica(w);
+    if (to < 0 || !str_eq_c(str_from(n->boot), known->boot_id) || known->report_seq < 2)
+        return;
+    struct command *c = arena_alloc(&w->arena, sizeof(*c));
+    *c = (struct command){
+        .kind = COMMAND_NODE_REPORTED,
+        .is_lie = true,
+        .node_reported = {.node_id = n->id,
+                          .boot_id = str_from(arena_printf(&w->arena, "%s-short%u/home", n->name, ++w->names_n)),
+                          .status = STR("ready"),
+                          .report_seq = known->report_seq - 1,
+                          .capacity = {2, INT64_C(6) << 30, 0}}};
+    tell(w, "a heartbeat of %s comes late, of a boot that nobody has heard of", n->name);
+    send_command(w, place_of(w, n), AT_REPLICAS + (unsigned)to, c);
 }
 
 static void act_lie_old_report(struct world *w)

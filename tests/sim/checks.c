@@ -86,6 +86,12 @@ static void check_route(struct world *w, const struct route_deployment *e)
     const struct process *d = model_deployment(w->oracle, e->deployment_id);
     int64_t now_ms = store_clock_now_ms(w) + w->store.back_ms;
     checked(w, RULE_route_switch);
+    if (!e->beside) /* also when only its domains have changed */
+        for (size_t k = 0; k == 0 || k < e->hosts.n; k++)
+            if (e->hosts.n == 0 || model_certificate_by_host(w->oracle, e->hosts.items[k]) == NULL)
+                broken(w, RULE_route_switch, "a route switches to a host without a certificate");
+    if (d != NULL && d->project->live == d && !e->beside)
+        return;
     if (d == NULL || process_healthy_n(d) < must_be_healthy_n(w, d, e->beside))
         broken(w, RULE_route_switch, "a route switches to a deployment that is not fully healthy");
     MODEL_EACH (instance, i, &d->instances)
@@ -96,10 +102,6 @@ static void check_route(struct world *w, const struct route_deployment *e)
         broken(w, RULE_route_switch, "an older deployment takes over from a newer one");
     if (e->beside && d->project->live == NULL)
         broken(w, RULE_route_switch, "a deployment serves beside nothing");
-    if (e->beside)
-        return;
-    if (e->hosts.n != 1 || model_certificate_by_host(w->oracle, e->hosts.items[0]) == NULL)
-        broken(w, RULE_route_switch, "a route switches to a host without a certificate");
 }
 
 /* An address has one owner in the whole story. */
@@ -128,14 +130,22 @@ static struct sim_node *sim_node_of(struct world *w, struct id id)
     broken(w, RULE_placement, "an event names a node that is not there");
 }
 
-/* Votes of more than half of the replicas that might vote when this was planned. */
+/* Votes of more than half of the replicas that might vote when this was planned; of others they do not count. */
 static void check_lost(struct world *w, const struct node *known)
 {
-    int64_t might = w->appending == NULL ? 1 : w->appending->planned_replicas_n;
+    const struct replica *by = w->appending;
+    int64_t might = by == NULL ? 0 : by->planned_replicas_n, votes = 0;
+    for (size_t i = 0; by != NULL && i < w->replicas_n; i++)
+        if (text_list_has(&known->suspected_by, w->replicas[i].name)) {
+            bool counts = (by->planned_voters & 1u << i) != 0;
+            votes += counts;
+            if (!counts)
+                happened(w, OUTCOME_vote_not_counted);
+        }
     checked(w, RULE_votes_counted);
-    if (known->suspected_by.n == 0 || (int64_t)known->suspected_by.n * 2 <= might)
-        broken(w, RULE_votes_counted, "%s counts as lost by %u votes of %lld replicas", known->name,
-               known->suspected_by.n, (long long)might);
+    if (votes * 2 <= might || might == 0)
+        broken(w, RULE_votes_counted, "%s counts as lost by %lld votes of %lld replicas that hold a lease", known->name,
+               (long long)votes, (long long)might);
 }
 
 static void check_node(struct world *w, const struct node_status_change *e)
@@ -157,7 +167,7 @@ static void check_placement(struct world *w, const struct create_instance *e)
 {
     const struct node *n = model_node(w->oracle, e->node_id);
     const struct process *p = model_process(w->oracle, e->process_id);
-    bool is_guest = p != NULL && p->project != NULL;
+    bool is_guest = p != NULL && (p->project != NULL || process_is_application(p));
     checked(w, RULE_placement);
     if (n == NULL || n->status != NODE_READY || !text_list_has(&n->labels, is_guest ? "worker" : "control"))
         broken(w, RULE_placement, "an instance is placed on a node that cannot run it");
@@ -198,6 +208,7 @@ static void check_report(struct world *w, const struct instance_status_change *e
 
 void check_before(struct world *w, const struct event *ev)
 {
+    check_kind(w, ev);
     if (ev->kind == EVENT_DELETE_INSTANCE)
         check_removal(w, ev->delete_instance.instance_id, false);
     if (ev->kind == EVENT_INSTANCE_STATUS_CHANGE && str_eq(ev->instance_status_change.desired, STR("deleted")))
@@ -257,7 +268,7 @@ static void check_builders(struct world *w, uint64_t after_seq)
         if (i->changed_seq <= after_seq)
             continue;
         checked(w, RULE_builders);
-        if (model_image_of_builder(w->oracle, i->id) == NULL)
+        if (model_image_of_builder(w->oracle, i->id) == NULL && !image_was_deleted(w, i->id))
             broken(w, RULE_builders, "a builder builds nothing");
     }
 }

@@ -100,14 +100,38 @@ static bool node_is_well(struct world *w, struct sim_node *n, const char **ret_w
         const struct machine *m = node_machine(n, i->id);
         if (i->wanted == DESIRED_DELETED)
             return no(w, ret_why, "an instance is still being deleted", n->name);
-        if (i->process->project != NULL && i->wanted == DESIRED_RUNNING && (m == NULL || !m->is_up))
+        if (!i->restart_never && i->wanted == DESIRED_RUNNING && (m == NULL || !m->is_up))
             return no(w, ret_why, "an instance does not run", n->name);
     }
     return true;
 }
 
+/* All of its input is folded, or there is no room for who would; a deleted one is gone. */
+static bool application_is_well(struct world *w, const struct process *p, const char **ret_why)
+{
+    if (p->is_deleted)
+        return no(w, ret_why, "is deleted and still there", p->name);
+    return application_is_covered(p) || fitting_n(w, p) == 0 ||
+           no(w, ret_why, "has parts of its input that nobody folds", p->name);
+}
+
+static bool domains_are_well(struct world *w, const char **ret_why)
+{
+    MODEL_EACH (domain, d, &w->oracle->domains)
+        if (domain_is_proved(d) && d->project->live != NULL && d->status != DOMAIN_SERVING)
+            return no(w, ret_why, "is proved and does not serve", d->host);
+    return true;
+}
+
 bool is_converged(struct world *w, const char **ret_why)
 {
+    if (w->oracle->format != EVENT_FORMAT)
+        return no(w, ret_why, "its format is not raised", "the log");
+    MODEL_EACH (process, p, &w->oracle->processes)
+        if (process_is_application(p) && !application_is_well(w, p, ret_why))
+            return false;
+    if (!domains_are_well(w, ret_why))
+        return false;
     MODEL_EACH (project, p, &w->oracle->projects)
         if (!project_is_well(w, p, ret_why))
             return false;

@@ -12,7 +12,7 @@ static unsigned place_of(const struct world *w, const struct replica *r)
 }
 
 /* The store's clock as this replica knows it: as last seen, plus what has passed since. */
-static int64_t clock_ms(const struct world *w, const struct replica *r)
+int64_t replica_clock_ms(const struct world *w, const struct replica *r)
 {
     int64_t seen_ms = r->store_clock_ms + (w->now_ms - r->store_clock_at_ms),
             log_ms = r->model->time.instant_ns / 1000000;
@@ -34,6 +34,9 @@ void replica_start(struct world *w, struct replica *r)
     r->read_end_ms = INT64_MIN / 2;
     r->checked_seq = 0;
     r->resumed_ms = 0;
+    r->may_vote = false;
+    r->leases = (struct leases_known){.at_ms = INT64_MIN / 2};
+    r->next_lease_ms = r->left_since_ms = 0;
     r->rules =
         (struct watchdog_rules){.timeout_us = SUSPECT_MS * 1000, .tick_us = TICK_MS * 1000, .late_us = LATE_MS * 1000};
     for (size_t i = 0; i < NODES_MAX; i++)
@@ -46,13 +49,13 @@ void replica_crash(struct world *w, struct replica *r, const char *how)
     tell(w, "replica %s crashes%s", r->name, how);
     model_free(r->model);
     plan_state_free(r->plan_state);
+    preferred_done(&r->left);
     r->plan_state = NULL;
     r->model = NULL;
     r->is_up = r->is_live = false;
 }
 
-/* It may speak for the log: it has read its end a moment ago. */
-static bool is_fresh(const struct world *w, const struct replica *r)
+bool replica_is_fresh(const struct world *w, const struct replica *r)
 {
     return r->is_live && !r->is_read_only && !r->is_damaged && w->now_ms - r->read_end_ms <= FRESH_MS;
 }
@@ -91,7 +94,7 @@ static void answer_node(struct world *w, struct replica *r, const struct message
 {
     const struct model *model = r->model;
     const struct node *n = model_node(model, w->nodes[m->from - AT_NODES].id);
-    if (n == NULL || m->cursor > model->seq || !is_fresh(w, r))
+    if (n == NULL || m->cursor > model->seq || !replica_is_fresh(w, r))
         return; /* behind the caller, or behind the log: 503 */
     struct desired_answer *d = arena_alloc(&w->arena, sizeof(*d));
     *d = (struct desired_answer){.poll = m->poll, .cursor = model->seq};
@@ -145,7 +148,7 @@ static void add_routes(const struct model *model, struct routes *t, uint64_t cur
 static void answer_edge(struct world *w, struct replica *r, const struct message *m)
 {
     hears_edge(w, r, m);
-    if (m->cursor > r->model->seq || !is_fresh(w, r))
+    if (m->cursor > r->model->seq || !replica_is_fresh(w, r))
         return;
     struct routes *t = arena_alloc(&w->arena, sizeof(*t));
     t->seq = r->model->seq;
@@ -187,52 +190,10 @@ static size_t node_index(const struct world *w, struct id id)
     return i;
 }
 
-static bool hears(const struct world *w, const struct replica *r, struct id node)
+bool replica_hears(const struct world *w, const struct replica *r, struct id node)
 {
     size_t i = node_index(w, node);
     return i < w->nodes_n && w->now_ms - r->heard_ms[i] <= SUSPECT_MS;
-}
-
-static enum err node_reported(struct world *w, struct replica *r, const struct decide *d, const struct command *c,
-                              struct event_list *out, struct errinfo *err)
-{
-    struct node_reported n = c->node_reported;
-    n.replica = r->name_str;
-    w->nodes[node_index(w, n.node_id)].was_heard = true;
-    return decide_node_reported(d, &n, out, err);
-}
-
-static enum err decide(struct world *w, struct replica *r, const struct command *c, struct event_list *out,
-                       struct errinfo *err)
-{
-    w->ids.wall_ms = w->now_ms + r->clock_offset_ms;
-    struct decide d = {r->model, &w->settings, clock_ms(w, r), &w->ids};
-    struct id id;
-    switch (c->kind) {
-    case COMMAND_NODE_REPORTED: return node_reported(w, r, &d, c, out, err);
-    case COMMAND_INSTANCE_OBSERVED: return decide_instance_observed(&d, &c->instance_observed, out, err);
-    case COMMAND_IMAGE_OBSERVED: return decide_image_observed(&d, &c->image_observed, out, err);
-    case COMMAND_DEPLOY: return decide_create_deployment(&d, &c->deploy, out, &id, err);
-    case COMMAND_REPEAT: return decide_repeat_deployment(&d, c->id, STR("somebody"), out, &id, err);
-    case COMMAND_CANCEL: return decide_cancel_deployment(&d, c->id, out, err);
-    case COMMAND_STOP: return decide_stop_deployment(&d, c->id, out, err);
-    case COMMAND_DELETE_INSTANCE: return decide_delete_instance(&d, c->id, out, err);
-    case COMMAND_CREATE_INSTANCE:
-        return decide_create_instance(&d, &(struct instance_create){.process_id = c->id}, out, &id, err);
-    case COMMAND_DESIRED: return decide_instance_desired(&d, c->id, c->text, out, err);
-    case COMMAND_SCALE: return decide_scale_process(&d, c->id, c->number, STR("by hand"), STR(""), out, err);
-    case COMMAND_DRAIN: return decide_drain_node(&d, c->id, STR("by hand"), out, err);
-    case COMMAND_UNDRAIN: return decide_undrain_node(&d, c->id, out, err);
-    case COMMAND_CREATE_PROJECT: return decide_create_project(&d, c->text, out, &id, err);
-    case COMMAND_DELETE_PROJECT: return decide_delete_project(&d, c->id, out, err);
-    case COMMAND_SUSPECT:
-        /* It may have waited in the queue while the node came back, or this replica stood still. */
-        if (!r->may_vote || hears(w, r, c->id))
-            return OK;
-        return decide_suspect_node(&d, c->id, r->name_str, STR("silent for 10 s"), out, err);
-    case COMMAND_CERTIFICATE: return decide_issue_certificate(&d, c->text, STR("2036-01-01T00:00:00Z"), out, &id, err);
-    }
-    return OK;
 }
 
 static void queue_pop(struct replica *r)
@@ -247,7 +208,7 @@ static bool decide_next(struct world *w, struct replica *r)
         struct errinfo err = {0};
         const struct command *c = r->queue[0]->command;
         r->batch = (struct event_list){.arena = &w->arena};
-        enum err rc = decide(w, r, c, &r->batch, &err);
+        enum err rc = command_decide(w, r, c, &r->batch, &err);
         checked(w, RULE_refusals);
         if (rc != OK && r->batch.n != 0)
             broken(w, RULE_refusals, "a refused command left events behind: %s", err.msg);
@@ -267,62 +228,6 @@ static bool decide_next(struct world *w, struct replica *r)
     return false;
 }
 
-/* What changed leads to the same as everything. */
-static void check_from_scratch(struct world *w, const struct replica *r, int64_t now_ms,
-                               const struct observations *seen, struct id_source ids, const struct plan *p)
-{
-    AUTO(arena) struct arena a = {0};
-    struct plan other = {.events = {.arena = &a}};
-    model_plan(r->model, &w->settings, now_ms, seen, &ids, &other);
-    checked(w, RULE_plan_from_scratch);
-    bool is_same = other.events.n == p->events.n && other.deadline_ms == p->deadline_ms;
-    for (size_t i = 0; is_same && i < p->events.n; i++) {
-        AUTO(buf) struct buf x = {0}, y = {0};
-        event_encode_payload(&p->events.items[i], &x);
-        event_encode_payload(&other.events.items[i], &y);
-        if (p->events.items[i].kind != other.events.items[i].kind || !str_eq(buf_str(&x), buf_str(&y)))
-            broken(w, RULE_plan_from_scratch, "replica %s plans from what changed: %s; and from everything: %s",
-                   r->name, x.ptr, y.ptr);
-    }
-    if (!is_same)
-        broken(w, RULE_plan_from_scratch,
-               "replica %s plans %zu events from what changed (again in %lld ms), %zu from everything (%lld ms)",
-               r->name, p->events.n, (long long)(p->deadline_ms - now_ms), other.events.n,
-               (long long)(other.deadline_ms - now_ms));
-}
-
-static void plan_once(struct world *w, struct replica *r)
-{
-    int64_t now_ms = clock_ms(w, r), leases_n = store_fresh_leases(w);
-    if (!r->must_plan && r->planned_seq == r->model->seq && now_ms < r->plan_at_ms && r->planned_replicas_n == leases_n)
-        return;
-    struct edge_observed edges[EDGES_MAX];
-    for (size_t i = 0; i < r->edges_n; i++) {
-        edges[i] = r->edges[i];
-        edges[i].seen_ms = now_ms - (w->now_ms - edges[i].seen_ms);
-    }
-    struct observations seen = {.edges = edges,
-                                .edges_n = r->edges_n,
-                                .live_since_ms = now_ms - (w->now_ms - r->listens_since_ms),
-                                .format_min = EVENT_FORMAT,
-                                .replicas_n = leases_n};
-    struct plan p = {.events = {.arena = &w->arena}};
-    w->ids.wall_ms = w->now_ms + r->clock_offset_ms;
-    struct id_source ids = w->ids;
-    plan_next(r->plan_state, r->model, &w->settings, now_ms, &seen, &w->ids, &p);
-    check_from_scratch(w, r, now_ms, &seen, ids, &p);
-    r->batch = p.events;
-    r->base_seq = r->planned_seq = r->model->seq;
-    r->planned_replicas_n = leases_n;
-    r->plan_at_ms = p.deadline_ms;
-    r->must_plan = false;
-    r->job = NULL;
-    r->state = p.events.n > 0 ? IS_DECIDED : NOTHING_IN_FLIGHT;
-    checked(w, RULE_plan_rests);
-    if (p.events.n == 0 && p.deadline_ms <= now_ms)
-        broken(w, RULE_plan_rests, "the plan of replica %s has nothing to do and wants to run again at once", r->name);
-}
-
 /* ---- Watchdog, leases, certificates: what a replica says to itself ---- */
 
 static void command_to_self(struct world *w, struct replica *r, struct command c)
@@ -338,20 +243,18 @@ static void vote(struct world *w, struct replica *r)
     MODEL_EACH (node, n, &r->model->nodes) {
         bool counts = n->status != NODE_GONE && n->status != NODE_LOST;
         nodes_n += counts;
-        heard_n += counts && hears(w, r, n->id);
+        heard_n += counts && replica_hears(w, r, n->id);
     }
     bool may = watchdog_may_vote(&r->rules, w->now_ms * 1000, r->live_since_ms * 1000, heard_n, nodes_n);
     /* Who was deaf does not know either which edges are there. */
     if (r->rules.late_at_us == w->now_ms * 1000 || heard_n * 2 < nodes_n)
         r->listens_since_ms = w->now_ms;
-    if (store_is_reachable(w, place_of(w, r)) && !r->is_read_only)
-        w->store.leases[place_of(w, r)] = (struct lease){w->now_ms + LEASE_MS, !may};
     r->may_vote = may;
     if (!may)
         happened(w, OUTCOME_vote_withheld);
     MODEL_EACH (node, n, &r->model->nodes) {
         bool counts = n->status != NODE_GONE && n->status != NODE_LOST;
-        if (!may || !counts || hears(w, r, n->id) || text_list_has(&n->suspected_by, r->name))
+        if (!may || !counts || replica_hears(w, r, n->id) || text_list_has(&n->suspected_by, r->name))
             continue;
         checked(w, RULE_fresh_votes);
         if (heard_n * 2 < nodes_n)
@@ -454,6 +357,14 @@ static void resolve(struct world *w, struct replica *r)
 
 /* ---- Turns ---- */
 
+void replica_stands_still(struct world *w, struct replica *r, int64_t for_ms)
+{
+    r->paused_until_ms = w->now_ms + for_ms;
+    if (for_ms > SUSPECT_MS)
+        r->resumed_ms = r->paused_until_ms;
+    tell(w, "replica %s stands still for %.0f s", r->name, (double)for_ms / 1000);
+}
+
 static void pull(struct world *w, struct replica *r)
 {
     if (w->now_ms < r->next_pull_ms)
@@ -471,6 +382,9 @@ static void pull(struct world *w, struct replica *r)
     r->live_since_ms = r->listens_since_ms = w->now_ms;
     r->must_plan = true;
     tell(w, "replica %s is live", r->name);
+    if (r->still_ms > 0)
+        replica_stands_still(w, r, r->still_ms);
+    r->still_ms = 0;
 }
 
 static void turn(struct world *w, struct replica *r)
@@ -482,7 +396,7 @@ static void turn(struct world *w, struct replica *r)
     } else if (!chance(w, CHANCE_replica_slow, 10)) {
         pull(w, r);
         if (r->is_live && !r->is_damaged && !r->is_read_only && !decide_next(w, r))
-            plan_once(w, r);
+            replica_plans(w, r);
     }
 }
 
@@ -494,6 +408,7 @@ static void tend(struct world *w, struct replica *r)
     if (r->new_at_ms != 0 && w->now_ms >= r->new_at_ms) {
         r->new_at_ms = 0;
         r->unknown_kind = EVENT_KIND_MAX_;
+        r->format = EVENT_FORMAT;
         if (r->is_up)
             replica_crash(w, r, ": a newer version takes its place");
         r->up_at_ms = w->now_ms + 1000;
@@ -505,6 +420,8 @@ void replicas_tick(struct world *w)
     for (size_t i = 0; i < w->replicas_n; i++) {
         struct replica *r = &w->replicas[i];
         tend(w, r);
+        if (r->is_up && r->paused_until_ms <= w->now_ms)
+            replica_renews_lease(w, r);
         if (r->is_live && r->paused_until_ms <= w->now_ms)
             watch(w, r);
     }

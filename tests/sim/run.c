@@ -123,6 +123,11 @@ static void begin_people(struct world *w)
         (void)snprintf(r->name, sizeof(r->name), "%c", (char)('A' + i));
         r->name_str = str_from(r->name);
         r->unknown_kind = EVENT_KIND_MAX_;
+        r->format = EVENT_FORMAT;
+        if (roll(w, 5) == 0) { /* the log is younger than its newest format */
+            r->format = 1;
+            r->new_at_ms = w->now_ms + between(w, 10000, 150000);
+        }
     }
     for (size_t i = 0; i < w->edges_n; i++) {
         w->edges[i].is_up = true;
@@ -142,6 +147,7 @@ static void begin(struct world *w, const struct story *s)
     w->nodes_n = s->nodes_n;
     w->edges_n = s->edges_n;
     begin_people(w);
+    w->log_id = id_next(&w->ids);
     begin_log(w);
     for (size_t i = 0; i < w->nodes_n; i++)
         node_boot(w, &w->nodes[i]);
@@ -156,6 +162,7 @@ static void end(struct world *w)
     for (size_t i = 0; i < w->replicas_n; i++) {
         model_free(w->replicas[i].model);
         plan_state_free(w->replicas[i].plan_state);
+        preferred_done(&w->replicas[i].left);
     }
     model_free(w->oracle);
     buf_done(&w->store.bytes);
@@ -205,7 +212,7 @@ static void heal(struct world *w)
     for (size_t i = 0; i < w->replicas_n; i++) {
         struct replica *r = &w->replicas[i];
         r->dies = DIES_NOT;
-        r->up_at_ms = r->paused_until_ms = r->resumed_ms = 0;
+        r->up_at_ms = r->paused_until_ms = r->resumed_ms = r->still_ms = 0;
         r->new_at_ms = r->new_at_ms == 0 ? 0 : 1; /* the old version is replaced now */
     }
     for (size_t i = 0; i < w->edges_n; i++)

@@ -8,9 +8,11 @@
 #include "base/buf.h"
 #include "base/mem.h"
 #include "base/own.h"
+#include "control/preferred.h"
 #include "control/watchdog.h"
 #include "node/converge/converge.h"
-#include "platform/decide.h"
+#include "platform/decide_application.h"
+#include "platform/decide_owned.h"
 #include "platform/describe.h"
 #include "platform/plan_state.h"
 
@@ -26,6 +28,7 @@ enum {
     ADDRESSES_MAX = 8192, /* a power of two */
     ACTS_MAX = 1000,
     GONE_MAX = 256,
+    UNBUILT_MAX = 64,
     ENDPOINTS_MAX = 40,
     STEPS_MAX = 5000,
     /* A node that has not been heard for 10 s is suspected, as in src/control. */
@@ -56,11 +59,28 @@ enum {
     X(undrain_node, 3, PEOPLE)                                                                                         \
     X(create_project, 3, PEOPLE)                                                                                       \
     X(delete_project, 2, PEOPLE)                                                                                       \
+    X(update_project, 2, PEOPLE)                                                                                       \
+    X(set_scaling_rule, 2, PEOPLE)                                                                                     \
+    X(put_application, 4, PEOPLE)                                                                                      \
+    X(delete_application, 2, PEOPLE)                                                                                   \
+    X(scale_application, 3, PEOPLE)                                                                                    \
+    X(attach_domain, 4, PEOPLE)                                                                                        \
+    X(domain_observed, 8, PEOPLE)                                                                                      \
+    X(detach_domain, 1, PEOPLE)                                                                                        \
+    X(set_secret, 2, PEOPLE)                                                                                           \
+    X(unset_secret, 2, PEOPLE)                                                                                         \
+    X(create_user, 2, PEOPLE)                                                                                          \
+    X(join_waitlist, 2, PEOPLE)                                                                                        \
+    X(erase_subject, 2, PEOPLE)                                                                                        \
+    X(create_image, 1, PEOPLE)                                                                                         \
+    X(delete_image, 2, PEOPLE)                                                                                         \
     X(replica_crash, 8, FAULT)                                                                                         \
     X(replica_dies_before_append, 4, FAULT)                                                                            \
     X(replica_dies_after_append, 4, FAULT)                                                                             \
     X(replica_pause, 4, FAULT)                                                                                         \
+    X(replica_still_at_start, 3, FAULT)                                                                                \
     X(replica_old_version, 4, FAULT)                                                                                   \
+    X(replica_old_format, 3, FAULT)                                                                                    \
     X(replica_cut_off, 4, FAULT)                                                                                       \
     X(store_unreachable, 4, FAULT)                                                                                     \
     X(store_answers_lost, 4, FAULT)                                                                                    \
@@ -82,6 +102,7 @@ enum {
     X(edge_cut_off, 5, FAULT)                                                                                          \
     X(edge_one_way, 4, FAULT)                                                                                          \
     X(lie_old_boot, 5, FAULT)                                                                                          \
+    X(lie_late_boot, 4, FAULT)                                                                                         \
     X(lie_old_report, 5, FAULT)                                                                                        \
     X(lie_not_its_own, 5, FAULT)                                                                                       \
     X(lie_heartbeat, 4, FAULT)                                                                                         \
@@ -132,6 +153,13 @@ enum chance {
     X(rot_found)                                                                                                       \
     X(kind_unknown)                                                                                                    \
     X(vote_withheld)                                                                                                   \
+    X(vote_not_counted)                                                                                                \
+    X(plan_left)                                                                                                       \
+    X(plan_stood_in)                                                                                                   \
+    X(format_held_back)                                                                                                \
+    X(command_too_new)                                                                                                 \
+    X(input_shared)                                                                                                    \
+    X(domain_served)                                                                                                   \
     X(report_refused)                                                                                                  \
     X(lie_refused)                                                                                                     \
     X(command_acknowledged)                                                                                            \
@@ -173,6 +201,11 @@ enum outcome {
     X(replaced, "what a lost node took along is replaced soon")                                                        \
     X(damage_named, "damage is found, named, never folded")                                                            \
     X(read_only, "who does not know a kind of event writes nothing")                                                   \
+    X(format_known, "a kind of event is written once every replica reads it")                                          \
+    X(preferred, "replicas agree who plans first, the others leave it a second")                                       \
+    X(one_owner, "no part of an application's input has two owners")                                                   \
+    X(domains, "a route leads from a domain only once it is proved")                                                   \
+    X(erased, "nothing is left of who was erased")                                                                     \
     X(refusals, "a refused command leaves nothing behind")                                                             \
     X(plan_from_scratch, "a plan from what changed is the plan from everything")                                       \
     X(what_if, "a plan that is made again from the log is the one that was written")                                   \
@@ -254,6 +287,20 @@ enum command_kind {
     COMMAND_UNDRAIN,
     COMMAND_SUSPECT,
     COMMAND_CERTIFICATE,
+    COMMAND_UPDATE_PROJECT,
+    COMMAND_SCALING_RULE,
+    COMMAND_PUT_APPLICATION,
+    COMMAND_DELETE_APPLICATION,
+    COMMAND_ATTACH_DOMAIN,
+    COMMAND_DOMAIN_OBSERVED,
+    COMMAND_DETACH_DOMAIN,
+    COMMAND_SET_SECRET,
+    COMMAND_UNSET_SECRET,
+    COMMAND_CREATE_USER,
+    COMMAND_JOIN_WAITLIST,
+    COMMAND_ERASE_SUBJECT,
+    COMMAND_CREATE_IMAGE,
+    COMMAND_DELETE_IMAGE,
 };
 struct command {
     enum command_kind kind;
@@ -262,7 +309,10 @@ struct command {
     struct instance_observed instance_observed;
     struct image_observed image_observed;
     struct deployment_create deploy;
-    struct str text;
+    struct application_put application;
+    struct scaling_set scaling;
+    struct project_update update;
+    struct str text, value;
     int64_t number;
     bool is_lie;
 };
@@ -312,8 +362,14 @@ struct message {
 /* ---- The store. store.c ---- */
 
 struct lease {
-    int64_t until_ms; /* true time */
-    bool abstains;
+    int64_t since_ms, until_ms; /* true time */
+    bool abstains, plans;
+    int64_t format;
+};
+/* Who is there, as a replica has last read it; a bit for each replica. */
+struct leases_known {
+    int64_t at_ms, format_min;
+    unsigned voters, planners;
 };
 /* A damaged byte of the log. */
 struct rot {
@@ -353,6 +409,7 @@ struct replica {
     bool is_damaged;     /* met damage: does not read on until it is mended */
     bool is_read_only;   /* met a kind of event that it does not know */
     enum event_kind unknown_kind;
+    int64_t format; /* the newest that this version of the program knows */
     enum dies dies;
     size_t offset; /* read up to here */
     uint32_t sum;
@@ -374,7 +431,13 @@ struct replica {
     struct job *job; /* NULL: of the planner */
     int64_t decided_ms;
     bool is_found; /* an append whose answer was lost: it is in the log */
-    int64_t planned_replicas_n;
+    struct leases_known leases;
+    int64_t next_lease_ms;
+    struct preferred_left left; /* to the preferred replica */
+    int64_t left_since_ms;      /* its plan has not been empty since then; 0: it was */
+    int64_t planned_replicas_n, planned_format_min;
+    int64_t still_ms; /* it will stand still for so long as soon as it is live */
+    unsigned planned_voters;
     uint64_t planned_seq;
     int64_t plan_at_ms; /* on the store's clock, as this replica knows it */
     bool must_plan;
@@ -476,7 +539,12 @@ struct world {
         int64_t at_ms;
     } gone[GONE_MAX]; /* a ring: what nodes have forgotten */
     size_t gone_n;
-    unsigned projects_made_n, deploys_n;
+    unsigned projects_made_n, deploys_n, names_n;
+    struct id log_id;
+    struct id unbuilt[UNBUILT_MAX]; /* a ring: builders of images that were deleted */
+    size_t unbuilt_n;
+    unsigned
+        preferred_of[1u << REPLICAS_MAX]; /* by those who plan: who takes itself for preferred, + 1; 0: nobody yet */
     size_t hand_made_n;
     size_t next_act;
     struct coverage *coverage;
@@ -521,12 +589,20 @@ bool store_is_reachable(const struct world *w, unsigned from);
 int64_t store_clock_now_ms(const struct world *w);
 void store_tick(struct world *w);
 void store_rot(struct world *w);
-int64_t store_fresh_leases(const struct world *w);
+/* A replica's lease is taken, or held on to, and all are read. False: out of reach. */
+bool store_lease_renew(struct world *w, const struct replica *r, struct leases_known *ret);
 /* The whole log again from its bytes: its model must be the oracle's. */
 void store_check_replay(struct world *w);
 
 /* ---- checks.c: each event; after each batch; after each step ---- */
 void check_before(struct world *w, const struct event *ev);
+/* ---- checks_kinds.c ---- */
+void check_kind(struct world *w, const struct event *ev);
+void check_erased(struct world *w, struct id subject); /* after it */
+bool application_is_covered(const struct process *p);
+/* Its image was there, and was deleted. */
+bool image_was_deleted(const struct world *w, struct id builder);
+/* ---- checks.c ---- */
 void check_batch(struct world *w, uint64_t after_seq);
 void check_step(struct world *w);
 /* A replica that is at the log's end has the oracle's model. */
@@ -549,7 +625,19 @@ void cut_off(struct world *w, unsigned who, int64_t until_ms);
 /* ---- who lives here ---- */
 void replica_start(struct world *w, struct replica *r);
 void replica_crash(struct world *w, struct replica *r, const char *how);
+void replica_stands_still(struct world *w, struct replica *r, int64_t for_ms);
 void replicas_tick(struct world *w);
+bool replica_hears(const struct world *w, const struct replica *r, struct id node);
+/* The store's clock as it knows it. */
+int64_t replica_clock_ms(const struct world *w, const struct replica *r);
+/* It may speak for the log: it has read its end a moment ago. */
+bool replica_is_fresh(const struct world *w, const struct replica *r);
+/* ---- replica_plan.c ---- */
+void replica_renews_lease(struct world *w, struct replica *r);
+void replica_plans(struct world *w, struct replica *r);
+/* ---- command.c ---- */
+enum err command_decide(struct world *w, struct replica *r, const struct command *c, struct event_list *out,
+                        struct errinfo *err);
 void replica_takes(struct world *w, struct replica *r, const struct message *m);
 void node_boot(struct world *w, struct sim_node *n);
 void node_crash(struct world *w, struct sim_node *n);
@@ -564,6 +652,27 @@ void edge_takes(struct world *w, struct sim_edge *e, const struct message *m);
 void acts_tick(struct world *w);
 void deploy_one(struct world *w, struct id project, enum behaviour b);
 enum behaviour behaviour_of(const char *digest);
+/* Somebody asks a replica for it. */
+void ask(struct world *w, struct command c);
+const struct project *some_project(struct world *w);
+/* ---- people.c: acts of people beside deployments ---- */
+#define PEOPLE_ACT(name) void act_##name(struct world *w);
+PEOPLE_ACT(update_project)
+PEOPLE_ACT(set_scaling_rule)
+PEOPLE_ACT(put_application)
+PEOPLE_ACT(delete_application)
+PEOPLE_ACT(scale_application)
+PEOPLE_ACT(attach_domain)
+PEOPLE_ACT(domain_observed)
+PEOPLE_ACT(detach_domain)
+PEOPLE_ACT(set_secret)
+PEOPLE_ACT(unset_secret)
+PEOPLE_ACT(create_user)
+PEOPLE_ACT(join_waitlist)
+PEOPLE_ACT(erase_subject)
+PEOPLE_ACT(create_image)
+PEOPLE_ACT(delete_image)
+#undef PEOPLE_ACT
 
 /* ---- what_if.c ---- */
 /* Makes each plan of the log again. */

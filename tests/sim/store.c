@@ -15,12 +15,25 @@ bool store_is_reachable(const struct world *w, unsigned from)
     return w->store.down_until_ms <= w->now_ms && !is_cut(w, from, AT_STORE);
 }
 
-int64_t store_fresh_leases(const struct world *w)
+bool store_lease_renew(struct world *w, const struct replica *r, struct leases_known *ret)
 {
-    int64_t n = 0;
-    for (size_t i = 0; i < w->replicas_n; i++)
-        n += w->store.leases[i].until_ms > w->now_ms && !w->store.leases[i].abstains;
-    return n == 0 ? 1 : n;
+    unsigned me = (unsigned)(r - w->replicas);
+    if (!store_is_reachable(w, AT_REPLICAS + me))
+        return false;
+    struct lease *mine = &w->store.leases[me];
+    bool goes_on = mine->until_ms > w->now_ms && mine->format == r->format;
+    *mine = (struct lease){goes_on ? mine->since_ms : w->now_ms, w->now_ms + LEASE_MS, !r->may_vote,
+                           replica_is_fresh(w, r), r->format};
+    *ret = (struct leases_known){.at_ms = w->now_ms};
+    for (size_t i = 0; i < w->replicas_n; i++) {
+        const struct lease *l = &w->store.leases[i];
+        if (l->until_ms <= w->now_ms)
+            continue;
+        ret->voters |= (unsigned)!l->abstains << i;
+        ret->planners |= (unsigned)l->plans << i;
+        ret->format_min = ret->format_min == 0 || l->format < ret->format_min ? l->format : ret->format_min;
+    }
+    return !is_cut(w, AT_STORE, AT_REPLICAS + me);
 }
 
 /* ---- Lines ---- */
@@ -152,6 +165,8 @@ static void fold_one(struct world *w, const struct envelope *e, const char *who)
     if (!is_end)
         write_down(w, ev, who);
     count_moves(w, before, moves_of(w, ev));
+    if (ev->kind == EVENT_ERASE_SUBJECT)
+        check_erased(w, ev->erase_subject.subject_id);
     w->coverage->events[ev->kind]++;
     w->store.sum = e->sum;
 }
@@ -308,7 +323,7 @@ static bool read_one(struct world *w, struct replica *r)
     AUTO(arena) struct arena a = {0};
     if (event_decode(&e, &a, &ev, &err) != OK)
         broken(w, RULE_codec, "replica %s cannot decode record %" PRIu64 ": %s", r->name, seq, err.msg);
-    if (ev.kind == r->unknown_kind) {
+    if (ev.kind == r->unknown_kind || event_kind_format(ev.kind) > r->format) {
         happened(w, OUTCOME_kind_unknown);
         r->is_read_only = true;
         tell(w, "replica %s does not know %s, and only reads from now on", r->name, event_kind_row(ev.kind)->name);
@@ -344,7 +359,8 @@ void store_check_replay(struct world *w)
     struct sim_store *s = &w->store;
     if (s->rot.is_there)
         return;
-    struct replica cold = {.model = model_new(), .unknown_kind = EVENT_KIND_MAX_, .name = "cold"};
+    struct replica cold = {
+        .model = model_new(), .unknown_kind = EVENT_KIND_MAX_, .format = EVENT_FORMAT, .name = "cold"};
     happened(w, OUTCOME_cold_replay);
     while (cold.offset < s->durable_size)
         if (!read_one(w, &cold))
