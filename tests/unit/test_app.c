@@ -16,6 +16,7 @@
 #include "app/app.h"
 #include "app/checkpoint.h"
 #include "assert_err.h"
+#include "base/clock.h"
 #include "base/json.h"
 #include "base/own.h"
 #include "base/random.h"
@@ -469,6 +470,7 @@ static void waking(void **state)
 
 struct flaky {
     struct store_disk disk;
+    bool cannot_read;
     int fail_sync, fail_head, lose_head; /* count down to the call that fails, or is done and says that it failed */
 };
 static ssize_t flaky_pwrite(void *ctx, int fd, const void *bytes, size_t n, off_t at)
@@ -485,6 +487,15 @@ static ssize_t flaky_pwrite(void *ctx, int fd, const void *bytes, size_t n, off_
         return -1;
     }
     return pwrite(fd, bytes, n, at);
+}
+static ssize_t flaky_pread(void *ctx, int fd, void *bytes, size_t n, off_t at)
+{
+    struct flaky *d = ctx;
+    if (d->cannot_read) {
+        errno = EIO;
+        return -1;
+    }
+    return pread(fd, bytes, n, at);
 }
 static int flaky_fdatasync(void *ctx, int fd)
 {
@@ -520,6 +531,40 @@ static void append_that_fails(void **state)
     counter_open(x, &b);
     assert_int_equal(b.total, 1101);
     counter_close(x, &b);
+}
+
+/* Who asks how old the model is: the end of a quiet log is seen again and again, of one that cannot be read not. */
+static void the_end_of_the_log_is_seen(void **state)
+{
+    struct fixture *x = *state;
+    struct flaky d = {0};
+    d.disk = (struct store_disk){.ctx = &d, .pread = flaky_pread, .pwrite = flaky_pwrite, .fdatasync = flaky_fdatasync};
+    struct counter a = {0};
+    counter_start(x, &a, open_store(x, &d.disk), (struct store_pos){0});
+    assert_true(app_end_seen_us(a.app) == INT64_MIN);
+    int64_t from_us = clock_mono_us();
+    RUN_UNTIL(x, app_is_live(a.app));
+    int64_t seen_us = app_end_seen_us(a.app);
+    assert_true(seen_us >= from_us && seen_us <= clock_mono_us());
+    (void)emit(x, &a, 1); /* an append that succeeds has seen it too */
+    assert_true(app_end_seen_us(a.app) > seen_us);
+    seen_us = app_end_seen_us(a.app);
+    RUN_UNTIL(x, app_end_seen_us(a.app) > seen_us); /* the test hangs if nobody looks */
+    d.cannot_read = true;
+    RUN_UNTIL(x, app_trouble(a.app) != NULL);
+    seen_us = app_end_seen_us(a.app);
+    from_us = clock_mono_us();
+    RUN_UNTIL(x, clock_mono_us() - from_us > 2 * APP_POLL_MS * 1000);
+    assert_true(app_end_seen_us(a.app) == seen_us && app_is_live(a.app) && a.total == 1);
+    d.cannot_read = false;
+    RUN_UNTIL(x, app_end_seen_us(a.app) > seen_us);
+    assert_true(app_trouble(a.app) == NULL && app_append_trouble(a.app) == NULL);
+    d.fail_sync = 1;
+    (void)emit(x, &a, 10);
+    assert_true(app_append_trouble(a.app) != NULL && a.total == 1);
+    (void)emit(x, &a, 100);
+    assert_true(app_append_trouble(a.app) == NULL && a.total == 101);
+    counter_close(x, &a);
 }
 
 static void on_step(void *model, const struct app_position *at)
@@ -744,6 +789,7 @@ int main(void)
         TEST(closing_answers_all),
         TEST(waking),
         TEST(append_that_fails),
+        TEST(the_end_of_the_log_is_seen),
         TEST(step_by_step),
         TEST(gateways_come_and_go),
         cmocka_unit_test(cursors),

@@ -15,6 +15,7 @@
 #include "control/operator_token.h"
 #include "control/preferred.h"
 #include "control/seen.h"
+#include "control/sight.h"
 #include "control/watchdog.h"
 #include "crypto/ca.h"
 #include "crypto/cert.h"
@@ -259,6 +260,33 @@ static void watchdog_abstains(void **state)
     assert_true(watchdog_may_vote(&first, live + 35 * s, live, 3, 4));
 }
 
+static void sight_follows_from_the_log(void **state)
+{
+    (void)state;
+    const int64_t now = INT64_C(1000000000), ms = 1000, fresh = SIGHT_FRESH_MS * ms;
+    static const struct {
+        bool is_live, is_stalled;
+        int64_t seen_ago_us; /* -1: never */
+        enum sight sight;
+        bool lets_look;
+    } CASES[] = {
+        {false, false, -1, SIGHT_REPLAYING, false},
+        {false, false, 0, SIGHT_REPLAYING, false}, /* begun anew: what it holds is not even what it once held */
+        {true, false, 0, SIGHT_LIVE, true},
+        {true, false, SIGHT_FRESH_MS * 1000, SIGHT_LIVE, true},
+        {true, false, SIGHT_FRESH_MS * 1000 + 1, SIGHT_UNSEEN, true},
+        {false, true, 0, SIGHT_STALLED, true},
+        {false, true, -1, SIGHT_STALLED, true}, /* at its first replay: it answers from what it could fold */
+    };
+    for (size_t i = 0; i < sizeof(CASES) / sizeof(CASES[0]); i++) {
+        int64_t seen_us = CASES[i].seen_ago_us < 0 ? INT64_MIN : now - CASES[i].seen_ago_us;
+        assert_int_equal(sight_of(CASES[i].is_live, CASES[i].is_stalled, seen_us, now), CASES[i].sight);
+        assert_int_equal(sight_lets_look(CASES[i].sight), CASES[i].lets_look);
+    }
+    assert_int_equal(sight_of(true, false, now, now + fresh), SIGHT_LIVE);
+    assert_string_equal(sight_name(SIGHT_UNSEEN), "unseen");
+}
+
 /* Every replica comes to the same answer, each is preferred for its share, and one that goes takes only its share
  * along. */
 static void preferred_is_shared_out(void **state)
@@ -414,6 +442,7 @@ int main(void)
         cmocka_unit_test(seen_ignores_old_reports),
         cmocka_unit_test(seen_edges_in_order),
         cmocka_unit_test(watchdog_abstains),
+        cmocka_unit_test(sight_follows_from_the_log),
         cmocka_unit_test(preferred_is_shared_out),
         cmocka_unit_test(preferred_others_wait_a_second),
         cmocka_unit_test(preferred_knows_a_plan_again),
