@@ -10,7 +10,9 @@ static const char *change_of(const struct domain *d, struct arena *a)
 {
     if (d->status == DOMAIN_PENDING || d->status == DOMAIN_FAILED)
         return arena_printf(
-            a, "put the TXT record into DNS and let '%s' lead to the edges; then an operator verifies it", d->host);
+            a,
+            "put the TXT record into DNS and let '%s' lead to the edges; it is looked up, or an operator verifies it",
+            d->host);
     if (d->status == DOMAIN_SERVING)
         return "";
     return d->project->live == NULL ? "nothing of the project is live: deploy it" : "its certificate is on its way";

@@ -11,7 +11,7 @@
 struct platform_program_settings {
     struct setting_list workloads, listen, tuning;
     const char *event_store, *blob_folder, *state_dir, *logs_folder, *streams_folder, *statistics_folder,
-        *certificates_folder, *ca_cert_file, *ca_key_file, *seal_key_file;
+        *certificates_folder, *ca_cert_file, *ca_key_file, *seal_key_file, *dns_server;
     const char *token_hash_file, *app_domain, *replica;
     int64_t edge_https_port, node_timeout_seconds;
 };
@@ -45,6 +45,8 @@ static const struct setting SETTINGS[] = {
     ROW(PATH, ca_cert_file, NULL, false, "the installation's CA; absent: ca_file"),
     ROW(PATH, ca_key_file, NULL, false, "its key; for workload certificates and identities of builders"),
     ROW(PATH, seal_key_file, NULL, false, "key that secrets in the log are sealed under; none: they are refused here"),
+    ROW(TEXT, dns_server, NULL, false,
+        "asked for TXT records of domains, by workload certificates, e.g. 127.0.0.1:53; absent: the host's"),
     ROW(PATH, token_hash_file, NULL, false, "SHA-256 of operators' tokens, one hex line each"),
     ROW(TEXT, app_domain, "localhost", false, "applications answer at <slug>.<app_domain>"),
     ROW(TEXT, replica, NULL, false, "name of this replica in votes; absent: the instance's id"),
@@ -201,6 +203,7 @@ static enum err open_control(struct platform_program *p, struct errinfo *err)
         .ca_cert_file = s->ca_cert_file != NULL ? s->ca_cert_file : d->common.ca_file,
         .ca_key_file = s->ca_key_file,
         .seal_key_file = s->seal_key_file,
+        .dns_server = s->dns_server,
         .edge_https_port = (int)s->edge_https_port,
         .node_timeout_ms = (int)s->node_timeout_seconds * 1000,
         .has_planner = has_workload(s, "planner"),

@@ -7,6 +7,7 @@
 #include "base/own.h"
 #include "base/random.h"
 #include "control/parts.h"
+#include "net/dns_txt.h"
 
 /* ---- what the runtime tells ---- */
 
@@ -56,6 +57,21 @@ void control_kick(struct control *c)
 }
 
 /* ---- opening and closing ---- */
+
+/* Domains are proved where certificates are issued; without a resolver an operator proves them. */
+static void open_prover(struct control *c, const struct sockaddr_storage *given)
+{
+    struct sockaddr_storage server;
+    struct errinfo err = {0};
+    if (!c->o.has_certificates)
+        return;
+    if (given != NULL)
+        c->prover = prover_new(c, given);
+    else if (dns_server_of_host(&server, &err) == OK)
+        c->prover = prover_new(c, &server);
+    else
+        log_warn(c->o.log, "domains are not looked up: %s", err.msg);
+}
 
 static enum err open_log(struct control *c, struct errinfo *err)
 {
@@ -122,7 +138,10 @@ enum err control_open(const struct control_options *o, struct control **ret, str
     c->model = model_new();
     c->seen = seen_new();
     random_bytes(c->ids.seed, sizeof(c->ids.seed));
-    enum err rc = open_files(c, err);
+    struct sockaddr_storage dns = {0};
+    enum err rc = o->dns_server == NULL ? OK : dns_server_parse(str_from(o->dns_server), &dns, err);
+    if (rc == OK)
+        rc = open_files(c, err);
     if (rc == OK)
         rc = open_log(c, err);
     if (rc != OK) {
@@ -143,6 +162,7 @@ enum err control_open(const struct control_options *o, struct control **ret, str
         c->watchdog = watchdog_new(c);
     if (o->has_certificates)
         c->certifier = certifier_new(c);
+    open_prover(c, o->dns_server == NULL ? NULL : &dns);
     *ret = c;
     return OK;
 }
@@ -169,13 +189,15 @@ void control_close(struct control *c, void (*closed)(void *ctx), void *ctx)
     c->closed = closed;
     c->closed_ctx = ctx;
     c->closing_n = 5u + (c->stream_logs != NULL) + (c->statistics != NULL) + (c->planner != NULL) +
-                   (c->watchdog != NULL) + (c->certifier != NULL);
+                   (c->watchdog != NULL) + (c->certifier != NULL) + (c->prover != NULL);
     if (c->planner != NULL)
         planner_close(c->planner);
     if (c->watchdog != NULL)
         watchdog_close(c->watchdog);
     if (c->certifier != NULL)
         certifier_close(c->certifier);
+    if (c->prover != NULL)
+        prover_close(c->prover);
     housekeeping_close(c->housekeeping);
     control_pulse_stop(c);
     leases_close(TAKE(c->leases));

@@ -52,6 +52,7 @@ struct control_options {
     const char *certificates_folder;        /* NULL: none are kept here */
     const char *ca_cert_file, *ca_key_file; /* NULL: issues nothing */
     const char *seal_key_file;              /* NULL: seals and opens no secrets */
+    const char *dns_server;                 /* "127.0.0.1:53", asked for TXT records of domains; NULL: the host's */
     struct platform_settings settings;      /* app_domain and installation are set from here */
     int edge_https_port;                    /* for URLs; 0 or 443: not written */
     int node_timeout_ms;                    /* 0: CONTROL_NODE_TIMEOUT_MS_DEFAULT */

@@ -11,6 +11,7 @@
 struct planner;
 struct watchdog;
 struct certifier;
+struct prover;
 struct housekeeping;
 
 struct control {
@@ -30,6 +31,7 @@ struct control {
     struct planner *planner;     /* NULL: not this process's */
     struct watchdog *watchdog;   /* NULL: not this process's */
     struct certifier *certifier; /* NULL: not this process's */
+    struct prover *prover;       /* NULL: not this process's, or there is no resolver to ask */
     struct log_queue *reading;   /* of the platform's own log, for people and tools */
     struct housekeeping *housekeeping;
     struct leases *leases;   /* who else works on this log */
@@ -86,3 +88,7 @@ void certifier_close(struct certifier *w); /* ends with control_part_closed */
 
 struct housekeeping *housekeeping_new(struct control *c);
 void housekeeping_close(struct housekeeping *h); /* ends with control_part_closed */
+
+struct sockaddr_storage;
+struct prover *prover_new(struct control *c, const struct sockaddr_storage *server);
+void prover_close(struct prover *w);

@@ -128,7 +128,7 @@ class Program:
             'token_hash_file': str(world.folder / 'tokens'), 'seal_key_file': str(world.folder / 'seal.key'), 'edge_https_port': 8443, 'node_timeout_seconds': 3, 'tuning': tuning,
         }
         if 'certificates' in workloads:
-            self.settings.update(certificates_folder=str(world.folder / 'certificates'), ca_key_file=str(world.ca.key))
+            self.settings.update(dns_server=f'127.0.0.1:{world.dns_port}', certificates_folder=str(world.folder / 'certificates'), ca_key_file=str(world.ca.key))
 
     def start(self):
         self.config.write_text(json.dumps(self.settings))
@@ -253,6 +253,9 @@ class World:
         self.ca = Authority(self.folder / 'ca')
         self.token = 'slip_' + 'A' * 43
         (self.folder / 'tokens').write_text(hashlib.sha256(self.token.encode()).hexdigest() + '\n')
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+            s.bind(('127.0.0.1', 0))
+            self.dns_port = s.getsockname()[1]  # nobody answers there, unless a test does
         (self.folder / 'seal.key').write_text(os.urandom(32).hex())
         figures = {'edge_live_seconds': 2, 'builder_linger_seconds': 1, 'replace_delay_seconds': 1, 'stop_timeout_seconds': 10, **tuning}
         tuning = [f'{name}={value}' for name, value in figures.items()]

@@ -1,5 +1,6 @@
 """The contract of the middle of the house: what the management and the public API promise, over the real programs."""
 import base64
+import contextlib
 import hashlib
 import json
 import os
@@ -630,6 +631,42 @@ def test_a_domain_of_somebodys_own(world):
     assert world.user.ok('POST', elsewhere, {'host': 'shop.example.org'}, 201).json['txt_value'] != domain['txt_value']
     for p in (project, other):
         world.user.ok('DELETE', f'/v1/projects/{p["project_id"]}', status=202)
+
+
+@contextlib.contextmanager
+def dns(world, *records):
+    """A DNS server on loopback, where the control plane asks; every other name does not exist."""
+    server = subprocess.Popen(['/usr/sbin/dnsmasq', '--keep-in-foreground', '--conf-file=/dev/null', '--no-resolv', '--no-hosts', '--bind-interfaces',
+                               '--listen-address=127.0.0.1', f'--port={world.dns_port}', '--pid-file=', '--user=root', '--address=/#/',
+                               '--log-facility=-', *(f'--txt-record={name},{text}' for name, text in records)], stderr=subprocess.DEVNULL)
+    try:
+        yield server
+    finally:
+        server.terminate()
+        server.wait(timeout=10)
+
+
+def test_a_domain_is_proved_by_its_txt_record(world):
+    project, _ = live(world, 'proved')
+    path = f'/v1/projects/{project["project_id"]}/domains'
+    right, wrong = (world.user.ok('POST', path, {'host': host}, 201).json for host in ('right.example.net', 'wrong.example.net'))
+    domain = lambda d: world.user.ok('GET', f'{path}/{d["host"]}').json
+    world.user.ok('POST', path, {'host': 'none.example.net'}, 201)
+    # nobody answers: that says nothing about a domain
+    log = world.folder / 'management.log'
+    world.until(lambda: 'the resolver does not answer' in log.read_text(), 'it gave up asking', seconds=30)
+    assert {d['status'] for d in world.user.items(path)} == {'pending'}
+    with dns(world, (right['txt_name'], 'something else'), (right['txt_name'], right['txt_value']), (wrong['txt_name'], right['txt_value'])):
+        world.until(lambda: domain(right)['status'] == 'serving', 'its record proves it', seconds=60)
+        world.until(lambda: domain(wrong)['status'] == 'failed', 'the other one says something else', seconds=60)
+        assert domain(wrong)['cause'] == 'its TXT record says something else'
+        world.until(lambda: domain({'host': 'none.example.net'}).get('cause') == 'it has no TXT record yet', 'the third has none', seconds=60)
+    with dns(world, (wrong['txt_name'], wrong['txt_value'])):  # mended: it is looked up again
+        world.until(lambda: domain(wrong)['status'] == 'serving', 'the mended record proves it', seconds=60)
+    said = [e['payload'] for e in world.operator.items('/v1/events?limit=1000') if e['type'] == 'VerifyDomain' and e['payload']['domainId'] == wrong['domain_id']]
+    assert [e['status'] for e in said] == ['failed', 'verified', 'serving'], 'a cause is told once'
+    assert said[1]['because']['rule'] == 'its records were looked up'
+    world.user.ok('DELETE', f'/v1/projects/{project["project_id"]}', status=202)
 
 
 def test_secrets_of_a_project(world):
