@@ -1,8 +1,10 @@
 /* Event-sourced applications: a name and a version with types, streams, gateways and one process. What is put carries
  * event payloads, so its keys are camelCase, as in the log. */
+#include "api/explain.h"
 #include "api/follow.h"
 #include "api/handlers.h"
 #include "api/parts.h"
+#include "api/progress.h"
 #include "base/clock.h"
 #include "base/own.h"
 #include "platform/decide_application.h"
@@ -101,7 +103,10 @@ struct application_resource {
     struct id process_id, image_id;
     struct str name, version, image_digest, status, url, route;
     int64_t instances_wanted, instances, instances_healthy;
+    struct str health, events_per_second;
+    int64_t lag_events;
     struct objects logs;
+    struct explanation_text explanation;
 };
 static const struct field RESOURCE_FIELDS[] = {
     FIELD_REQ(STR, application_resource, name, "name", "of the application"),
@@ -116,7 +121,13 @@ static const struct field RESOURCE_FIELDS[] = {
     FIELD_REQ(I64, application_resource, instances_wanted, "instances_wanted", "asked for"),
     FIELD_REQ(I64, application_resource, instances, "instances", "that there are"),
     FIELD_REQ(I64, application_resource, instances_healthy, "instances_healthy", "of them"),
+    FIELD_OPT(STR, application_resource, health, "health", "the worst of its running instances: NOMINAL, …"),
+    FIELD_OPT(I64, application_resource, lag_events, "lag_events", "of its input, not folded yet, as last reported"),
+    FIELD_OPT(STR, application_resource, events_per_second, "events_per_second",
+              "folded by all of them in the last minute, with one decimal; left out: none reports"),
     FIELD_SUB(OBJECTS, application_resource, logs, "logs", LOG_ROW_WIRE, "that it reads and appends to"),
+    FIELD_SUB(OBJECT, application_resource, explanation, "explanation", EXPLANATION_WIRE,
+              "why it is so; GET of one only"),
 };
 const struct field_table APPLICATION_RESOURCE_WIRE = FIELD_TABLE(application_resource, RESOURCE_FIELDS);
 
@@ -173,6 +184,12 @@ static void fill(const struct call *c, const struct process *p, struct arena *a,
     MODEL_EACH (instance, i, &p->instances)
         ret->instances_healthy += instance_is_healthy(i);
     fill_route(c, p, a, ret);
+    struct progress_sum sum = progress_of(c->api->o.control, p);
+    ret->health = str_from(health_name(sum.health));
+    ret->lag_events = sum.lag_events;
+    if (sum.reports_n > 0)
+        ret->events_per_second = str_from(arena_printf(a, "%lld.%lld", (long long)(sum.events_per_minute / 60),
+                                                       (long long)(sum.events_per_minute % 60 / 6)));
     ret->status = p->is_deleted                                   ? STR("draining")
                   : ret->instances_healthy >= p->instances_wanted ? STR("running")
                                                                   : STR("starting");
@@ -210,12 +227,22 @@ static void reply_application(struct call *c, int status, const struct process *
         return;
     }
     fill(c, p, &c->arena, &resource);
+    resource.explanation = explanation_of(c, explain_application, p->id);
     call_reply_status(c, status, &APPLICATION_RESOURCE_WIRE, &resource);
 }
 
 void application_get(struct call *c)
 {
     reply_application(c, 200, model_application(call_model(c), param(c, "name"), param(c, "version")));
+}
+
+void process_get(struct call *c)
+{
+    struct id id;
+    if (!call_id(c, "id", "application's process", &id))
+        return;
+    const struct process *p = model_process(call_model(c), id);
+    reply_application(c, 200, p != NULL && process_is_application(p) ? p : NULL);
 }
 
 /* ---- putting, deleting ---- */
@@ -309,7 +336,16 @@ static const struct field TIMELINE_FIELDS[] = {
     FIELD_OPT(STR, timeline_row, cause, "cause", "why, for a person"),
     FIELD_OPT(JSON, timeline_row, because, "because", "what it was decided from"),
 };
-const struct field_table TIMELINE_WIRE = FIELD_TABLE(timeline_row, TIMELINE_FIELDS);
+static const struct field_table TIMELINE_ROW_WIRE = FIELD_TABLE(timeline_row, TIMELINE_FIELDS);
+
+struct timeline_document {
+    struct objects items, instances;
+};
+static const struct field TIMELINE_DOCUMENT_FIELDS[] = {
+    FIELD_SUB(OBJECTS, timeline_document, items, "items", TIMELINE_ROW_WIRE, "oldest first"),
+    FIELD_SUB(OBJECTS, timeline_document, instances, "instances", PROGRESS_WIRE, "how far each of them is now"),
+};
+const struct field_table TIMELINE_WIRE = FIELD_TABLE(timeline_document, TIMELINE_DOCUMENT_FIELDS);
 
 void process_timeline_get(struct call *c)
 {
@@ -322,20 +358,17 @@ void process_timeline_get(struct call *c)
         return;
     }
     struct timeline t = process_timeline(p, &c->arena);
-    AUTO(buf) struct buf text = {0};
-    buf_add_c(&text, "{\"items\":[");
+    struct timeline_row *rows = arena_alloc(&c->arena, (t.n + 1) * sizeof(*rows));
     for (size_t i = 0; i < t.n; i++) {
         const struct timeline_entry *e = &t.items[i];
-        struct timeline_row row = {.time = {e->at_ns, 0},
-                                   .instance_id = e->instance_id,
-                                   .node = str_from(e->node_name),
-                                   .what = str_from(e->what),
-                                   .health = str_from(e->health),
-                                   .cause = str_from(e->cause),
-                                   .because = str_from(e->because)};
-        buf_add_c(&text, i > 0 ? "," : "");
-        fields_encode(&TIMELINE_WIRE, &row, &text);
+        rows[i] = (struct timeline_row){.time = {e->at_ns, 0},
+                                        .instance_id = e->instance_id,
+                                        .node = str_from(e->node_name),
+                                        .what = str_from(e->what),
+                                        .health = str_from(e->health),
+                                        .cause = str_from(e->cause),
+                                        .because = str_from(e->because)};
     }
-    buf_add_c(&text, "]}");
-    call_reply_text(c, 200, buf_str(&text));
+    struct timeline_document doc = {{rows, t.n}, progress_rows(c->api->o.control, p, &c->arena)};
+    call_reply(c, &doc);
 }

@@ -38,6 +38,7 @@ void applications_list(struct call *c);
 void application_get(struct call *c);
 void application_put(struct call *c);
 void application_delete(struct call *c);
+void process_get(struct call *c);
 void process_timeline_get(struct call *c);
 /* projects.c */
 void projects_list(struct call *c);

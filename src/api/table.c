@@ -12,8 +12,10 @@
 #define CONTROL CALLER_CONTROL
 #define LIST (ROUTE_LIST | ROUTE_FEED)
 #define PAGING "cursor wait limit after"
-/* A heartbeat of a node with hundreds of instances; a batch of log lines (chosen). */
+/* A batch of log lines (chosen). */
 #define REPORT_SIZE_MAX ((uint64_t)1024 * 1024)
+/* A heartbeat of a node with 1,000 instances, each with a report of 3 KiB from its program (chosen). */
+#define HEARTBEAT_SIZE_MAX ((uint64_t)4 * 1024 * 1024)
 /* A batch of events, whose payloads are at most 1 MiB, and what JSON adds to each (chosen). */
 #define APPEND_SIZE_MAX ((uint64_t)2 * 1024 * 1024)
 
@@ -107,7 +109,7 @@ const struct api_table_row API_TABLE[] = {
     GET(FACE_MANAGEMENT, "/v1/nodes/{id}", node_get, OPERATOR | CONTROL, &NODE_RESOURCE_WIRE, NULL, "a node"),
     {FACE_MANAGEMENT, {.method = "PUT", .pattern = "/v1/nodes/{id}/status", .handle = node_put_status, .callers = NODE,
                        .flags = ROUTE_HEARD,
-                       .body_limit_bytes = REPORT_SIZE_MAX, .request = &NODE_REPORT_WIRE, .status = 200,
+                       .body_limit_bytes = HEARTBEAT_SIZE_MAX, .request = &NODE_REPORT_WIRE, .status = 200,
                        .doc = "heartbeat of the node with what runs there"}},
     WRITE(FACE_MANAGEMENT, "DELETE", "/v1/nodes/{id}", node_leave, OPERATOR, NULL, &NODE_RESOURCE_WIRE, 202,
           "a node that has drained leaves; it may join again"),
@@ -123,7 +125,7 @@ const struct api_table_row API_TABLE[] = {
     /* ---- the log ---- */
     {FACE_MANAGEMENT, {.method = "GET", .pattern = "/v1/events", .handle = events_get, .callers = OPERATOR | CONTROL,
                        .flags = ROUTE_LIST, .answer = &EVENT_WIRE, .status = 200, .query = "log after limit follow",
-                       .doc = "events behind `after`: a page, or a stream (SSE with Last-Event-ID, or follow=true)"}},
+                       .doc = "events behind `after` of `log` (platform, statistics): a page, or a stream (SSE with Last-Event-ID, or follow=true)"}},
     FEED(FACE_MANAGEMENT, "/v1/applications", applications_list, OPERATOR, APPLICATION_RESOURCE_WIRE, PAGING,
          "event-sourced applications, each version"),
     GET(FACE_MANAGEMENT, "/v1/applications/{name}/{version}", application_get, OPERATOR, &APPLICATION_RESOURCE_WIRE,
@@ -134,9 +136,10 @@ const struct api_table_row API_TABLE[] = {
                        .doc = "put an application: the same again is 200, the same version with other content 409"}},
     WRITE(FACE_MANAGEMENT, "DELETE", "/v1/applications/{name}/{version}", application_delete, OPERATOR, NULL, NULL, 202,
           "its instances drain and go; its streams stay"),
-    {FACE_MANAGEMENT, {.method = "GET", .pattern = "/v1/processes/{id}/timeline", .handle = process_timeline_get,
-                       .callers = OPERATOR, .flags = ROUTE_LIST, .answer = &TIMELINE_WIRE, .status = 200,
-                       .doc = "what happened to a process and its instances, with causes"}},
+    GET(FACE_MANAGEMENT, "/v1/processes/{id}", process_get, OPERATOR, &APPLICATION_RESOURCE_WIRE, NULL,
+        "the application whose process it is"),
+    GET(FACE_MANAGEMENT, "/v1/processes/{id}/timeline", process_timeline_get, OPERATOR, &TIMELINE_WIRE, NULL,
+        "what happened to a process and its instances, with causes, and how far each of them is"),
     {FACE_MANAGEMENT, {.method = "GET", .pattern = "/v1/logs/{id}/events", .handle = log_events_get,
                        .callers = OPERATOR | NODE, .flags = ROUTE_LIST, .answer = &LOG_RECORD_WIRE, .status = 200,
                        .query = "after limit wait",

@@ -22,11 +22,17 @@ enum { WAIT_SECONDS_MAX = 1800 };
 
 static int list(struct cli *c)
 {
-    static const struct column COLUMNS[] = {
-        {"APPLICATION", "name", COLUMN_TEXT},        {"VERSION", "version", COLUMN_TEXT},
-        {"STATUS", "status", COLUMN_TEXT},           {"HEALTHY", "instances_healthy", COLUMN_TEXT},
-        {"WANTED", "instances_wanted", COLUMN_TEXT}, {"URL", "url", COLUMN_TEXT},
-        {"PROCESS", "process_id", COLUMN_TEXT},      {0}};
+    static const struct column COLUMNS[] = {{"APPLICATION", "name", COLUMN_TEXT},
+                                            {"VERSION", "version", COLUMN_TEXT},
+                                            {"STATUS", "status", COLUMN_TEXT},
+                                            {"HEALTH", "health", COLUMN_TEXT},
+                                            {"HEALTHY", "instances_healthy", COLUMN_TEXT},
+                                            {"WANTED", "instances_wanted", COLUMN_TEXT},
+                                            {"LAG", "lag_events", COLUMN_TEXT},
+                                            {"EVENTS/S", "events_per_second", COLUMN_TEXT},
+                                            {"URL", "url", COLUMN_TEXT},
+                                            {"PROCESS", "process_id", COLUMN_TEXT},
+                                            {0}};
     struct errinfo err;
     auto_json json_t *items = NULL;
     if (client_list(c, API_MANAGEMENT, "/v1/applications", &items, &err) != OK)
@@ -177,6 +183,40 @@ static int deploy(struct cli *c)
 
 /* ---- one application ---- */
 
+/* How far each instance is: below its story. */
+static void print_progress(const json_t *instances)
+{
+    static const struct column COLUMNS[] = {{"INSTANCE", "instance_id", COLUMN_TEXT},
+                                            {"STATUS", "status", COLUMN_TEXT},
+                                            {"HEALTH", "health", COLUMN_TEXT},
+                                            {"CHECKPOINT", "progress.checkpoint", COLUMN_TEXT},
+                                            {"LAG", "progress.lag_events", COLUMN_TEXT},
+                                            {"IN", "progress.n_input_events_handled", COLUMN_TEXT},
+                                            {"OUT", "progress.n_output_events", COLUMN_TEXT},
+                                            {"PARKED", "progress.n_effects_parked", COLUMN_TEXT},
+                                            {"ERRORS", "progress.n_errors", COLUMN_TEXT},
+                                            {"FIRST ERROR", "progress.first_error.text", COLUMN_TEXT},
+                                            {"LAST ERROR", "progress.last_error.text", COLUMN_TEXT},
+                                            {0}};
+    static const struct column WINDOWS[] = {{"  WINDOW", "start", COLUMN_TEXT},
+                                            {"IN", "n_input_events_handled_ok", COLUMN_TEXT},
+                                            {"OUT", "n_output_events", COLUMN_TEXT},
+                                            {"ERRORS", "n_errors", COLUMN_TEXT},
+                                            {0}};
+    size_t i = 0;
+    json_t *row = NULL;
+    (void)puts("");
+    table_print(instances, COLUMNS);
+    json_array_foreach(instances, i, row)
+    {
+        const json_t *windows = json_object_get(json_object_get(row, "progress"), "windows");
+        if (json_array_size(windows) == 0)
+            continue;
+        (void)printf("\n%.*s\n", STR_ARG(json_member_str(row, "instance_id")));
+        table_print(windows, WINDOWS);
+    }
+}
+
 static int timeline(struct cli *c, const char *path)
 {
     static const struct column COLUMNS[] = {{"TIME", "time", COLUMN_TEXT},
@@ -194,7 +234,16 @@ static int timeline(struct cli *c, const char *path)
             mem_printf("/v1/processes/%.*s/timeline", STR_ARG(json_member_str(application, "process_id")));
         rc = client_call(c, &(struct client_call){.api = API_MANAGEMENT, .path = of}, &doc, &err);
     }
-    return rc == OK ? rows_print(c, json_object_get(doc, "items"), COLUMNS) : cli_fail(c, &err);
+    if (rc != OK)
+        return cli_fail(c, &err);
+    if (c->json) {
+        auto_free char *text = json_format(doc);
+        (void)puts(text);
+        return 0;
+    }
+    table_print(json_object_get(doc, "items"), COLUMNS);
+    print_progress(json_object_get(doc, "instances"));
+    return 0;
 }
 
 static int delete(struct cli *c, const char *path)

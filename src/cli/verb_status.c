@@ -248,6 +248,10 @@ static const struct {
     {API_MANAGEMENT,
      "/v1/nodes/",
      {"name", "status", "cause", "zone", "region", "labels", "runtimes", "agent_url", "last_seen"}},
+    {API_MANAGEMENT,
+     "/v1/processes/",
+     {"name", "version", "status", "health", "url", "route", "instances_wanted", "instances_healthy", "lag_events",
+      "events_per_second", "image_id", "process_id"}},
 };
 enum { OBJECTS_N = sizeof(OBJECTS) / sizeof(OBJECTS[0]) };
 
@@ -269,17 +273,45 @@ static void print_object(const json_t *doc, const char *const *lines)
     }
 }
 
-static int object_status(struct cli *c, const char *id)
+/* An application by "NAME", its newest version that is not going, or by "NAME/VERSION". Returned, NULL: there is none.
+ */
+static enum err application_id(const struct cli *c, const char *text, char **ret_id, struct errinfo *err)
+{
+    const char *slash = strchr(text, '/');
+    struct str name = slash == NULL ? str_from(text) : (struct str){text, (size_t)(slash - text)};
+    auto_json json_t *items = NULL;
+    enum err rc = client_list(c, API_MANAGEMENT, "/v1/applications", &items, err);
+    size_t i = 0;
+    json_t *row = NULL;
+    json_array_foreach(items, i, row) /* in the order in which they were put */
+    {
+        bool is_it = str_eq(json_member_str(row, "name"), name) &&
+                     (slash == NULL ? !str_eq(json_member_str(row, "status"), STR("draining"))
+                                    : str_eq_c(json_member_str(row, "version"), slash + 1));
+        if (!is_it)
+            continue;
+        struct str id = json_member_str(row, "process_id");
+        free(*ret_id);
+        *ret_id = mem_strndup(id.ptr, id.len);
+    }
+    return rc;
+}
+
+static int object_status(struct cli *c, const char *given)
 {
     char path[128];
     struct errinfo err = {0};
     struct id parsed;
-    if (!id_parse(str_from(id), &parsed))
-        return cli_failf(
-            c, ERR_INVALID,
-            "'%s' is no id of a deployment, an instance or a node: 'slipform ps' and 'slipform nodes' list "
-            "them",
-            id);
+    auto_free char *found = NULL;
+    bool is_id = id_parse(str_from(given), &parsed);
+    if (!is_id && application_id(c, given, &found, &err) != OK)
+        return cli_fail(c, &err);
+    const char *id = is_id ? given : found;
+    if (id == NULL)
+        return cli_failf(c, ERR_INVALID,
+                         "'%s' is no application, and no id of a deployment, an instance or a node: 'slipform apps', "
+                         "'slipform ps' and 'slipform nodes' list them",
+                         given);
     for (size_t i = 0; i < OBJECTS_N; i++) {
         auto_json json_t *doc = NULL;
         (void)snprintf(path, sizeof(path), "%s%s", OBJECTS[i].path, id);
@@ -296,7 +328,7 @@ static int object_status(struct cli *c, const char *id)
         }
         return 0;
     }
-    return cli_failf(c, ERR_NOT_FOUND, "there is no deployment, instance or node '%s'", id);
+    return cli_failf(c, ERR_NOT_FOUND, "there is no deployment, instance, node or application '%s'", id);
 }
 
 const struct flag STATUS_FLAGS[] = {

@@ -8,6 +8,7 @@ import json
 import os
 import pathlib
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -357,6 +358,36 @@ def clicks_instance(house, but=None):
                               if r is None or r['instance_id'] != but), 180, 'a healthy instance of clicks')
 
 
+def clicks_progress(house):
+    return house.json('apps', 'timeline', 'clicks', '1')['instances'][0].get('progress', {})
+
+
+def clicks_health(house, health):
+    until(lambda: house.json('apps')[0]['health'] == health, 120, f'clicks to be {health}')
+
+
+def clicks_tells_of_itself(house, row):
+    """How far it is is seen while it runs; frozen, it is TIMEOUT; thawed, it is NOMINAL again; all of it without being replaced."""
+    until(lambda: clicks_progress(house).get('n_input_events_handled', 0) >= 101 and not clicks_progress(house).get('lag_events'), 60,
+          'the progress of clicks')
+    assert clicks_progress(house)['n_output_events'] >= 101 and clicks_progress(house)['checkpoint'] and 'first_error' not in clicks_progress(house)
+    assert float(house.json('apps')[0]['events_per_second']) >= 0 and house.json('status', 'clicks')['explanation']['state']
+    until(lambda: sum(e['payload'].get('nInputEventsHandledOk', 0) for e in house.json('events', '--log', 'statistics') if e['type'] == 'InstanceIopw') >= 101,
+          60, 'the windows in the log of statistics')
+    os.kill(row['pid'], signal.SIGSTOP)
+    try:
+        clicks_health(house, 'TIMEOUT')  # its node sees first that nothing answers; then that nothing is reported
+        explanation = until(lambda: next((e for e in [house.json('status', row['instance_id'])['explanation']]
+                                          if 'does not report any more' in e.get('why', '')), None), 60, 'the watchdog to say so')
+    finally:
+        os.kill(row['pid'], signal.SIGCONT)
+    assert 'next report' in explanation['change']
+    clicks_health(house, 'NOMINAL')
+    changes = [e['payload'] for e in house.json('events') if e['payload'].get('watched') and e['payload']['instanceId'] == row['instance_id']]
+    assert [c['watched'] for c in changes] == ['TIMEOUT', 'NOMINAL'] and changes[0]['because']['rule'] == 'watchdog'
+    assert clicks_instance(house)['instance_id'] == row['instance_id']
+
+
 def test_an_application_counts_clicks(house, clicks_folder):
     """An event-sourced application of somebody else's: built against the installed SDK, run in a microVM, its log kept by the platform."""
     deployed = house.json('apps', 'deploy', clicks_folder)
@@ -368,10 +399,11 @@ def test_an_application_counts_clicks(house, clicks_folder):
     assert clicks_call(house, row, 'GET', '/clicks/home', position)[0]['clicks'] == 100
     until(lambda: clicks_call(house, row, 'GET', '/clicks/home')[0]['milestones'] == 1, 30, 'the consequence of the hundredth click')
     assert 'error' not in clicks_call(house, row, 'GET', '/')[0] and 'detail' in clicks_call(house, row, 'POST', '/clicks/NO')[0]
+    clicks_tells_of_itself(house, row)
     kill(row['pid'])
     again = until(lambda: next((r for r in house.instances(name='clicks', status='running', health='NOMINAL') if r['pid'] != row['pid']), None), 180, 'clicks to run again')
     assert clicks_call(house, again, 'GET', '/clicks/home')[0] == {'page': 'home', 'clicks': 100, 'milestones': 1}
-    story = house.json('apps', 'timeline', 'clicks', '1')
+    story = house.json('apps', 'timeline', 'clicks', '1')['items']
     assert story[0]['what'] == 'created' and {'running', 'starting'} <= {entry['what'] for entry in story}
     house.run('apps', 'delete', 'clicks', '1')
     until(lambda: not house.json('apps'), 60, 'the application to be gone')

@@ -655,9 +655,84 @@ static void an_older_shape(void **state)
     assert_int_equal(ev.create_instance.partition_range.len, 0);
 }
 
+static void watch(struct world *w, const struct instance *i, enum health health, const char *cause)
+{
+    struct instance_watched c = {i->id, health, str_from(cause), .silent_ms = 21000};
+    DO(w, decide_instance_watched(&d, &c, &out, &err));
+}
+
+/* The watchdog's word stands beside the node's, the worse one is shown; it ends with the program that it is about. */
+static void it_is_watched(void **state)
+{
+    (void)state;
+    const struct process *p;
+    struct world *w = world_with_clicks(1, &p);
+    const struct instance *i = p->instances.items[0];
+    size_t n = w->log_n;
+    struct explanation e;
+    watch(w, i, HEALTH_TIMEOUT, "it does not run yet");
+    assert_int_equal(w->log_n, n);
+    all_run(w, p);
+    n = w->log_n;
+    watch(w, i, HEALTH_NOMINAL, "all is well");
+    assert_int_equal(w->log_n, n);
+    watch(w, i, HEALTH_WARNING, "a letter is parked");
+    assert_int_equal(i->health, HEALTH_WARNING);
+    assert_true(instance_is_healthy(i)); /* it serves: one poison effect takes nothing out of service */
+    assert_int_equal(explain_application(w->model, &w->settings, p->id, &w->arena, &e, NULL), OK);
+    assert_non_null(strstr(e.why.ptr, "running and WARNING: a letter is parked"));
+    n = w->log_n;
+    watch(w, i, HEALTH_WARNING, "two letters are parked");
+    assert_int_equal(w->log_n, n); /* a change is news, a figure is not */
+    watch(w, i, HEALTH_STALL, "4 events wait");
+    assert_true(i->health == HEALTH_STALL && !instance_is_healthy(i));
+    observe(w, i, "running", "NOMINAL", "");
+    assert_int_equal(i->health, HEALTH_STALL); /* the node goes on saying what it sees */
+    assert_int_equal(explain_instance(w->model, &w->settings, i->id, &w->arena, &e, NULL), OK);
+    assert_non_null(strstr(e.why.ptr, "it does not go on: 4 events wait"));
+    n = w->log_n;
+    plan(w);
+    assert_int_equal(w->log_n, n); /* the planner leaves it: another one would meet the same input */
+    observe(w, i, "running", "ERROR", "nothing answers");
+    watch(w, i, HEALTH_NOMINAL, "it goes on");
+    assert_int_equal(i->health, HEALTH_ERROR);
+    watch(w, i, HEALTH_TIMEOUT, "silent");
+    assert_int_equal(i->health, HEALTH_TIMEOUT);
+    observe(w, i, "starting", "EXIT", "exit status 1");
+    assert_int_equal(i->watched, HEALTH_UNKNOWN);
+    observe(w, i, "running", "NOMINAL", "");
+    assert_true(instance_is_healthy(i));
+    world_free(w);
+}
+
+/* One that comes and goes does not fill the log. */
+static void watching_is_bounded(void **state)
+{
+    (void)state;
+    const struct process *p;
+    struct world *w = world_with_clicks(1, &p);
+    all_run(w, p);
+    const struct instance *i = p->instances.items[0];
+    size_t n = w->log_n;
+    for (int k = 0; k < 40; k++) {
+        w->now_ms += SECOND;
+        watch(w, i, k % 2 == 0 ? HEALTH_STALL : HEALTH_NOMINAL, "to and fro");
+    }
+    assert_in_range(w->log_n - n, 8, 12);
+    assert_non_null(strstr(i->cause, "12 status changes within an hour"));
+    w->now_ms += 301 * SECOND; /* what has recovered serves again */
+    watch(w, i, HEALTH_STALL, "to");
+    w->now_ms += 301 * SECOND;
+    watch(w, i, HEALTH_NOMINAL, "and fro");
+    assert_true(instance_is_healthy(i));
+    world_free(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(it_is_watched),
+        cmocka_unit_test(watching_is_bounded),
         cmocka_unit_test(an_application),
         cmocka_unit_test(puts_that_are_refused),
         cmocka_unit_test(shares_are_even),
