@@ -172,7 +172,7 @@ static enum err patch_decide(const struct decide *d, void *args, struct event_li
     enum err rc = decide_update_project(d, &x->update, out, err);
     if (rc == OK && x->sets_scaling)
         rc = decide_set_scaling_rule(d, &x->scaling, out, err);
-    if (rc == OK && x->update.instances != 0 && p->live != NULL)
+    if (rc == OK && x->update.instances != 0 && p != NULL && p->live != NULL)
         rc = decide_scale_process(d, p->live->id, x->update.instances, STR("asked for by a person"), STR(""), out, err);
     return rc;
 }

@@ -143,7 +143,8 @@ static enum err open_one(struct call *c, const struct secret *s, struct arena *a
     buf_addf(&plain, "%s=", s->name);
     enum err rc = secret_open(c->api->o.control, s->value, arena_printf(arena, "secret '%s'", s->name), &plain, err);
     *ret = arena_str(arena, buf_str(&plain));
-    explicit_bzero(plain.ptr, plain.size);
+    if (plain.ptr != NULL)
+        explicit_bzero(plain.ptr, plain.size);
     return rc;
 }
 

@@ -24,7 +24,10 @@ static bool take_turn(struct joins *j, int64_t now_us)
         j->left_n = j->left_n + more < JOINS_AT_ONCE ? j->left_n + more : JOINS_AT_ONCE;
         j->at_us = j->at_us == 0 ? now_us : j->at_us + more * every_us;
     }
-    return j->left_n > 0 && j->left_n-- > 0;
+    if (j->left_n == 0)
+        return false;
+    j->left_n--;
+    return true;
 }
 
 /* Something before one '@', something with a dot behind it, printable and without white space; more is for who writes
@@ -68,10 +71,10 @@ static void joined(void *ctx, enum err rc, size_t events_n, const struct errinfo
 static enum err hide(struct call *c, struct str email, struct join *x, struct errinfo *err)
 {
     AUTO(buf) struct buf lower = {0};
-    for (size_t i = 0; i < email.len; i++) {
-        char ch = email.ptr[i];
-        buf_add_char(&lower, ch >= 'A' && ch <= 'Z' ? (char)(ch - 'A' + 'a') : ch);
-    }
+    buf_add_str(&lower, email);
+    for (size_t i = 0; i < lower.len; i++)
+        if (lower.ptr[i] >= 'A' && lower.ptr[i] <= 'Z')
+            lower.ptr[i] = (char)(lower.ptr[i] | 0x20); /* ASCII: is_email has looked */
     enum err rc = secret_seal(c->api->o.control, email, &x->sealed, err);
     return rc == OK ? secret_identity(c->api->o.control, buf_str(&lower), x->identity, err) : rc;
 }

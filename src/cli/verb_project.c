@@ -168,8 +168,10 @@ static int secret_set(struct cli *c, const char *name, const char *below)
     buf_add_json_string(&body, buf_str(&value));
     buf_add_char(&body, '}');
     enum err rc = project_call(c, "PUT", below, buf_str(&body), &doc, &err);
-    explicit_bzero(value.ptr, value.size);
-    explicit_bzero(body.ptr, body.size);
+    if (value.ptr != NULL)
+        explicit_bzero(value.ptr, value.size);
+    if (body.ptr != NULL)
+        explicit_bzero(body.ptr, body.size);
     if (rc != OK)
         return cli_fail(c, &err);
     if (c->json)

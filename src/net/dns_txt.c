@@ -81,9 +81,9 @@ static bool take_text(struct str data, struct arena *a, struct str *ret)
     return true;
 }
 
-static char lower(char c)
+static unsigned lower(char c)
 {
-    return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
+    return c >= 'A' && c <= 'Z' ? (unsigned)(c - 'A' + 'a') : (uint8_t)c;
 }
 
 /* It answers this question: id, flags, and the question itself, whose case a resolver may change. */

@@ -117,7 +117,7 @@ static void on_secrets(struct http_result *r, void *ctx)
     enum err rc = r->code;
     if (rc == OK)
         rc = instance_is_host(i) ? keep_secrets(i, buf_str(&r->body), &err) : hold_secrets(i, buf_str(&r->body), &err);
-    if (r->body.len > 0)
+    if (r->body.ptr != NULL)
         explicit_bzero(r->body.ptr, r->body.len);
     if (rc == OK) {
         act_prepare_next(i);
