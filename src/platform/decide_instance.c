@@ -92,6 +92,14 @@ static struct str last_of_the_hour(const struct decide *d, struct str cause, enu
                cut(out, arena_str(out->arena, cause).ptr, DECIDE_CAUSE_MAX / 2));
 }
 
+/* It was told to stop and, before that was heard to have happened, to run again: it runs, so it had stopped or never
+ * did. Without this it would drain for ever. */
+static bool came_back(const struct instance *i, enum instance_status status)
+{
+    return i->status == INSTANCE_DRAINING && instance_desired(i) == DESIRED_RUNNING &&
+           (status == INSTANCE_STARTING || status == INSTANCE_RUNNING);
+}
+
 enum err decide_instance_observed(const struct decide *d, const struct instance_observed *c, struct event_list *out,
                                   struct errinfo *err)
 {
@@ -111,12 +119,15 @@ enum err decide_instance_observed(const struct decide *d, const struct instance_
                        i->node->name);
     if (is_old(i, c) || says_nothing(i, c, status, health))
         return OK;
-    if (!instance_may_become(i, status))
+    bool is_back = came_back(i, status);
+    if (!is_back && !instance_may_become(i, status))
         return err_set(err, ERR_CONFLICT, "the instance is %s and cannot become %s",
                        instance_status_name((enum instance_status)i->status), instance_status_name(status));
     enum pass pass = may_pass(d, i, c->cause, status);
     if (pass == PASS_NOT)
         return OK;
+    if (is_back)
+        emit_instance_status(out, d->ids, i, INSTANCE_STOPPED, "", STR("nobody has heard of its end"), (struct str){0});
     if (pass == PASS_AS_LAST) {
         observed_event(d, c, status, STR("ERROR"), last_of_the_hour(d, c->cause, status, out), out);
         return OK;

@@ -267,6 +267,24 @@ static void a_node_that_boots_anew(void **state)
     world_free(w);
 }
 
+/* Stopped and started again by a person; that it had stopped was never heard. */
+static void an_instance_whose_end_nobody_heard_of(void **state)
+{
+    (void)state;
+    struct world *w = world_new();
+    struct id one = go_live(w);
+    const struct instance *i = on(w, one, "w1");
+    DO(w, decide_instance_desired(&d, i->id, STR("stopped"), &out, &err));
+    observe(w, i, "stopped", "", "");
+    DO(w, decide_instance_desired(&d, i->id, STR("running"), &out, &err));
+    observe(w, i, "draining", "", ""); /* its node was away and has not heard of that yet */
+    assert_int_equal(i->status, INSTANCE_DRAINING);
+    story_clear(w);
+    observe(w, i, "running", "NOMINAL", "");
+    assert_true(instance_is_healthy(i));
+    world_free(w);
+}
+
 /* A short boot was heard of after the one that followed it: the newer one is not taken for over. */
 static void a_late_report_of_a_boot_never_heard_of(void **state)
 {
@@ -975,6 +993,7 @@ int main(void)
         cmocka_unit_test(a_node_that_is_lost),
         cmocka_unit_test(a_node_that_boots_anew),
         cmocka_unit_test(a_late_report_of_a_boot_never_heard_of),
+        cmocka_unit_test(an_instance_whose_end_nobody_heard_of),
         cmocka_unit_test(a_program_that_answers_once),
         cmocka_unit_test(a_host_without_a_certificate),
         cmocka_unit_test(no_room),
