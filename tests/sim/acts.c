@@ -350,6 +350,7 @@ static void act_edge_crash(struct world *w)
     struct sim_edge *e = &w->edges[roll(w, w->edges_n)];
     if (!e->is_up)
         return;
+    edge_forgets(e);
     *e = (struct sim_edge){.up_at_ms = w->now_ms + between(w, 500, 30000)};
     (void)snprintf(e->name, sizeof(e->name), "edge-%d", (int)(e - w->edges));
     tell(w, "%s crashes", e->name);

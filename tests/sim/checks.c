@@ -23,9 +23,9 @@ static bool edge_leads_to(const struct world *w, struct id instance)
 {
     for (size_t i = 0; i < w->edges_n; i++) {
         const struct sim_edge *e = &w->edges[i];
-        for (size_t p = 0; is_live_edge(w, e) && p < e->applied.entries_n; p++)
-            for (size_t k = 0; k < e->applied.entries[p].endpoints_n; k++)
-                if (id_eq(e->applied.entries[p].endpoints[k], instance))
+        for (size_t p = 0; is_live_edge(w, e) && p < e->entries_n; p++)
+            for (size_t k = 0; k < e->entries[p].endpoints_n; k++)
+                if (id_eq(e->entries[p].endpoints[k], instance))
                     return true;
     }
     return false;
@@ -92,12 +92,16 @@ static void check_route(struct world *w, const struct route_deployment *e)
                 broken(w, RULE_route_switch, "a route switches to a host without a certificate");
     if (d != NULL && d->project->live == d && !e->beside)
         return;
+    if (d == NULL)
+        d = model_process(w->oracle, e->deployment_id); /* an application */
     if (d == NULL || process_healthy_n(d) < must_be_healthy_n(w, d, e->beside))
         broken(w, RULE_route_switch, "a route switches to a deployment that is not fully healthy");
     MODEL_EACH (instance, i, &d->instances)
         if (instance_is_healthy(i) &&
             now_ms - i->history[i->history_n - 1].at_ns / 1000000 < w->settings.settle_seconds * 1000 - 1)
             broken(w, RULE_route_switch, "a route switches to an instance that has been healthy for a moment only");
+    if (d->project == NULL)
+        return;
     if (d->project->live != NULL && d->project->live->created_seq > d->created_seq)
         broken(w, RULE_route_switch, "an older deployment takes over from a newer one");
     if (e->beside && d->project->live == NULL)
@@ -386,6 +390,6 @@ void check_step(struct world *w)
         w->troubled_ms = w->now_ms;
     check_replaced(w);
     for (size_t e = 0; e < w->edges_n; e++)
-        for (size_t p = 0; p < w->edges[e].applied.entries_n; p++)
-            check_entry(w, &w->edges[e], &w->edges[e].applied.entries[p]);
+        for (size_t p = 0; p < w->edges[e].entries_n; p++)
+            check_entry(w, &w->edges[e], &w->edges[e].entries[p]);
 }

@@ -77,13 +77,16 @@ static bool edge_is_well(struct world *w, const struct sim_edge *e, const char *
         return no(w, ret_why, "is down", e->name);
     MODEL_EACH (project, p, &w->oracle->projects) {
         const struct route_entry *entry = NULL;
-        for (size_t k = 0; k < e->applied.entries_n; k++)
-            if (id_eq(e->applied.entries[k].project, p->id))
-                entry = &e->applied.entries[k];
+        for (size_t k = 0; k < e->entries_n; k++)
+            if (id_eq(e->entries[k].route, p->id))
+                entry = &e->entries[k];
         if ((entry == NULL) != (p->live == NULL) || (entry != NULL && !id_eq(entry->deployment, p->live->id)))
             return no(w, ret_why, "leads elsewhere", e->name);
         if (entry != NULL && !entry_is_well(entry, p))
             return no(w, ret_why, "leads to other instances", e->name);
+        for (uint32_t k = 0; p->live != NULL && k < p->hosts.n; k++)
+            if (route_map_find_host(e->map, str_from(p->hosts.items[k])) != route_map_find(e->map, p->id))
+                return no(w, ret_why, "leads a host elsewhere", e->name);
     }
     return true;
 }

@@ -88,6 +88,7 @@ void act_put_application(struct world *w)
                                                     .config = STR("{}"),
                                                     .secret_refs = STR("[]"),
                                                     .instances_wanted = between(w, 1, 4)},
+                                        .is_exposed = roll(w, 2) == 0,
                                         .input_streams = {input, 1}}};
     c.application.process.image_digest = arena_str(&w->arena, c.application.process.image_digest);
     tell(w, "somebody puts application '%s'", c.application.name.ptr);

@@ -129,21 +129,6 @@ static void hears_edge(struct world *w, struct replica *r, const struct message 
     r->edges[k] = seen;
 }
 
-static void add_routes(const struct model *model, struct routes *t, uint64_t cursor)
-{
-    MODEL_EACH (project, p, &model->projects) {
-        if (p->live == NULL || (!t->is_full && p->route_seq <= cursor))
-            continue;
-        struct route_entry *e = &t->entries[t->entries_n++];
-        const struct instance *to[ENDPOINTS_MAX];
-        *e = (struct route_entry){.project = p->id, .deployment = p->live->id};
-        e->endpoints_n = project_endpoints(p, to, ENDPOINTS_MAX);
-        e->endpoints_n = e->endpoints_n < ENDPOINTS_MAX ? e->endpoints_n : ENDPOINTS_MAX;
-        for (size_t i = 0; i < e->endpoints_n; i++)
-            e->endpoints[i] = to[i]->id;
-    }
-}
-
 /* GET /v1/routes?cursor=…: the cursor that comes along is the edge's confirmation. */
 static void answer_edge(struct world *w, struct replica *r, const struct message *m)
 {
@@ -154,11 +139,7 @@ static void answer_edge(struct world *w, struct replica *r, const struct message
     t->seq = r->model->seq;
     t->since = m->cursor;
     t->is_full = m->cursor == 0 || !model_can_follow(r->model, m->cursor);
-    if (!t->is_full)
-        t->removed_n = model_removed(r->model, OBJECT_ROUTE, ID_NONE, m->cursor, t->removed, ENDPOINTS_MAX);
-    if (t->removed_n > ENDPOINTS_MAX)
-        broken(w, RULE_bounded, "a cursor is very old, or routes come and go");
-    add_routes(r->model, t, m->cursor);
+    t->document = routes_document(w, r->model, t->since, t->is_full);
     send(w, (struct message){.kind = SAY_ROUTES, .from = place_of(w, r), .to = m->from, .routes = t});
 }
 

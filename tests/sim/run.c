@@ -159,6 +159,8 @@ static void end(struct world *w)
 {
     for (size_t i = 0; i < w->nodes_n; i++)
         node_done(&w->nodes[i]);
+    for (size_t i = 0; i < w->edges_n; i++)
+        edge_forgets(&w->edges[i]);
     for (size_t i = 0; i < w->replicas_n; i++) {
         model_free(w->replicas[i].model);
         plan_state_free(w->replicas[i].plan_state);

@@ -10,6 +10,7 @@
 #include "base/own.h"
 #include "control/preferred.h"
 #include "control/watchdog.h"
+#include "edge/route_map/route_map.h"
 #include "node/converge/converge.h"
 #include "platform/decide_application.h"
 #include "platform/decide_owned.h"
@@ -21,6 +22,7 @@ enum {
     NODES_MAX = 7,
     EDGES_MAX = 2,
     PROJECTS_MAX = 6, /* of a story, deleted ones too */
+    ROUTES_MAX = 24,  /* of projects and applications */
     LOG_MAX = 20000,
     MESSAGES_MAX = 8192,
     QUEUE_MAX = 1024,
@@ -159,6 +161,7 @@ enum chance {
     X(format_held_back)                                                                                                \
     X(command_too_new)                                                                                                 \
     X(input_shared)                                                                                                    \
+    X(application_routed)                                                                                              \
     X(domain_served)                                                                                                   \
     X(report_refused)                                                                                                  \
     X(lie_refused)                                                                                                     \
@@ -204,6 +207,7 @@ enum outcome {
     X(format_known, "a kind of event is written once every replica reads it")                                          \
     X(preferred, "replicas agree who plans first, the others leave it a second")                                       \
     X(one_owner, "no part of an application's input has two owners")                                                   \
+    X(routes_read, "edges take every document of routes")                                                              \
     X(domains, "a route leads from a domain only once it is proved")                                                   \
     X(erased, "nothing is left of who was erased")                                                                     \
     X(refusals, "a refused command leaves nothing behind")                                                             \
@@ -331,17 +335,17 @@ struct desired_answer {
     size_t items_n, removed_n;
 };
 
-struct route_entry {
-    struct id project, deployment;
-    struct id endpoints[ENDPOINTS_MAX];
-    size_t endpoints_n;
-};
+/* An answer to an edge. */
 struct routes {
     uint64_t seq, since; /* since: the cursor that it was asked with */
-    struct route_entry entries[PROJECTS_MAX];
-    struct id removed[ENDPOINTS_MAX]; /* of an answer: projects that nothing leads to any more */
-    size_t entries_n, removed_n;
     bool is_full;
+    struct str document; /* of GET /v1/routes; empty: nothing is new */
+};
+/* What an Envoy has taken: of each route (a project, or an application) where it leads. */
+struct route_entry {
+    struct id route, deployment;
+    struct id endpoints[ENDPOINTS_MAX];
+    size_t endpoints_n;
 };
 
 /* Who speaks to whom, as one number: replicas, then nodes, edges, people, the store. */
@@ -495,8 +499,11 @@ struct sim_edge {
     char name[16];
     bool is_up;
     int64_t up_at_ms, next_poll_ms, apply_ms;
-    int64_t contact_ms, back_ms;   /* when a replica last heard it; since when without a long silence */
-    struct routes applied, coming; /* coming: given to Envoy, acknowledged at apply_ms */
+    int64_t contact_ms, back_ms; /* when a replica last heard it; since when without a long silence */
+    struct route_map *map;       /* the edge's own (edge/route_map/); given to Envoy, acknowledged at apply_ms */
+    uint64_t map_seq, applied_seq;
+    struct route_entry entries[ROUTES_MAX]; /* that Envoy serves */
+    size_t entries_n;
 };
 
 struct world {
@@ -646,6 +653,9 @@ void node_tick(struct world *w, struct sim_node *n);
 void node_takes(struct world *w, struct sim_node *n, const struct message *m);
 void node_done(struct sim_node *n);
 struct machine *node_machine(struct sim_node *n, struct id id);
+/* The document for who has everything up to `since`; in the arena of the world, "" when nothing is new. */
+struct str routes_document(struct world *w, const struct model *m, uint64_t since, bool is_full);
+void edge_forgets(struct sim_edge *e); /* all that it had */
 void edge_tick(struct world *w, struct sim_edge *e);
 void edge_takes(struct world *w, struct sim_edge *e, const struct message *m);
 /* The acts of this step. */
