@@ -23,6 +23,7 @@ struct what_if {
     struct event *group;
     size_t group_n, group_size;
     int64_t group_ms, last_replicas_n;
+    uint64_t switch_seq; /* of the last switch of a route */
     struct standing {
         uint32_t sums[STANDING_MAX]; /* what the candidate wanted when it was asked last, and nobody decided */
         size_t n;
@@ -263,7 +264,7 @@ static enum err quiet_under(struct what_if *w, struct what_if_question q, struct
 }
 
 /* From the last event up to until_ms nothing was decided: neither by one that does not know the edges yet, nor by one
- * that waits for an edge, which has switched to all but the last change. */
+ * that waits for an edge, which has taken all but the last change, or the last switch. */
 static enum err quiet(struct what_if *w, int64_t until_ms, struct errinfo *err)
 {
     const struct model *m = w->o.model;
@@ -271,16 +272,21 @@ static enum err quiet(struct what_if *w, int64_t until_ms, struct errinfo *err)
     if (w->o.reference.ask == NULL || m->seq == 0 || until_ms <= now_ms)
         return OK; /* within a millisecond nobody plans */
     arena_reset(&w->asking);
-    const struct edge_observed behind = {STR("an edge"), m->routes_seq == 0 ? 0 : m->routes_seq - 1, until_ms};
-    struct what_if_question q = {now_ms, until_ms, view_quiet(m, w->last_replicas_n, &w->asking)};
+    const struct what_if_question q = {now_ms, until_ms, view_quiet(m, w->last_replicas_n, &w->asking)};
+    const uint64_t last[] = {m->routes_seq, w->switch_seq == m->routes_seq ? 0 : w->switch_seq};
     w->told = (struct standing){.n = 0};
     enum err rc = quiet_under(w, q, err);
-    stand(w);
-    q.seen.edges = &behind;
-    q.seen.edges_n = 1;
-    q.seen.live_since_ms = WHAT_IF_EDGES_KNOWN;
-    if (rc == OK)
-        rc = quiet_under(w, q, err);
+    for (size_t i = 0; i < sizeof(last) / sizeof(last[0]) && rc == OK; i++) {
+        const struct edge_observed behind = {STR("an edge"), last[i] - 1, until_ms};
+        struct what_if_question other = q;
+        if (last[i] == 0)
+            continue;
+        stand(w);
+        other.seen.edges = &behind;
+        other.seen.edges_n = 1;
+        other.seen.live_since_ms = WHAT_IF_EDGES_KNOWN;
+        rc = quiet_under(w, other, err);
+    }
     w->standing = w->told;
     return rc;
 }
@@ -313,7 +319,10 @@ const struct what_if_counts *what_if_counts(const struct what_if *w)
 static enum err fold(struct what_if *w, const struct event *ev, struct errinfo *err)
 {
     struct model *m = w->o.model;
-    return w->o.fold != NULL ? w->o.fold(w->o.ctx, m, ev, m->seq + 1, err) : model_apply(m, ev, err);
+    enum err rc = w->o.fold != NULL ? w->o.fold(w->o.ctx, m, ev, m->seq + 1, err) : model_apply(m, ev, err);
+    if (rc == OK && ev->kind == EVENT_ROUTE_DEPLOYMENT && !ev->route_deployment.beside)
+        w->switch_seq = m->seq;
+    return rc;
 }
 
 enum err what_if_end(struct what_if *w, struct errinfo *err)
