@@ -269,7 +269,7 @@ bool call_may_answer(struct call *c)
     if ((c->route->flags & ROUTE_EARLY) != 0)
         return true;
     c->sight = control_sight(c->api->o.control, &why);
-    bool only_looks = is_read(c) && c->caller.role == CALLER_OPERATOR;
+    bool only_looks = is_read(c) && (c->caller.role == CALLER_OPERATOR || (c->route->flags & ROUTE_FIXED) != 0);
     bool is_heard = (c->route->flags & ROUTE_HEARD) != 0;
     if (c->sight == SIGHT_LIVE || (sight_lets_look(c->sight) && (only_looks || is_heard)))
         return true;

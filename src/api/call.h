@@ -15,6 +15,7 @@ enum route_flags {
     ROUTE_FEED = 4,   /* takes cursor and wait: contract for reading */
     ROUTE_LINES = 8,  /* the answer is a line of the answer table after the other, NDJSON or SSE */
     ROUTE_BYTES = 16, /* the answer is no JSON */
+    ROUTE_FIXED = 64, /* what the id names never changes: who acts on it is answered as who only looks */
     ROUTE_HEARD = 32  /* its handler hears the caller also where call_submit refuses (control/sight.h) */
 };
 

@@ -91,7 +91,7 @@ const struct api_table_row API_TABLE[] = {
                        .callers = BUILDER | OPERATOR, .request = &IMAGE_STATE_WIRE, .status = 200,
                        .doc = "by its builder: building, ready (digest), failed (cause)"}},
     {FACE_MANAGEMENT, {.method = "GET", .pattern = "/v1/images/{id}/download", .handle = image_download,
-                       .callers = NODE | OPERATOR, .status = 200, .flags = ROUTE_BYTES,
+                       .callers = NODE | OPERATOR, .status = 200, .flags = ROUTE_BYTES | ROUTE_FIXED,
                        .doc = "its root file system; ranges, ETag"}},
     {FACE_MANAGEMENT, {.method = "GET", .pattern = "/v1/images/{id}/logs", .handle = image_logs_get,
                        .callers = OPERATOR | CONTROL, .flags = ROUTE_LINES, .answer = &LOG_LINE_WIRE, .status = 200,
@@ -120,8 +120,9 @@ const struct api_table_row API_TABLE[] = {
     /* ---- what edges follow ---- */
     FEED(FACE_MANAGEMENT, "/v1/routes", routes_list, EDGE | OPERATOR | CONTROL, ROUTE_WIRE, "confirmed " PAGING,
          "hosts, deployments, endpoints; `confirmed` is the cursor that the edge's Envoy has acknowledged"),
-    GET(FACE_MANAGEMENT, "/v1/certificates/{id}", certificate_get, EDGE, &CERTIFICATE_WIRE, NULL,
-        "chain and key of one host"),
+    {FACE_MANAGEMENT, {.method = "GET", .pattern = "/v1/certificates/{id}", .handle = certificate_get, .callers = EDGE,
+                       .flags = ROUTE_FIXED, .answer = &CERTIFICATE_WIRE, .status = 200,
+                       .doc = "chain and key of one host"}},
     /* ---- the log ---- */
     {FACE_MANAGEMENT, {.method = "GET", .pattern = "/v1/events", .handle = events_get, .callers = OPERATOR | CONTROL,
                        .flags = ROUTE_LIST, .answer = &EVENT_WIRE, .status = 200, .query = "log after limit follow",

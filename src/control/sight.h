@@ -14,6 +14,9 @@
  * Heartbeats are heard (and answered 503: they could not be recorded), so that nodes are not strangers when sight comes
  * back. A reader that has seen more than the model holds gets 503 `behind` in every case.
  *
+ * What an id names for ever (a certificate, an image: ROUTE_FIXED) is given to programs as to people: there is no older
+ * answer, and a host that nobody asked for yet is served, too.
+ *
  * Five seconds bound also what a replica does that was stopped for a while and goes on with what it knew: before it has
  * read the log's end again it only looks. What the log itself protects (a write on what is not its end) needs no
  * clock: every append is conditional. */

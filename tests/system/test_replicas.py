@@ -218,6 +218,7 @@ def test_reads_go_on_where_the_fold_has_stopped(world):
     project, d = world.live('kept')
     good = world.operator.ok('GET', '/readyz').json
     feed = world.operator.ok('GET', '/v1/projects').json
+    certificate = world.events('IssueCertificate')[0]['payload']['certificateId']
     lost = len(world.events('NodeStatusChange'))
     bad = good['seq'] + 1
     eventlog(world, 'set-aside', world.folder / 'log', 3, '--reason', 'nobody passed over it', '--unchecked')
@@ -243,6 +244,8 @@ def test_reads_go_on_where_the_fold_has_stopped(world):
         assert is_refused(node.get(f'/v1/instances?node_id={world.nodes[1].id}'))
         assert is_refused(node.get(f'/v1/instances?node_id={world.nodes[1].id}&cursor={world.nodes[1].cursor}'))
         assert is_refused(edge.get('/v1/routes')) and is_refused(edge.get(f'/v1/routes?cursor={world.edge.cursor}&wait=1'))
+        # what its id names for ever
+        assert edge.get(f'/v1/certificates/{certificate}').status == 200 and node.get(f'/v1/images/{d["image_id"]}/download').status == 200
         # who writes
         assert 'has stopped' in is_refused(people.ask('POST', '/v1/projects', {'name': 'too late'})).json['detail']
         assert is_refused(people.ask('PUT', f'/v1/deployments/{d["deployment_id"]}/status', {'status': 'stopped'}))
