@@ -210,6 +210,33 @@ def test_served_without_control_plane(hello, house):
     until(lambda: house.json('status')['status'] == 'healthy', 60, 'the control plane to answer again')
 
 
+def test_a_log_that_cannot_be_folded_is_told(hello, house):
+    """A record that no fold takes: status says so and from where it answers, reads go on, writes are refused, applications are served. A
+    restart changes nothing. Set aside: all goes on."""
+    log = next(entry['path'] for entry in house.json('status')['logs'] if entry['name'] == 'platform')
+    house.run('eventlog', 'set-aside', log, '3', '--reason', 'nobody passed over it', '--unchecked')
+
+    def is_told():
+        status = house.json('status')
+        told = [p for p in status['problems'] if p['code'] == 'control-plane-read-only']
+        return told and (status, told[0])
+    status, told = until(is_told, 30, 'status to tell')
+    assert status['status'] == 'degraded' and 'has stopped' in told['detail'] and 'set-aside' in told['hint'], told
+    bad = status['position']['seq'] + 1
+    assert f'event {bad} of log' in told['detail'] and status['model_hash'], status
+    assert any(p['slug'] == 'hello' for p in house.json('projects')) and len(healthy(house)) >= 3
+    refused = house.run('nodes', 'drain', house.json('nodes')[-1]['name'], check=False)
+    assert refused.returncode == 5 and 'has stopped' in refused.stderr, refused
+    for program in house.json('status')['programs']:
+        if program['name'] in ('management-api', 'public-api'):
+            kill(program['pid'])
+    until(is_told, 60, 'it to be told after a restart, too')
+    assert all(hello.get('/')[0] == 200 for _ in range(20)) and len(house.json('ps')) >= 3
+    house.run('eventlog', 'set-aside', log, str(bad), '--reason', 'a mistake')
+    until(lambda: house.json('status')['status'] == 'healthy', 60, 'it to go on by itself')
+    assert len(healthy(house)) >= 3
+
+
 def test_dockerfile_that_fails(house, tmp_path):
     (tmp_path / 'Dockerfile').write_text('FROM busybox\nRUN echo about to fail && false\n')
     done = house.deploy(tmp_path, 'broken', check=False)
