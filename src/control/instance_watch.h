@@ -15,12 +15,12 @@
 #include "event/catalogue.h"
 #include "wire/umbilical.h"
 
-/* 20 s: four reports in a row did not come (chosen; test_instance_watch: silence). */
+/* 20 s: four reports in a row did not come (chosen; test_umbilical: every_state). */
 #define WATCH_TIMEOUT_MS 20000
-/* 20 s: a fold takes microseconds and a log is looked at each second (chosen; test_instance_watch: stall). */
+/* 20 s: a fold takes microseconds and a log is looked at each second (chosen; test_umbilical: every_state). */
 #define WATCH_STALL_MS 20000
 /* 60 s: a person who looks finds it; and one error does not make the state change more than twice (chosen;
- * test_instance_watch: errors). */
+ * test_umbilical: every_state). */
 #define WATCH_ERROR_MS 60000
 #define WATCH_CAUSE_SIZE 512
 

@@ -124,7 +124,7 @@ class Program:
         self.settings = {
             'installation': INSTALLATION, 'instance_id': name, 'ca_file': str(world.ca.cert), 'cert_file': str(cert), 'key_file': str(key),
             'workloads': workloads, 'listen': [f'127.0.0.1:{self.port}'], 'event_store': f'files;path={world.folder}/log',
-            'blob_folder': str(world.folder / 'blobs'), 'logs_folder': str(world.folder / 'logs'), 'streams_folder': str(world.folder / 'streams'),
+            'blob_folder': str(world.folder / 'blobs'), 'logs_folder': str(world.folder / 'logs'), 'streams_folder': str(world.folder / 'streams'), 'statistics_folder': str(world.folder / 'statistics'),
             'token_hash_file': str(world.folder / 'tokens'), 'seal_key_file': str(world.folder / 'seal.key'), 'edge_https_port': 8443, 'node_timeout_seconds': 3, 'tuning': tuning,
         }
         if 'certificates' in workloads:
@@ -164,7 +164,7 @@ class Node:
         self.join_body = {'node_id': self.id, 'name': name, 'zone': zone, 'region': 'here', 'labels': labels, 'agent_url': f'https://{name}:1',
                           'prefix': f'fd00:0:0:{index}::/64' if 'worker' in labels else ''}
         self.boot, self.seq, self.cursor = str(uuid.uuid4()), 0, ''
-        self.instances, self.reported, self.trouble = {}, {}, {}
+        self.instances, self.reported, self.trouble, self.umbilical = {}, {}, {}, {}
         self.hears_nothing = False
         self.deaf_to = None  # a program that gets no report of it
 
@@ -185,7 +185,8 @@ class Node:
             'boot_id': self.boot, 'report_seq': self.next_seq(), 'status': 'ready', 'cursor': self.cursor, 'runtimes': ['qemu', 'host'],
             'capacity': {'vcpus': 4, 'memory_bytes': 8 << 30, 'disk_bytes': 100 << 30},
             'preflight': [{'check': 'kvm', 'ok': False, 'detail': 'not tried', 'hint': 'this is a test'}],
-            'instances': [{'instance_id': i, 'status': s, 'health': h, 'statistics': {'pid': 1, 'memory_bytes': 1 << 20}}
+            'instances': [{'instance_id': i, 'status': s, 'health': h, 'statistics': {'pid': 1, 'memory_bytes': 1 << 20},
+                           **({'umbilical': self.umbilical[i]} if i in self.umbilical else {})}
                           for i, (s, h) in self.reported.items() if s]})
 
     def report(self, instance_id, observed, health='', cause=''):

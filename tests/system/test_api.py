@@ -793,6 +793,50 @@ def test_who_may_use_the_log_of_an_application(world):
     world.until(lambda: world.operator.ask('GET', '/v1/applications/ledger/1').status == 404, 'it is gone')
 
 
+def test_a_program_tells_how_it_is(world):
+    """Its node's heartbeat carries it: shown, recorded, judged; a node's tale of an instance that is not its own is not."""
+    _, d = live(world, 'imaged')
+    digest = next(i['digest'] for i in world.operator.items('/v1/images') if i['image_id'] == world.deployment(d['deployment_id'])['image_id'])
+    process_id = world.operator.ok('PUT', '/v1/applications/teller/1', {'process': {'imageDigest': digest}}, 201).json['process_id']
+    row = world.until(lambda: next((r for r in world.operator.items('/v1/instances') if r['spec']['process_id'] == process_id and r['status'] == 'running'), None), 'it runs')
+    home = next(n for n in world.nodes if n.name == row['node'])
+    other = next(n for n in world.nodes if n is not home)
+    window = {'start': '2026-11-22T12:00:00.000000Z#0', 'end': '2026-11-22T12:00:05.000000Z#0', 'n_input_events_handled_ok': 30, 'n_output_events': 2}
+    report = {'run_id': str(uuid.uuid4()), 'sequence': 1, 'state': 'live', 'checkpoint': '2026-11-22T12:00:04Z#0', 'n_input_events_handled': 30,
+              'n_output_events': 2, 'lag_events': 7, 'windows': [window]}
+    told = lambda: world.operator.ok('GET', f'/v1/processes/{process_id}/timeline').json['instances'][0]
+    shown = lambda: world.operator.ok('GET', f'/v1/processes/{process_id}').json
+
+    def says(node, **news):
+        node.umbilical[row['instance_id']] = {'silent_ms': news.pop('silent_ms', 0), 'report': {**report, **news}}
+        if node is other:
+            node.reported[row['instance_id']] = ('running', 'NOMINAL')
+        node.heartbeat()
+
+    says(other, lag_events=99, state='stalled', trouble='a tale')
+    assert 'progress' not in told() and shown()['health'] == 'NOMINAL'
+    del other.reported[row['instance_id']], other.umbilical[row['instance_id']]
+    says(home)
+    assert told()['progress']['windows'] == [window] and told()['progress']['checkpoint'].startswith('2026-11-22T12:00:04')
+    assert (shown()['lag_events'], shown()['health']) == (7, 'NOMINAL') and 'events_per_second' in shown()
+    assert 'instances healthy' in shown()['explanation']['state'] and 'why' not in shown()['explanation']
+    for news, health, why in (({'n_effects_parked': 1, 'parked_cause': 'nobody opens'}, 'WARNING', 'nobody opens'),
+                              ({'state': 'stalled', 'trouble': 'cannot go down'}, 'ERROR', 'cannot go down'),
+                              ({'behind_ms': 20000}, 'STALL', '7 events of its input'), ({'silent_ms': 20000}, 'TIMEOUT', 'has not reported'),
+                              ({}, 'NOMINAL', '')):
+        says(home, **news)
+        world.until(lambda: shown()['health'] == health, f'it is {health}')
+        assert why in shown()['explanation'].get('why', '')
+    assert len([i for i in world.operator.items('/v1/instances') if i['spec']['process_id'] == process_id]) == 1  # nothing was replaced
+    recorded = lambda: [e for e in world.operator.ok('GET', '/v1/events?log=statistics').json['items'] if e['payload']['instanceId'] == row['instance_id']]
+    world.until(lambda: {e['type'] for e in recorded()} == {'InstanceIopw', 'InstanceProgress'}, 'it is recorded')
+    assert [e['payload'].get('nInputEventsHandledOk') for e in recorded() if e['type'] == 'InstanceIopw'] == [30]
+    assert all(e['type'] not in ('InstanceIopw', 'InstanceProgress') for e in world.operator.items('/v1/events'))
+    problem(world.operator.ask('GET', '/v1/events?log=gossip'), 404, 'not-found')
+    world.operator.ok('DELETE', '/v1/applications/teller/1', status=202)
+    world.until(lambda: world.operator.ask('GET', '/v1/applications/teller/1').status == 404, 'it is gone')
+
+
 def test_edges_are_led_to_an_application(world):
     """Exposed by its PUT: a host, a certificate, a route to the version that is healthy; labels belong to one owner."""
     _, d = live(world, 'imaged')

@@ -120,6 +120,12 @@ static void a_node_keeps_the_last(void **state)
     umbilical_fill(&i, 12000, &u);
     assert_int_equal(u.report.lag_events, 3);
     assert_int_equal(u.silent_ms, 2000);
+    r.sequence = 8;
+    r.lag_events = 4;
+    assert_int_equal(hear(&i, &r, 12500), OK);
+    umbilical_fill(&i, 12500, &u);
+    assert_true(u.report.lag_events == 4 && u.silent_ms == 0);
+    r.lag_events = 9;
     r.run_id = (struct id){{2}}; /* the program began anew: it counts from 1 */
     r.sequence = 1;
     assert_int_equal(hear(&i, &r, 13000), OK);
