@@ -115,6 +115,7 @@ static void a_refused_event(void **state)
     assert_true(app_errors(l.app)->last.at_us >= T);
     store_close(other);
     ledger_stop(&w, &l);
+    ledger_clear(&l);
     world_close(&w);
 }
 
