@@ -356,18 +356,20 @@ static void act_edge_crash(struct world *w)
     tell(w, "%s crashes", e->name);
 }
 
-/* From all replicas at once: what an edge has confirmed to one replica only is not known to the others. */
-static void edge_is_cut(struct world *w, bool is_one_way)
+/* Both ways, or it hears and is not heard, or the other way round; from one replica, or from all. */
+static void edge_is_cut(struct world *w, bool is_one_way, bool from_one)
 {
-    unsigned who = AT_EDGES + (unsigned)roll(w, w->edges_n);
-    int64_t until_ms = w->now_ms + between(w, 1000, 40000);
+    unsigned who = AT_EDGES + (unsigned)roll(w, w->edges_n), only = (unsigned)roll(w, w->replicas_n);
+    int64_t until_ms = w->now_ms + between(w, 1000, from_one ? 90000 : 40000);
     bool is_deaf = roll(w, 2) == 0;
-    tell(w, "%s %s for %.0f s", w->edges[who - AT_EDGES].name,
-         !is_one_way ? "is cut off"
-         : is_deaf   ? "does not hear any replica"
-                     : "is not heard by any replica",
-         (double)(until_ms - w->now_ms) / 1000);
+    tell(w, "%s %s %s for %.0f s", w->edges[who - AT_EDGES].name,
+         !is_one_way ? "is cut off from"
+         : is_deaf   ? "does not hear"
+                     : "is not heard by",
+         from_one ? w->replicas[only].name : "any replica", (double)(until_ms - w->now_ms) / 1000);
     for (unsigned r = 0; r < w->replicas_n; r++) {
+        if (from_one && r != only)
+            continue;
         if (!is_one_way || is_deaf)
             cut_link(w, AT_REPLICAS + r, who, until_ms);
         if (!is_one_way || !is_deaf)
@@ -583,12 +585,17 @@ static void act_agent_dies_between(struct world *w)
 
 static void act_edge_cut_off(struct world *w)
 {
-    edge_is_cut(w, false);
+    edge_is_cut(w, false, false);
 }
 
 static void act_edge_one_way(struct world *w)
 {
-    edge_is_cut(w, true);
+    edge_is_cut(w, true, false);
+}
+
+static void act_edge_cut_from_one(struct world *w)
+{
+    edge_is_cut(w, roll(w, 2) == 0, true);
 }
 
 /* One function an act, in the order of the enum. */

@@ -102,6 +102,7 @@ enum {
     X(agent_dies_between, 6, FAULT)                                                                                    \
     X(edge_crash, 5, FAULT)                                                                                            \
     X(edge_cut_off, 5, FAULT)                                                                                          \
+    X(edge_cut_from_one, 10, FAULT)                                                                                    \
     X(edge_one_way, 4, FAULT)                                                                                          \
     X(lie_old_boot, 5, FAULT)                                                                                          \
     X(lie_late_boot, 4, FAULT)                                                                                         \
@@ -162,6 +163,7 @@ enum chance {
     X(command_too_new)                                                                                                 \
     X(input_shared)                                                                                                    \
     X(application_routed)                                                                                              \
+    X(edge_heard_by_others)                                                                                            \
     X(domain_served)                                                                                                   \
     X(report_refused)                                                                                                  \
     X(lie_refused)                                                                                                     \
