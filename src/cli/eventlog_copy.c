@@ -1,11 +1,13 @@
 /* slipform eventlog copy, set-aside: what is written to a log by hand. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/own.h"
 #include "base/random.h"
 #include "cli/eventlog.h"
+#include "platform/decide.h"
 
 /* ---- copy ---- */
 
@@ -130,9 +132,12 @@ int eventlog_set_aside(struct cli *c, const char *log, const char *seq_text)
     struct store_record written = {0};
     uint64_t seq = 0;
     const char *reason = cli_text(c, "reason");
-    if (!str_parse_u64(str_from(seq_text), INT64_MAX, &seq) || seq == 0 || reason == NULL || reason[0] == '\0') {
+    if (!str_parse_u64(str_from(seq_text), INT64_MAX, &seq) || seq == 0 || reason == NULL ||
+        str_is_empty(str_trim(str_from(reason))) || strlen(reason) > DECIDE_CAUSE_MAX) {
         (void)cli_failf(c, ERR_INVALID,
-                        "'eventlog set-aside LOG SEQ' needs the number of a record and '--reason TEXT'");
+                        "'eventlog set-aside LOG SEQ' needs the number of a record and '--reason TEXT' of at most %u "
+                        "bytes",
+                        DECIDE_CAUSE_MAX);
         return 2;
     }
     enum err rc = eventlog_open(log, STORE_APPEND, &s, &err);

@@ -78,6 +78,7 @@ static json_t *verdict_json(const struct store_verdict *v)
     json_object_set_new(doc, "unverified", json_integer((json_int_t)v->unverified));
     if (!v->ok) {
         json_object_set_new(bad, "seq", json_integer((json_int_t)v->first_bad.seq));
+        json_object_set_new(bad, "file", json_from_str(str_from(v->first_bad.file)));
         json_object_set_new(bad, "offset", json_integer((json_int_t)v->first_bad.offset));
         json_object_set_new(bad, "cause", json_from_str(str_from(v->first_bad.cause)));
     }

@@ -166,12 +166,6 @@ struct scaling_set {
 must_check enum err decide_set_scaling_rule(const struct decide *d, const struct scaling_set *c, struct event_list *out,
                                             struct errinfo *err);
 
-/* ---- The log itself ---- */
-/* Record `seq` is taken out of every fold, on a person's word. The caller has found it refused and its fold has passed
- * over it (model_pass_over). Set aside already: no events. ERR_NOT_FOUND: that record was folded */
-must_check enum err decide_set_aside(const struct decide *d, uint64_t seq, struct str reason, struct str requested_by,
-                                     struct event_list *out, struct errinfo *err);
-
 struct deployment_create {
     struct id project_id;
     struct str context_digest; /* "sha256:…": build this; or */

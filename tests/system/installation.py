@@ -60,6 +60,15 @@ class Installation:
     def instances(self, **wanted):
         return [row for row in self.json('ps') if all(row[key] == value for key, value in wanted.items())]
 
+    def management(self, path):
+        """A document of the management API, as the operator sees it."""
+        import urllib.request
+        status = self.json('status')
+        token = pathlib.Path(status['token_file']).read_text().strip()
+        ask = urllib.request.Request(status['endpoints']['management_api'] + path, headers={'Authorization': f'Bearer {token}'})
+        with urllib.request.urlopen(ask, timeout=30, context=ssl.create_default_context(cafile=status['ca_file'])) as answer:
+            return json.load(answer)
+
     def edge(self, host):
         status = self.json('status')
         return Edge(host, int(status['endpoints']['edge_https'].rsplit(':', 1)[1]), status['ca_file'])
@@ -80,10 +89,13 @@ class Edge:
         return connection
 
     def get(self, path='/', headers=None, timeout=20):
+        return self.ask('GET', path, headers, timeout)
+
+    def ask(self, method, path, headers=None, timeout=20):
         """(status, headers, body) over a fresh connection."""
         connection = self.connect(timeout)
         try:
-            connection.request('GET', path, headers={'Host': f'{self.host}:{self.port}', **(headers or {})})
+            connection.request(method, path, headers={'Host': f'{self.host}:{self.port}', **(headers or {})})
             answer = connection.getresponse()
             return answer.status, answer.headers, answer.read()
         finally:

@@ -314,6 +314,25 @@ class World:
             tar.addfile(info, io.BytesIO(text.encode()))
         return out.getvalue()
 
+    def cli(self, *words, check=True):
+        """`slipform` with these words, in a home that leads to this control plane: its CompletedProcess."""
+        home = self.folder / 'home'
+        if not home.exists():
+            (home / 'ca').mkdir(parents=True)
+            (home / 'operator').mkdir()
+            shutil.copy(self.ca.cert, home / 'ca/ca.crt')
+            for path, name in zip(self.ca.issue('operator', 'admin'), ('client.crt', 'client.key')):
+                shutil.copy(path, home / 'operator' / name)
+            (home / 'installation.json').write_text(json.dumps({
+                'installation_id': str(uuid.uuid4()), 'installation': INSTALLATION, 'region': 'here', 'app_domain': 'localhost', 'os_tag': 'test',
+                'created': '2026-01-01T00:00:00Z', 'prefix': 'fd00:0:0', 'edge_http_port': 1, 'edge_https_port': 2, 'node_agent_port': 3,
+                'node_proxy_port': 4, 'fabric_ipv4_octet': 1, 'management_api_port': self.management.port, 'public_api_port': self.public.port,
+                'nodes': [{'node_id': str(uuid.uuid4()), 'name': 'operator-1', 'zone': 'a', 'label': 'control', 'number': 1}]}))
+        done = subprocess.run([PROGRAM.with_name('slipform'), *map(str, words)], env={**os.environ, 'SLIPFORM_HOME': str(home)},
+                              capture_output=True, text=True, timeout=60)
+        assert not check or done.returncode == 0, done.stdout + done.stderr
+        return done
+
     def deploy(self, project_id, text='FROM scratch\n', **query):
         words = '&'.join(f'{k}={v}' for k, v in {'project_id': project_id, **query}.items())
         return self.user.ok('POST', f'/v1/deployments?{words}', self.context(text), 201, headers={'Content-Type': 'application/x-tar'})

@@ -11,7 +11,7 @@ import uuid
 
 import pytest
 
-from platform_world import INSTALLATION, PROGRAM, ROOT, Client, Program, World, until
+from platform_world import INSTALLATION, PROGRAM, ROOT, Client, Node, Program, World, until
 
 pytestmark = pytest.mark.skipif(not PROGRAM.exists(), reason=f'{PROGRAM} is not built')
 
@@ -867,6 +867,41 @@ def test_edges_are_led_to_an_application(world):
         world.operator.ok('DELETE', f'/v1/applications/Counter.1/{version}', status=202)
     world.until(lambda: not world.operator.items('/v1/applications'), 'they are gone')
     assert 'counter-1' not in routes()
+
+
+def test_nodes_and_objects_by_the_cli(world):
+    """slipform nodes drain|undrain|leave, and slipform status of a deployment, an instance, a node."""
+    _, d = live(world, 'told')
+    node = Node(world, 'worker-9', 'a', ['worker'], 9)
+    node.join()
+    world.nodes.append(node)
+    told = lambda *words: json.loads(world.cli(*words, '--json').stdout)
+    row = lambda: next(n for n in told('nodes') if n['name'] == 'worker-9')
+    world.until(lambda: row()['status'] == 'ready', 'it is ready')
+    for name in ('worker-9', row()['node_id']):  # by its name, by its id
+        assert told('nodes', 'drain', name)['status'] == row()['status'] == 'draining'
+        done = world.cli('nodes', 'undrain', name)
+        assert f"node '{name}' is ready" in done.stdout and row()['node_id'] in done.stdout and row()['status'] == 'ready'
+    # What is asked of an id: where it is, and why.
+    instance = instances_of(world, d['deployment_id'])[0]
+    deployment = told('status', d['deployment_id'])
+    assert deployment['deployment_id'] == d['deployment_id'] and deployment['status'] == 'live'
+    assert told('status', instance['instance_id'])['node'] == instance['node']
+    assert told('status', row()['node_id'])['name'] == 'worker-9'
+    for id_, words in ((d['deployment_id'], ('live', 'told')), (instance['instance_id'], ('running', instance['node'])), (row()['node_id'], ('worker-9', 'ready'))):
+        text = world.cli('status', id_).stdout
+        assert all(word in text for word in words), text
+    # What cannot be is said, with the exit codes of the contract.
+    for words, code, said in ((('nodes', 'drain', 'nobody'), 3, "there is no node 'nobody'"), (('nodes', 'drain'), 1, "say 'nodes drain NODE'"),
+                              (('nodes', 'paint', 'worker-9'), 1, "say 'nodes drain NODE'"), (('status', 'worker-9'), 1, 'is no id of'),
+                              (('status', str(uuid.uuid4())), 3, 'there is no deployment, instance or node')):
+        done = world.cli(*words, check=False)
+        assert said in done.stderr and done.returncode == code, (words, done)
+    assert 'drain it first' in world.cli('nodes', 'leave', 'worker-9', check=False).stderr
+    world.cli('nodes', 'drain', 'worker-9')
+    assert world.cli('nodes', 'leave', 'worker-9').stdout.startswith("node 'worker-9' is")
+    world.nodes.remove(node)
+    world.until(lambda: not any(n['name'] == 'worker-9' and n['status'] == 'ready' for n in told('nodes')), 'it is gone')
 
 
 def test_an_image_that_nothing_uses_is_deleted(world):

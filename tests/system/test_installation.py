@@ -4,6 +4,7 @@ One installation for the whole file, raised and taken down by the CLI; the order
 finds what it needs by itself (a deployment of `hello` is made when there is none)."""
 import contextlib
 import hashlib
+import ipaddress
 import json
 import os
 import pathlib
@@ -419,6 +420,7 @@ def test_an_application_counts_clicks(house, clicks_folder):
     """An event-sourced application of somebody else's: built against the installed SDK, run in a microVM, its log kept by the platform."""
     deployed = house.json('apps', 'deploy', clicks_folder)
     assert deployed['status'] == 'running' and house.json('apps', 'deploy', clicks_folder)['process_id'] == deployed['process_id']
+    assert deployed['url'] == f'https://clicks.localhost:{house.edge("").port}'
     row = clicks_instance(house)
     for n in range(1, 101):
         answer, position = clicks_call(house, row, 'POST', '/clicks/home')
@@ -432,8 +434,111 @@ def test_an_application_counts_clicks(house, clicks_folder):
     assert clicks_call(house, again, 'GET', '/clicks/home')[0] == {'page': 'home', 'clicks': 100, 'milestones': 1}
     story = house.json('apps', 'timeline', 'clicks', '1')['items']
     assert story[0]['what'] == 'created' and {'running', 'starting'} <= {entry['what'] for entry in story}
-    house.run('apps', 'delete', 'clicks', '1')
-    until(lambda: not house.json('apps'), 60, 'the application to be gone')
+    # Through the edge, as everybody else reaches it.
+    until(lambda: house.json('apps')[0]['route'] == 'serving', 30, 'the edges to be led to it')
+    edge = house.edge('clicks.localhost')
+    until(lambda: edge.get('/clicks/home')[0] == 200, 30, 'the edge to know it')
+    status, headers, _ = edge.ask('POST', '/clicks/home')
+    assert status == 201 and edge.ask('GET', '/clicks/home', {'Slipform-Position': headers['Slipform-Position']})[2] == \
+        b'{"page":"home","clicks":101,"milestones":1}\n'
+
+
+def clicks_shares(house):
+    """Version 2 of clicks: its three healthy instances, or nothing."""
+    application = next(a for a in house.json('apps') if a['version'] == '2')
+    answers = house.management('/v1/instances')['items']
+    mine = {i['instance_id'] for i in answers if i['spec'].get('process_id') == application['process_id']}
+    rows = [r for r in house.instances(name='clicks', status='running', health='NOMINAL') if r['instance_id'] in mine]
+    return rows if len(rows) == 3 else None
+
+
+def clicks_told(house, rows, path, position):
+    """What each of the instances says, once it has folded up to there."""
+    return [clicks_call(house, row, 'GET', path, position)[0] for row in rows]
+
+
+def test_an_application_of_three_counts_together(house, clicks_folder, tmp_path):
+    """Three microVMs on three nodes, each with a third of the pages; one is killed, and no click is lost or counted twice."""
+    document = json.loads((clicks_folder / 'application.json').read_text())
+    if not house.json('apps'):
+        house.json('apps', 'deploy', clicks_folder)
+    document['version'], document['process']['instancesWanted'] = '2', 3
+    (tmp_path / 'two.json').write_text(json.dumps(document))
+    house.json('apps', 'deploy', clicks_folder, '--application', tmp_path / 'two.json')
+    rows = until(lambda: clicks_shares(house), 180, 'three healthy instances')
+    process = next(a['process_id'] for a in house.json('apps') if a['version'] == '2')
+    placed = [e['payload'] for e in house.json('events') if e['type'].endswith('CreateInstance') and e['payload']['processId'] == process][:3]
+    assert len({p['nodeId'] for p in placed}) == 3 and len({p['partitionRanges'][0] for p in placed}) == 3, placed
+    until(lambda: {a['version']: a['route'] for a in house.json('apps')} == {'1': 'replaced', '2': 'serving'}, 60, 'the route to go to version 2')
+    edge = house.edge('clicks.localhost')
+
+    def click(page):
+        status, headers, body = edge.ask('POST', f'/clicks/{page}')
+        assert status == 201, body
+        return headers['Slipform-Position']
+    pages = [f'page-{n}' for n in range(12)]
+    before = sum(told['clicks'] for told in clicks_told(house, rows, '/', None))
+    for page in pages * 2:
+        position = click(page)
+    for page in pages:
+        assert sorted(told['clicks'] for told in clicks_told(house, rows, f'/clicks/{page}', position)) == [0, 0, 2]
+    totals = [told['clicks'] for told in clicks_told(house, rows, '/', position)]
+    assert sum(totals) == before + 24 and sum(n > 0 for n in totals) >= 2, totals
+    # The owner of a page is killed; clicks go on to be taken by the others, and it finds them when it is back.
+    owner = next(row for row in rows if clicks_call(house, row, 'GET', '/clicks/page-0')[0]['clicks'] == 2)
+    kill(owner['pid'])
+    for page in pages:
+        position = until(lambda page=page: click(page), 60, 'a click while one of three is away')
+    rows = until(lambda: (now := clicks_shares(house)) and owner['pid'] not in [r['pid'] for r in now] and now, 180, 'three healthy instances again')
+    for page in pages:
+        assert sorted(told['clicks'] for told in clicks_told(house, rows, f'/clicks/{page}', position)) == [0, 0, 3]
+    assert sum(told['clicks'] for told in clicks_told(house, rows, '/', position)) == before + 36
+
+
+FORGER = """#!/bin/sh
+# Ask each node for the events of somebody else's microVM, in its name, then from its address, too.
+ask() { printf 'GET /v1/logs/LOG/events HTTP/1.0\\r\\nHost: x\\r\\nSlipform-Instance: %s\\r\\n\\r\\n' "$2" | nc -w 4 $3 "$1" 7620 2>&1 | head -n 1 | tr -d '\\r'; }
+echo 0 >/proc/sys/net/ipv6/conf/eth0/accept_dad # an address can be used at once
+for victim in VICTIMS; do
+    IFS=, read -r node address id <<END
+$victim
+END
+    echo "own $node [$(ask "$node" "$id" '')]"
+    ip -6 address add "$address/128" dev eth0 && echo "added $node"
+    echo "forged $node [$(ask "$node" "$id" "-s $address")]"
+    ip -6 address del "$address/128" dev eth0
+done
+echo asked
+exec httpd -f -p "[::]:$PORT" -h /tmp
+"""
+
+
+def test_events_of_others_are_not_given(house, clicks_folder, tmp_path):
+    """The event channel of a node knows a microVM by its address: what another guest says it is, or sends as, gets nothing."""
+    if not any(a['version'] == '2' for a in house.json('apps')):
+        test_an_application_of_three_counts_together(house, clicks_folder, tmp_path)
+    rows = until(lambda: clicks_shares(house), 180, 'three healthy instances')
+    log = next(a for a in house.json('apps') if a['version'] == '2')['logs'][0]['log_id']
+    node_of = {r['instance_id']: str(ipaddress.IPv6Network((r['ipv6'], 64), strict=False)[1]) for r in rows}
+    victims = ' '.join(','.join((node_of[r['instance_id']], r['ipv6'], r['instance_id'])) for r in rows)
+    (tmp_path / 'Dockerfile').write_text('FROM busybox\nCOPY forger.sh /\nCMD ["sh", "/forger.sh"]\n')
+    (tmp_path / 'forger.sh').write_text(FORGER.replace('LOG', log).replace('VICTIMS', victims))
+    deployment = house.deploy(tmp_path, 'forger', '--drain-seconds', '0')['deployment_id']
+
+    def said():
+        by_instance = {}
+        for line in house.json('logs', deployment):
+            by_instance.setdefault(line['instance_id'], []).append(line['text'])
+        done = [lines for lines in by_instance.values() if 'asked' in lines]  # the build's are there, too
+        return done if len(done) == 3 else None
+    for lines in until(said, 120, 'all three to have asked'):
+        own, forged = ([line for line in lines if line.startswith(word)] for word in ('own ', 'forged '))
+        assert len(own) == len(forged) == sum(line.startswith('added ') for line in lines) == 3, lines
+        assert sum('HTTP/1.1 404 ' in line for line in own) == 1 and sum('HTTP/' in line for line in own) == 1, lines  # its own node refuses, others are out of reach
+        assert not any('HTTP/' in line or 'assign' in line for line in forged), lines  # sent, and dropped
+    for version in '12':
+        house.run('apps', 'delete', 'clicks', version)
+    until(lambda: not house.json('apps'), 90, 'the applications to be gone')
 
 
 def test_everything_killed_then_up(hello, house):

@@ -65,6 +65,18 @@ class EventLog(unittest.TestCase):
         self.run_it('hash', log, '--at', n + 1, code=3)
         self.assertEqual(self.run_it('import', story, '--to', log)['copied'], 0)  # again: nothing is left to do
 
+    def test_damage_is_named(self):
+        log = self.at / 'log'
+        self.run_it('import', self.write('a', line(1, *REGION, 1), line(2, *ZONE, 2)), '--to', log)
+        file = next(one for one in sorted(log.iterdir()) if one.name.endswith('.jsonl') and one.stat().st_size > 0)
+        text = file.read_bytes()
+        at = text.index(b'"z"') + 1
+        file.write_bytes(text[:at] + b'y' + text[at + 1:])
+        bad = self.run_it('verify', log, code=1)
+        self.assertEqual((bad['ok'], bad['events'], bad['first_bad']['seq'], bad['first_bad']['file']), (False, 1, 2, file.name))
+        self.assertEqual(bad['first_bad']['offset'], text.index(b'\n') + 1)
+        self.assertIn(file.name, self.run_it('verify', log, code=1, text=True))
+
     def test_replay(self):
         story, trace = self.story(), self.at / 'trace'
         n = len(story.read_text().splitlines())
@@ -186,6 +198,8 @@ class EventLog(unittest.TestCase):
         self.run_it('hash', log, code=1)
         self.assertIn('event 2', self.run_it('hash', log, code=1, text=True))
         self.run_it('set-aside', log, 2, code=2)
+        for reason in (' ', 'x' * 4097):
+            self.run_it('set-aside', log, 2, '--reason', reason, code=2)
         self.run_it('set-aside', log, 9, '--reason', 'x', code=3)
         self.run_it('set-aside', log, 1, '--reason', 'x', code=1)
         self.assertIn('earlier record', self.run_it('set-aside', log, 3, '--reason', 'x', code=1, text=True))

@@ -64,15 +64,15 @@ static void a_record_is_set_aside(void **state)
     w->is_beside_its_log = true;
     uint64_t seq = w->model->seq + 1;
     struct event_time at = event_time_next(w->model->time, w->now_ms * 1000000);
-    REFUSED(w, decide_set_aside(&d, seq, STR("bad"), STR("ops"), &out, &err), ERR_NOT_FOUND, "was folded");
     model_pass_over(w->model, at);
     assert_int_equal(w->model->seq, seq);
-    REFUSED(w, decide_set_aside(&d, seq, STR(" "), STR("ops"), &out, &err), ERR_INVALID, "'reason' is empty");
-    GIVES(w, 1, decide_set_aside(&d, seq, STR("written by a broken version"), STR("ops"), &out, &err));
+    struct event_list said = {.arena = &w->arena};
+    event_list_add(&said, EVENT_SET_ASIDE, &w->ids)->set_aside =
+        (struct set_aside){.seq = (int64_t)seq, .reason = STR("written by a broken version")};
+    append(w, &said);
     const struct passed_record *r = w->model->passed.items[0];
     assert_string_equal(r->reason, "written by a broken version");
     assert_int_equal(r->seq, seq);
-    GIVES(w, 0, decide_set_aside(&d, seq, STR("again"), STR("ops"), &out, &err));
     struct event e = event_of(EVENT_SET_ASIDE);
     e.set_aside = (struct set_aside){.seq = (int64_t)seq, .reason = STR("x")};
     cannot_follow(w, e, "set aside twice");
