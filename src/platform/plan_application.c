@@ -220,6 +220,15 @@ static void plan_application_route(struct planner *p, const struct process *d)
                            (long long)d->instances_wanted)};
 }
 
+/* Each share has one. As many instances of other shares, after it was scaled, are on their way out. */
+static bool are_healthy(const struct instance *const *owners, uint32_t n)
+{
+    for (uint32_t k = 0; k < n; k++)
+        if (owners[k] == NULL || !instance_is_healthy(owners[k]))
+            return false;
+    return true;
+}
+
 void plan_application(struct planner *p, const struct process *d)
 {
     if (d->is_deleted) {
@@ -245,5 +254,6 @@ void plan_application(struct planner *p, const struct process *d)
         else if (!is_taken(d, &shares[k]))
             (void)place(p, d, &shares[k], NULL);
     }
-    plan_application_route(p, d);
+    if (are_healthy(owners, n))
+        plan_application_route(p, d);
 }

@@ -25,7 +25,7 @@ bool store_lease_renew(struct world *w, const struct replica *r, struct leases_k
     *mine = (struct lease){goes_on ? mine->since_ms : w->now_ms, w->now_ms + LEASE_MS, !r->may_vote,
                            replica_is_fresh(w, r), r->format};
     *ret = (struct leases_known){.at_ms = w->now_ms};
-    for (size_t i = 0; i < w->replicas_n; i++) {
+    for (size_t i = 0; i < w->replicas_n && i < REPLICAS_MAX; i++) {
         const struct lease *l = &w->store.leases[i];
         if (l->until_ms <= w->now_ms)
             continue;

@@ -480,6 +480,24 @@ static bool is_removed_since(const struct world *w, uint64_t seq, struct id id)
     return false;
 }
 
+/* It has enough healthy instances to be led to, but of shares that nobody has any more: all are on their way out. */
+static void no_route_to_who_leaves(void **state)
+{
+    (void)state;
+    struct world *w = world_new();
+    image(w);
+    w->settings.settle_seconds = 5;
+    const struct process *one = put_version(w, "1", true);
+    all_run(w, one);
+    assert_false(process_is_routed(w->model, one));
+    DO(w, decide_scale_process(&d, one->id, 1, STR(""), STR(""), &out, &err));
+    w->now_ms += 6000;
+    plan(w);
+    assert_int_equal(process_present_n(one), 0);
+    assert_false(process_is_routed(w->model, one));
+    world_free(w);
+}
+
 static void a_route(void **state)
 {
     (void)state;
@@ -738,6 +756,7 @@ int main(void)
         cmocka_unit_test(shares_are_even),
         cmocka_unit_test(logs_with_ranges),
         cmocka_unit_test(a_route),
+        cmocka_unit_test(no_route_to_who_leaves),
         cmocka_unit_test(a_route_that_was_overtaken),
         cmocka_unit_test(a_route_waits_for_its_certificate),
         cmocka_unit_test(hosts_that_are_taken),
