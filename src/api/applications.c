@@ -181,8 +181,11 @@ static void fill(const struct call *c, const struct process *p, struct arena *a,
                                          .instances_wanted = p->instances_wanted,
                                          .instances = (int64_t)p->instances.n,
                                          .logs = logs_of(m, p, a)};
-    MODEL_EACH (instance, i, &p->instances)
+    int64_t serve_n = 0;
+    MODEL_EACH (instance, i, &p->instances) {
         ret->instances_healthy += instance_is_healthy(i);
+        serve_n += instance_serves(i);
+    }
     fill_route(c, p, a, ret);
     struct progress_sum sum = progress_of(c->api->o.control, p);
     ret->health = str_from(health_name(sum.health));
@@ -190,9 +193,7 @@ static void fill(const struct call *c, const struct process *p, struct arena *a,
     if (sum.reports_n > 0)
         ret->events_per_second = str_from(arena_printf(a, "%lld.%lld", (long long)(sum.events_per_minute / 60),
                                                        (long long)(sum.events_per_minute % 60 / 6)));
-    ret->status = p->is_deleted                                   ? STR("draining")
-                  : ret->instances_healthy >= p->instances_wanted ? STR("running")
-                                                                  : STR("starting");
+    ret->status = p->is_deleted ? STR("draining") : serve_n >= p->instances_wanted ? STR("running") : STR("starting");
 }
 
 static void collect(struct call *c, struct feed *f)

@@ -98,8 +98,7 @@ static void tell_unplaced(struct telling *t, const struct process *d)
 static const char *sick_text(const struct process *p, struct arena *a)
 {
     MODEL_EACH (instance, i, &p->instances) {
-        bool is_well = instance_is_healthy(i) && i->health == HEALTH_NOMINAL;
-        if (is_well || i->wanted == DESIRED_DELETED)
+        if (instance_is_healthy(i) || i->wanted == DESIRED_DELETED)
             continue;
         char id[ID_TEXT_SIZE];
         id_format(i->id, id);

@@ -361,9 +361,10 @@ const struct certificate *model_certificate_by_host(const struct model *m, struc
         for (const struct type *var = (index)->items[var##_i_]; var != NULL; var = NULL)
 
 /* ---- Questions that more than one room asks. ---- */
-/* Running and NOMINAL, on a node that is not lost, and meant to run. WARNING counts as well: somebody should look, but
- * it serves. */
+/* Running and NOMINAL, on a node that is not lost, and meant to run. */
 bool instance_is_healthy(const struct instance *i);
+/* Edges may lead to it: also with a WARNING, which asks somebody to look and takes nothing out of service. */
+bool instance_serves(const struct instance *i);
 /* A health that its node sees and one that the watchdog says, as one: the watchdog's counts when it is worse. */
 enum health health_worse(enum health reported, enum health watched);
 /* The table of instance states allows it. */

@@ -148,8 +148,8 @@ static const struct instance *better(const struct instance *a, const struct inst
 {
     if (a == NULL)
         return b;
-    if (instance_is_healthy(a) != instance_is_healthy(b))
-        return instance_is_healthy(a) ? a : b;
+    if (instance_serves(a) != instance_serves(b))
+        return instance_serves(a) ? a : b;
     return instance_is_hopeful(b) && !instance_is_hopeful(a) ? b : a;
 }
 

@@ -128,8 +128,13 @@ const struct certificate *model_certificate_by_host(const struct model *m, struc
 
 bool instance_is_healthy(const struct instance *i)
 {
-    bool serves = i->health == HEALTH_NOMINAL || i->health == HEALTH_WARNING;
-    return i->status == INSTANCE_RUNNING && serves && i->wanted == DESIRED_RUNNING &&
+    return i->health == HEALTH_NOMINAL && instance_serves(i);
+}
+
+bool instance_serves(const struct instance *i)
+{
+    bool may_serve = i->health == HEALTH_NOMINAL || i->health == HEALTH_WARNING;
+    return i->status == INSTANCE_RUNNING && may_serve && i->wanted == DESIRED_RUNNING &&
            (i->node == NULL || i->node->status != NODE_LOST);
 }
 
@@ -205,7 +210,7 @@ const char *process_host(const struct process *p, struct str app_domain, struct 
 static size_t add_endpoints(const struct process *d, const struct instance **ret, size_t n, size_t max)
 {
     MODEL_EACH (instance, i, &d->instances) {
-        if (!instance_is_healthy(i))
+        if (!instance_serves(i))
             continue;
         if (n < max)
             ret[n] = i;
