@@ -175,6 +175,8 @@ static const struct field INSTANCE_STATUS_CHANGE_FIELDS[] = {
     FIELD_OPT(I64, instance_status_change, restarts, "restarts", "in place, so far"),
     FIELD_OPT(STR, instance_status_change, desired, "desired",
               "wanted by the control plane from now on: running, stopped, deleted; absent: as before"),
+    FIELD_OPT(BOOL, instance_status_change, withdraw, "withdraw",
+              "its node is told to stop it only by the next such event: once no edge leads to it any more"),
     FIELD_OPT(JSON, instance_status_change, because, "because", "what it was decided from"),
     FIELD_OPT(STR, instance_status_change, watched, "watched",
               "health as the watchdog sees it; absent: as before, and `health` is what the node saw"),

@@ -114,6 +114,7 @@ struct instance_status_change {
     struct str boot_id;
     int64_t report_seq, restarts;
     struct str desired; /* what the control plane wants from now on: running, stopped, deleted; empty: as before */
+    bool withdraw;      /* draining: its node learns of `desired` by the next such event, when no edge leads to it */
     struct str because;
     struct str watched; /* health as the watchdog sees it; empty: as before, `health` is what the node saw */
 };

@@ -226,6 +226,8 @@ static enum err apply_instance_status_change(struct model *m, const struct event
         return err_set(err, ERR_CORRUPT, "'%.*s' is not a health", STR_ARG(e->watched));
     if (!desired_parse(e->desired, was->wanted, &wanted))
         return err_set(err, ERR_CORRUPT, "'%.*s' is not a desired state", STR_ARG(e->desired));
+    if (e->withdraw && (status != INSTANCE_DRAINING || e->desired.len == 0 || wanted == DESIRED_RUNNING))
+        return err_set(err, ERR_CORRUPT, "only an instance that is to stop can be withdrawn");
     bool is_report = e->boot_id.len > 0 && was->node != NULL;
     if (is_report && node_report_is_old(was->node, e->boot_id, e->report_seq, was->boot_id, was->report_seq))
         return OK;
@@ -242,13 +244,18 @@ static enum err apply_instance_status_change(struct model *m, const struct event
     }
     if (status == INSTANCE_FAILED && i->status != INSTANCE_FAILED)
         count_failure(m, i, ev->time.instant_ns);
-    if (i->status != status)
+    bool is_withdrawn = was->withdraw_seq != 0 && e->desired.len > 0 && !e->withdraw; /* its node is told only now */
+    if (i->status != status || is_withdrawn)
         i->since_ns = ev->time.instant_ns;
     i->status = (uint8_t)status;
     i->wanted = wanted;
     texts_set(&m->texts, &i->cause, e->cause);
     instance_remember(m, i, ev->time.instant_ns);
     touch_instance(m, i);
+    if (e->withdraw)
+        i->withdraw_seq = m->routes_seq; /* whoever knows the routes up to here knows them without it */
+    else if (e->desired.len > 0 || status == INSTANCE_STOPPED || status == INSTANCE_FAILED)
+        i->withdraw_seq = 0;
     return OK;
 }
 

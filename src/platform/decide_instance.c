@@ -172,6 +172,25 @@ enum err decide_instance_watched(const struct decide *d, const struct instance_w
     return OK;
 }
 
+/* What is stopped keeps its room; but its node may have become smaller meanwhile. */
+static enum err check_room_again(const struct decide *d, const struct instance *i, struct arena *a, struct errinfo *err)
+{
+    if (i->node == NULL)
+        return OK;
+    struct places places;
+    places_of_model(&places, d->model, d->settings, a, i->node->id);
+    const struct place *place = places_find(&places, i->node->id);
+    int64_t memory = place->memory_free, vcpus = place->vcpus_free;
+    places_done(&places);
+    if (memory >= 0 && vcpus >= 0)
+        return OK;
+    return err_set(err, ERR_LIMIT,
+                   "node '%s' has no room for it any more: more is reserved there than it has (memory %lld MiB, vcpus "
+                   "%lld); delete this instance, and the planner places another one where there is room",
+                   i->node->name, memory < 0 ? (long long)(-memory / (1 << 20)) : 0LL,
+                   vcpus < 0 ? (long long)-vcpus : 0LL);
+}
+
 enum err decide_instance_desired(const struct decide *d, struct id instance_id, struct str desired,
                                  struct event_list *out, struct errinfo *err)
 {
@@ -187,11 +206,15 @@ enum err decide_instance_desired(const struct decide *d, struct id instance_id, 
         return OK;
     if (run && i->status == INSTANCE_DRAINING)
         return err_set(err, ERR_CONFLICT, "the instance is stopping: start it once it is stopped");
-    bool is_down = i->status == INSTANCE_STOPPED || i->status == INSTANCE_FAILED || i->status == INSTANCE_LOST;
-    enum instance_status next = run ? INSTANCE_PENDING : is_down ? (enum instance_status)i->status : INSTANCE_DRAINING;
-    emit_instance_status(out, d->ids, i, next, run ? "running" : "stopped", STR("asked for by a person"),
-                         (struct str){0});
-    return OK;
+    struct str cause = STR("asked for by a person");
+    if (!run) {
+        emit_instance_withdrawal(out, d->ids, i, "stopped", cause, (struct str){0});
+        return OK;
+    }
+    enum err rc = check_room_again(d, i, out->arena, err);
+    if (rc == OK)
+        emit_instance_status(out, d->ids, i, INSTANCE_PENDING, "running", cause, (struct str){0});
+    return rc;
 }
 
 enum err decide_delete_instance(const struct decide *d, struct id instance_id, struct event_list *out,

@@ -71,7 +71,7 @@ static void describe_instance(const struct model *m, const struct event *ev, str
         if (e->health.len > 0)
             buf_addf(out, " %.*s", STR_ARG(e->health));
         if (e->desired.len > 0)
-            buf_addf(out, ", to be %.*s", STR_ARG(e->desired));
+            buf_addf(out, ", to be %.*s%s", STR_ARG(e->desired), e->withdraw ? " once edges have withdrawn it" : "");
         if (e->cause.len > 0)
             buf_addf(out, " (%.*s)", STR_ARG(e->cause));
     }

@@ -76,12 +76,34 @@ struct event *emit_instance_status(struct event_list *l, struct id_source *ids, 
     return e;
 }
 
-void emit_instance_removal(struct event_list *l, struct id_source *ids, const struct instance *i, struct str cause,
-                           struct str because)
+/* An edge may lead to it: it serves, or did a moment ago. */
+static bool may_be_routed(const struct instance *i)
+{
+    if (i->status == INSTANCE_DRAINING)
+        return i->withdraw_seq != 0;
+    bool may_serve = i->status == INSTANCE_RUNNING || i->status == INSTANCE_STARTING || i->status == INSTANCE_SUSPENDED;
+    return may_serve && i->process->route_seq != 0;
+}
+
+struct event *emit_instance_end(struct event_list *l, struct id_source *ids, const struct instance *i,
+                                const char *desired, struct str cause, struct str because)
 {
     bool may_run = i->status != INSTANCE_STOPPED && i->status != INSTANCE_FAILED && i->status != INSTANCE_LOST;
     enum instance_status next = may_run ? INSTANCE_DRAINING : (enum instance_status)i->status;
-    emit_instance_status(l, ids, i, next, "deleted", cause, because);
+    return emit_instance_status(l, ids, i, next, desired, cause, because);
+}
+
+void emit_instance_withdrawal(struct event_list *l, struct id_source *ids, const struct instance *i,
+                              const char *desired, struct str cause, struct str because)
+{
+    struct event *e = emit_instance_end(l, ids, i, desired, cause, because);
+    e->instance_status_change.withdraw = may_be_routed(i);
+}
+
+void emit_instance_removal(struct event_list *l, struct id_source *ids, const struct instance *i, struct str cause,
+                           struct str because)
+{
+    emit_instance_withdrawal(l, ids, i, "deleted", cause, because);
 }
 
 struct event *emit_delete_instance(struct event_list *l, struct id_source *ids, const struct instance *i,

@@ -23,7 +23,14 @@ struct event *emit_deployment_status(struct event_list *l, struct id_source *ids
 struct event *emit_instance_status(struct event_list *l, struct id_source *ids, const struct instance *i,
                                    enum instance_status status, const char *desired, struct str cause,
                                    struct str because);
-/* It goes: drained first when it may still run, then deleted by the planner. */
+/* Its node is to stop it now: no edge leads to it. desired: stopped, deleted. */
+struct event *emit_instance_end(struct event_list *l, struct id_source *ids, const struct instance *i,
+                                const char *desired, struct str cause, struct str because);
+/* The same, but edges withdraw it first when they may lead to it: the planner ends it once they have (plan_withdrawal).
+ */
+void emit_instance_withdrawal(struct event_list *l, struct id_source *ids, const struct instance *i,
+                              const char *desired, struct str cause, struct str because);
+/* It goes: withdrawn from routes, then drained when it may still run, then deleted by the planner. */
 void emit_instance_removal(struct event_list *l, struct id_source *ids, const struct instance *i, struct str cause,
                            struct str because);
 struct event *emit_delete_instance(struct event_list *l, struct id_source *ids, const struct instance *i,

@@ -122,6 +122,7 @@ static const struct member INSTANCE[] = {
     ENUM(instance, reported, HEALTH_MAX_),
     ENUM(instance, watched, HEALTH_MAX_),
     PLAIN(instance, restart_never),
+    SEQ(instance, withdraw_seq),
 };
 TABLE(instance, INSTANCE);
 

@@ -84,12 +84,14 @@ struct instance {
     const struct process *process;
     const struct node *node; /* NULL: on no node that the model knows (a bootstrap log names its nodes by runner_url) */
     uint8_t status, health, wanted; /* enum instance_status, enum health, enum desired (never DRAINING) */
-    uint8_t reported, watched;      /* enum health: as its node sees it, and the watchdog; health is the worse of both */
+    uint8_t reported, watched; /* enum health: as its node sees it, and the watchdog; health is the worse of both */
     bool restart_never;
     uint32_t restarts, history_n;
     const char *runner_url, *owner, *runtime, *address, *cause, *because;
     const char *boot_id; /* of the last report */
     int64_t report_seq, created_ns, since_ns;
+    /* Its node is told to stop it once every live edge has confirmed routes up to here; 0: nothing to wait for. */
+    uint64_t withdraw_seq;
     struct instance_history *history; /* oldest first */
     struct text_list workloads, partition_ranges;
     struct id_list {
@@ -376,7 +378,9 @@ bool node_boot_is_past(const struct node *n, struct str boot_id);
 bool node_boot_is_late(const struct node *n, struct str boot_id, int64_t report_seq);
 /* It can still come to run (pending, starting, running) and is meant to. */
 bool instance_is_hopeful(const struct instance *i);
-/* What its node-agent is asked for: DRAINING while its deployment drains. */
+/* It uses its share of its node, or has it reserved: one that a person stopped may be started again. */
+bool instance_takes_room(const struct instance *i);
+/* What its node-agent is asked for: DRAINING while its deployment drains, and while edges withdraw it. */
 enum desired instance_desired(const struct instance *i);
 /* Over: stopped, failed or cancelled. */
 bool deployment_is_over(const struct process *d);

@@ -203,11 +203,10 @@ static void give_back(struct places *p, struct holding *h)
 
 void places_set_instance(struct places *p, const struct instance *i)
 {
-    bool is_over = i->status == INSTANCE_STOPPED || i->status == INSTANCE_FAILED || i->status == INSTANCE_LOST;
     const struct process *process = i->process;
     bool goes = i->wanted == DESIRED_DELETED ||
                 (process->project != NULL && (process->status == DEPLOYMENT_DRAINING || deployment_is_over(process)));
-    struct place *place = i->node == NULL || is_over ? NULL : find(p, i->node->id);
+    struct place *place = i->node == NULL || !instance_takes_room(i) ? NULL : find(p, i->node->id);
     struct holding *h = holding_find(p, i->id), now = {.id = i->id,
                                                        .place = place,
                                                        .memory = process->resources.memory_bytes,

@@ -25,9 +25,26 @@ void planner_waits(struct planner *p, uint32_t waits)
     p->waits |= waits;
 }
 
+/* It gets no new requests once every live edge has confirmed routes without it; only then is its node told to stop it.
+ * An edge that polls and never confirms is not waited for for ever. */
+static void plan_withdrawal(struct planner *p, const struct instance *i)
+{
+    bool is_known = plan_edges_know(p, i->withdraw_seq);
+    bool is_behind = !is_known && plan_edge_behind(p, i->withdraw_seq) != NULL; /* else there may be one unheard of */
+    if (!is_known && !(is_behind && planner_is_due(p, i->since_ns, p->settings->withdraw_timeout_seconds)))
+        return;
+    const char *rule = is_known ? "every live edge has withdrawn it" : "an edge does not confirm";
+    emit_instance_end(p->out, p->ids, i, desired_name((enum desired)i->wanted),
+                      arena_str(p->out->arena, str_from(i->cause)), plan_edges_because(p, rule, i->withdraw_seq));
+}
+
 /* What was told to go has gone, or has had its time. */
 static void plan_removal(struct planner *p, const struct instance *i)
 {
+    if (i->withdraw_seq != 0 && i->status == INSTANCE_DRAINING) {
+        plan_withdrawal(p, i);
+        return;
+    }
     if (i->wanted != DESIRED_DELETED)
         return;
     if (i->status != INSTANCE_DRAINING)
@@ -118,7 +135,8 @@ static struct id project_changed_by(const struct planner *p, const struct event 
     if (e->kind != EVENT_INSTANCE_STATUS_CHANGE || e->instance_status_change.desired.len == 0)
         return ID_NONE;
     const struct instance *i = model_instance(p->model, e->instance_status_change.instance_id);
-    return i == NULL || i->process->project == NULL ? ID_NONE : i->process->project->id;
+    bool is_withdrawn = i != NULL && i->withdraw_seq != 0 && !e->instance_status_change.withdraw; /* went before */
+    return i == NULL || is_withdrawn || i->process->project == NULL ? ID_NONE : i->process->project->id;
 }
 
 /* It ends the round for its project: what the others of it do follows from the model after it, else two of them would

@@ -28,11 +28,12 @@ void plan_fail(struct planner *p, const struct process *d, struct str cause, str
     emit_deployment_status(p->out, p->ids, d, DEPLOYMENT_FAILED, cause, because);
 }
 
-static void remove_instances(struct planner *p, const struct process *d, struct str cause, struct str because)
+/* Of a deployment that edges have left. */
+static void end_instances(struct planner *p, const struct process *d, struct str cause, struct str because)
 {
     MODEL_EACH (instance, i, &d->instances)
         if (i->wanted != DESIRED_DELETED)
-            emit_instance_removal(p->out, p->ids, i, cause, because);
+            emit_instance_end(p->out, p->ids, i, "deleted", cause, because);
 }
 
 /* ---- starting: until all wanted are healthy ---- */
@@ -146,7 +147,9 @@ static void plan_live(struct planner *p, const struct process *d)
     }
     if (plan_domains(p, d))
         return; /* the rest follows from the model after that */
-    plan_surplus(p, d);
+    if (plan_surplus(p, d))
+        return; /* likewise: what goes is not replaced as well */
+
     if (plan_replace(p, d) && d->cause[0] != '\0') /* what it waited for has come */
         emit_deployment_status(p->out, p->ids, d, DEPLOYMENT_LIVE, STR(""),
                                because(p->out, "{\"rule\":\"complete again\"}"));
@@ -184,11 +187,10 @@ bool plan_edges_know(struct planner *p, uint64_t route_seq)
     return knows_edges(p) && plan_edge_behind(p, route_seq) == NULL;
 }
 
-static struct str edges_because(struct planner *p, uint64_t route_seq)
+struct str plan_edges_because(struct planner *p, const char *rule, uint64_t route_seq)
 {
     AUTO(buf) struct buf b = {0};
-    buf_addf(&b, "{\"rule\":\"every live edge has switched\",\"routeSeq\":%llu,\"edges\":[",
-             (unsigned long long)route_seq);
+    buf_addf(&b, "{\"rule\":\"%s\",\"routeSeq\":%llu,\"edges\":[", rule, (unsigned long long)route_seq);
     for (size_t i = 0; i < p->seen->edges_n; i++) {
         const struct edge_observed *e = &p->seen->edges[i];
         buf_add_c(&b, i == 0 ? "{\"name\":" : ",{\"name\":");
@@ -213,7 +215,7 @@ static void plan_unconfirmed(struct planner *p, const struct process *d)
     struct event *e = emit_deployment_status(
         p->out, p->ids, d, DEPLOYMENT_DRAINING,
         say(p->out, "no edge leads to it any more: it ends after %lld s", (long long)d->drain_wait_seconds),
-        edges_because(p, d->replaced_seq));
+        plan_edges_because(p, "every live edge has switched", d->replaced_seq));
     e->deployment_status_change.edges_confirmed = true;
 }
 
@@ -226,8 +228,8 @@ static void plan_draining(struct planner *p, const struct process *d)
         plan_unconfirmed(p, d);
     else if (planner_is_due(p, d->drain_from_ns, d->drain_wait_seconds) && plan_edges_know(p, d->replaced_seq))
         /* An edge that was silent when the others confirmed may have come back meanwhile, with the routes of before. */
-        remove_instances(p, d, STR("its deployment has drained"),
-                         because(p->out, "{\"rule\":\"drained\",\"seconds\":%lld}", (long long)d->drain_wait_seconds));
+        end_instances(p, d, STR("its deployment has drained"),
+                      because(p->out, "{\"rule\":\"drained\",\"seconds\":%lld}", (long long)d->drain_wait_seconds));
 }
 
 /* ---- all ---- */

@@ -31,7 +31,7 @@ static bool replace_one(struct planner *p, const struct process *d, const struct
     wish.avoid = old == NULL ? NULL : old->node;
     if (!places_take(&p->places, &wish, 1, &at, &why)) {
         if (d->status != DEPLOYMENT_STARTING || d->project->live == NULL) /* else plan_roll goes on */
-            plan_wait(p, d, say(p->out, "an instance cannot be replaced: %s", why));
+            plan_wait(p, d, say(p->out, CAUSE_NOT_REPLACED "%s", why));
         return false;
     }
     emit_create_instance(p->out, p->ids, d->id, p->settings->installation, &at, placement_because(p, rule, d, &at));

@@ -6,7 +6,8 @@
  *   plan_replace    there is room again: the next new one; and so on
  *   plan_starting   all new ones are healthy: the route switches as always
  * If it fails or is cancelled on the way, the same backwards: plan_over lets its instances go one by one as
- * plan_replace fills up the old deployment. */
+ * plan_replace fills up the old deployment. When there is no room for that any more, they give way all the same, one
+ * after the other, as long as the old one serves: what is over is not kept serving. */
 #include "platform/planner.h"
 
 static void begin_beside(struct planner *p, const struct process *d, uint32_t healthy)
@@ -40,8 +41,7 @@ static const struct instance *who_goes(const struct planner *p, const struct pro
     const struct instance *found = NULL;
     MODEL_EACH (instance, i, &old->instances) {
         bool is_healthy = instance_is_healthy(i);
-        bool is_over = i->status == INSTANCE_STOPPED || i->status == INSTANCE_FAILED || i->status == INSTANCE_LOST;
-        if (is_over || (is_healthy && !may_be_healthy)) /* what is over takes no room */
+        if (i->wanted == DESIRED_DELETED || !instance_takes_room(i) || (is_healthy && !may_be_healthy))
             continue;
         bool found_is_healthy = found != NULL && instance_is_healthy(found);
         if (found == NULL || (found_is_healthy && !is_healthy) ||
@@ -83,9 +83,46 @@ void plan_roll(struct planner *p, const struct process *d)
         one_goes(p, d, old);
 }
 
+/* Nothing of it is on its way, up or down. */
+static bool is_at_rest(const struct process *d)
+{
+    MODEL_EACH (instance, i, &d->instances)
+        if (i->wanted == DESIRED_DELETED || (instance_is_hopeful(i) && !instance_is_healthy(i)))
+            return false;
+    return true;
+}
+
+/* The live one lacks instances, and there is no room for them but what these have: who cancelled wants the old version
+ * back, so one gives way. The last one that serves the project does not. */
+static const struct instance *who_gives_way(struct planner *p, const struct process *d)
+{
+    const struct process *live = d->project->live;
+    bool lacks_room = str_starts(str_from(live->cause), STR(CAUSE_NOT_REPLACED));
+    if (!lacks_room || process_healthy_n(live) == 0 || !is_at_rest(live) || !is_at_rest(d) ||
+        !plan_edges_know(p, d->project->route_seq))
+        return NULL;
+    return who_goes(p, d, true);
+}
+
+static void give_way(struct planner *p, const struct process *d)
+{
+    const struct process *live = d->project->live;
+    const struct instance *i = who_gives_way(p, d);
+    if (i == NULL)
+        return;
+    emit_instance_removal(p->out, p->ids, i,
+                          say(p->out, "its deployment is %s, and there is no other room for one of %s",
+                              deployment_status_name(d->status), id_text(p->out, live->id)),
+                          because(p->out,
+                                  "{\"rule\":\"deployment is over and gives way\",\"healthy\":%u,\"healthyLive\":%u,"
+                                  "\"wanted\":%lld}",
+                                  process_healthy_n(d), process_healthy_n(live), (long long)live->instances_wanted));
+}
+
 void plan_over(struct planner *p, const struct process *d)
 {
     const struct process *live = d->project->live;
+    size_t before = p->out->n;
     bool serves = deployment_is_beside(d) && live != NULL && live->status == DEPLOYMENT_LIVE;
     int64_t spare =
         serves ? (int64_t)process_healthy_n(live) + process_healthy_n(d) - live->instances_wanted : INT64_MAX;
@@ -99,4 +136,6 @@ void plan_over(struct planner *p, const struct process *d)
         emit_instance_removal(p->out, p->ids, i, say(p->out, "its deployment is %s", deployment_status_name(d->status)),
                               because(p->out, "{\"rule\":\"deployment is over\"}"));
     }
+    if (serves && spare <= 0 && p->out->n == before)
+        give_way(p, d);
 }

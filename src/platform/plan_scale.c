@@ -30,21 +30,22 @@ static const struct instance *next_to_go(const struct process *d, const struct i
     return found;
 }
 
-void plan_surplus(struct planner *p, const struct process *d)
+bool plan_surplus(struct planner *p, const struct process *d)
 {
     int64_t have = 0;
     MODEL_EACH (instance, i, &d->instances)
         have += i->wanted != DESIRED_DELETED && (i->node == NULL || i->node->status != NODE_DRAINING);
     if (d->scaled_seq == 0 || have <= d->instances_wanted)
-        return;
+        return false;
     size_t n = (size_t)(have - d->instances_wanted);
     const struct instance **gone = arena_alloc(p->out->arena, n * sizeof(*gone));
     for (size_t k = 0; k < n; k++) {
         gone[k] = next_to_go(d, gone, k);
         if (gone[k] == NULL)
-            return;
+            return k > 0;
         emit_instance_removal(p->out, p->ids, gone[k], STR("fewer instances are wanted"),
                               because(p->out, "{\"rule\":\"scaled down\",\"wanted\":%lld,\"had\":%lld}",
                                       (long long)d->instances_wanted, (long long)have));
     }
+    return true;
 }

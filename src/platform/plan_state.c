@@ -136,7 +136,7 @@ static void mark_image(struct planner *p, const struct image *i)
 static void mark_instance(struct planner *p, const struct instance *i)
 {
     struct work_key key = key_of(OBJECT_INSTANCE, i->id);
-    if (i->wanted == DESIRED_DELETED || work_has(&p->work, key))
+    if (i->wanted == DESIRED_DELETED || i->withdraw_seq != 0 || work_has(&p->work, key))
         work_mark(&p->work, key, WORK_INSTANCE, 0, ID_NONE);
 }
 

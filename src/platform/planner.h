@@ -17,6 +17,8 @@
 
 /* Longest cause that is passed on to another object: words come around it, and 4 KiB is the contract's limit. */
 enum { CAUSE_PASSED_ON_MAX = 3000 };
+/* Begins the cause of a live deployment that lacks an instance for want of room. */
+#define CAUSE_NOT_REPLACED "an instance cannot be replaced: "
 
 struct plan_kept { /* an object that stays dirty: its events may not come to be */
     struct work_key key;
@@ -72,8 +74,8 @@ void plan_deployment(struct planner *p, const struct process *d);
 struct strs route_hosts(struct planner *p, const struct project *project);
 /* Of a live deployment: domains begin to lead to it, or do no more. False: nothing to do. */
 bool plan_domains(struct planner *p, const struct process *d);
-/* Of a live deployment that was scaled down: those go that are missed least. */
-void plan_surplus(struct planner *p, const struct process *d);
+/* Of a live deployment that was scaled down: those go that are missed least. False: nothing to do. */
+bool plan_surplus(struct planner *p, const struct process *d);
 /* New kinds may be written once every replica reads them. */
 void plan_format(struct planner *p);
 /* A process of no project: an event-sourced application, or one that is being deleted. At most so many instances of one
@@ -111,6 +113,8 @@ bool plan_has_certificate(const struct planner *p, struct str host);
 const struct edge_observed *plan_edge_behind(struct planner *p, uint64_t route_seq);
 /* Every live edge has acknowledged routes up to here. Waits for edges. */
 bool plan_edges_know(struct planner *p, uint64_t route_seq);
+/* What is known of them, as JSON. */
+struct str plan_edges_because(struct planner *p, const char *rule, uint64_t route_seq);
 
 /* Bring what is kept up to the model and to now (plan_state.c). */
 void planner_sync(struct planner *p);

@@ -149,8 +149,16 @@ bool instance_is_hopeful(const struct instance *i)
     return can_run && i->wanted == DESIRED_RUNNING;
 }
 
+bool instance_takes_room(const struct instance *i)
+{
+    bool is_over = i->status == INSTANCE_STOPPED || i->status == INSTANCE_FAILED || i->status == INSTANCE_LOST;
+    return !is_over || i->wanted == DESIRED_STOPPED;
+}
+
 enum desired instance_desired(const struct instance *i)
 {
+    if (i->withdraw_seq != 0)
+        return DESIRED_DRAINING;
     if (i->wanted == DESIRED_RUNNING && i->process->project != NULL && i->process->status == DEPLOYMENT_DRAINING)
         return DESIRED_DRAINING;
     return (enum desired)i->wanted;
@@ -188,7 +196,7 @@ struct resources node_used(const struct node *n)
 {
     struct resources used = {0};
     MODEL_EACH (instance, i, &n->instances) {
-        if (i->status == INSTANCE_STOPPED || i->status == INSTANCE_FAILED || i->status == INSTANCE_LOST)
+        if (!instance_takes_room(i))
             continue;
         used.vcpus += i->process->resources.vcpus;
         used.memory_bytes += i->process->resources.memory_bytes;

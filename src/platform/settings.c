@@ -23,6 +23,9 @@ const struct platform_setting_row PLATFORM_SETTINGS[] = {
     ROW(build_timeout_seconds, "s", 1800, "chosen: a cold build of a large application"),
     ROW(builder_linger_seconds, "s", 30, "chosen: its agent delivers the end of the build log meanwhile"),
     ROW(stop_timeout_seconds, "s", 60, "chosen: 10 s of grace after SIGTERM, and a node that reports late"),
+    ROW(withdraw_timeout_seconds, "s", 60,
+        "chosen: an edge confirms within 2 s (the simulator's take 3 at most); four times what it takes to count as "
+        "gone"),
     ROW(edge_live_seconds, "s", 15, "three polls of an edge: one that has not polled for so long is not live"),
     ROW(status_events_per_hour, "events", 12, "chosen: a crash loop must not fill the log"),
     ROW(status_repeat_seconds, "s", 300,

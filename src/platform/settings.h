@@ -19,15 +19,16 @@ struct platform_settings {
     int64_t drain_seconds_max;        /* largest that may be asked for */
     int64_t vcpus_overcommit_percent; /* of what a node offers */
     int64_t memory_overcommit_percent;
-    int64_t start_timeout_seconds;  /* placed but not healthy */
-    int64_t settle_seconds;         /* all healthy that long: then the route switches */
-    int64_t build_timeout_seconds;  /* a builder that neither reports nor ends */
-    int64_t builder_linger_seconds; /* an ended builder stays listed */
-    int64_t stop_timeout_seconds;   /* told to stop, nothing heard: deleted anyway */
-    int64_t edge_live_seconds;      /* an edge that polled within this is live */
-    int64_t status_events_per_hour; /* per instance */
-    int64_t status_repeat_seconds;  /* beyond that: one event in so long */
-    int64_t replace_delay_seconds;  /* before a failed instance of a live deployment is replaced; doubles */
+    int64_t start_timeout_seconds;    /* placed but not healthy */
+    int64_t settle_seconds;           /* all healthy that long: then the route switches */
+    int64_t build_timeout_seconds;    /* a builder that neither reports nor ends */
+    int64_t builder_linger_seconds;   /* an ended builder stays listed */
+    int64_t stop_timeout_seconds;     /* told to stop, nothing heard: deleted anyway */
+    int64_t withdraw_timeout_seconds; /* an instance that goes: edges that poll have not confirmed, it stops anyway */
+    int64_t edge_live_seconds;        /* an edge that polled within this is live */
+    int64_t status_events_per_hour;   /* per instance */
+    int64_t status_repeat_seconds;    /* beyond that: one event in so long */
+    int64_t replace_delay_seconds;    /* before a failed instance of a live deployment is replaced; doubles */
     int64_t replace_delay_seconds_max;
     int64_t turn_after_seconds;   /* a deployment that waits for room: then what becomes free is held for it */
     int64_t turn_seconds;         /* for so long */

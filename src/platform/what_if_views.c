@@ -243,9 +243,12 @@ void views_of(const struct model *m, const struct event *events, size_t n, int64
     *ret = (struct views){.arena = a};
     ret->items[0] = seen; /* taken over by what is added */
     ret->n = 1;
-    for (size_t i = 0; i < n && ret->n == 1; i++)
+    for (size_t i = 0; i < n && ret->n == 1; i++) {
         if (events[i].kind == EVENT_DEPLOYMENT_STATUS_CHANGE)
             add_exact(ret, events[i].deployment_status_change.because, now_ms);
+        if (events[i].kind == EVENT_INSTANCE_STATUS_CHANGE)
+            add_exact(ret, events[i].instance_status_change.because, now_ms);
+    }
     struct named named = edges_named(m, events, n, now_ms);
     if (named.n > 0) {
         struct edge_observed *edges = arena_alloc(a, sizeof(named.edges));
@@ -285,6 +288,9 @@ void views_add_positions(struct views *v, const struct model *m, const struct ev
     struct positions p = {.n = 0};
     for (size_t i = 0; i < n; i++) {
         const struct process *d = process_of(m, &events[i]);
+        const struct instance *instance = model_instance(m, decision_about(&events[i]));
+        if (instance != NULL)
+            add_position(&p, instance->withdraw_seq);
         if (d != NULL && d->project != NULL) {
             add_position(&p, d->replaced_seq);
             add_position(&p, d->project->route_seq);

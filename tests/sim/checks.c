@@ -7,8 +7,6 @@
  * suspected, its votes, a poll, an Envoy (each some seconds here). The same for a lost node's instances to be replaced.
  */
 enum { DEAD_ROUTE_MS = 35000, REPLACED_MS = 15000 };
-/* A single instance that is told to go (rolling, a drained node, fewer wanted) stops while edges are being told. */
-enum { WITHDRAWN_MS = 5000 };
 
 /* ---- Before an event ---- */
 
@@ -64,6 +62,48 @@ static void check_drained(struct world *w, const struct instance *i)
         broken(w, RULE_drained, "an instance is removed before its drain time is over");
     if (edge_leads_to(w, i->id))
         broken(w, RULE_drained, "an instance is removed while a live edge still leads to it");
+}
+
+/* Its node is told to stop it: edges have withdrawn it, or had their time. */
+static void check_withdrawn(struct world *w, const struct instance_status_change *e)
+{
+    const struct instance *i = model_instance(w->oracle, e->instance_id);
+    bool stops = str_eq(e->desired, STR("stopped")) || str_eq(e->desired, STR("deleted"));
+    if (i == NULL || i->process->project == NULL || !stops || e->withdraw)
+        return;
+    if (i->status != INSTANCE_RUNNING && i->status != INSTANCE_STARTING && i->status != INSTANCE_DRAINING)
+        return;
+    checked(w, RULE_withdrawn);
+    int64_t waited_ms = store_clock_now_ms(w) - i->since_ns / 1000000;
+    bool had_its_time = i->status == INSTANCE_DRAINING &&
+                        waited_ms >= w->settings.withdraw_timeout_seconds * 1000 - (1 + w->store.back_ms);
+    if (!had_its_time && edge_leads_to(w, i->id))
+        broken(w, RULE_withdrawn, "an instance is told to stop while a live edge still leads to it");
+}
+
+void check_stop(struct world *w, const struct sim_node *n, struct id id)
+{
+    const struct instance *i = model_instance(w->oracle, id);
+    checked(w, RULE_withdrawn);
+    if (i != NULL && i->status == INSTANCE_DRAINING && i->withdraw_seq != 0)
+        broken(w, RULE_withdrawn, "%s stops an instance that is still being withdrawn", n->name);
+}
+
+/* A person starts it again. */
+static void check_started_again(struct world *w, const struct instance_status_change *e)
+{
+    const struct instance *started = model_instance(w->oracle, e->instance_id);
+    const struct node *n = started == NULL ? NULL : started->node;
+    int64_t used = 0;
+    if (n == NULL || !str_eq(e->desired, STR("running")))
+        return;
+    checked(w, RULE_placement);
+    MODEL_EACH (instance, i, &n->instances)
+        used += i == started || instance_is_hopeful(i) || i->status == INSTANCE_DRAINING
+                    ? i->process->resources.memory_bytes
+                    : 0;
+    if (used > n->capacity.memory_bytes / 100 * w->settings.memory_overcommit_percent)
+        broken(w, RULE_placement, "an instance is started again on %s, which has no room for it", n->name);
 }
 
 /* The planner takes an instance away. */
@@ -232,14 +272,15 @@ void check_before(struct world *w, const struct event *ev)
     if (ev->kind == EVENT_INSTANCE_STATUS_CHANGE && str_eq(ev->instance_status_change.desired, STR("deleted")))
         check_removal(w, ev->instance_status_change.instance_id,
                       str_starts(ev->instance_status_change.cause, STR("deleted by a person")));
-    if (ev->kind == EVENT_INSTANCE_STATUS_CHANGE)
+    if (ev->kind == EVENT_INSTANCE_STATUS_CHANGE) {
         check_report(w, &ev->instance_status_change);
+        check_withdrawn(w, &ev->instance_status_change);
+        check_started_again(w, &ev->instance_status_change);
+    }
     if (ev->kind == EVENT_ROUTE_DEPLOYMENT)
         check_route(w, &ev->route_deployment);
     if (ev->kind == EVENT_ROUTE_DEPLOYMENT && ev->route_deployment.beside)
         happened(w, OUTCOME_rolls_one_by_one);
-    if (ev->kind == EVENT_SCALE_PROCESS) /* what is lost may be replaced in the plan that takes others away */
-        w->hand_made_n += 2;
     if (ev->kind == EVENT_DRAIN_NODE) /* each may be replaced, and then be lost with its node */
         w->hand_made_n += model_node(w->oracle, ev->drain_node.node_id)->instances.n;
     if (ev->kind == EVENT_NODE_STATUS_CHANGE)
@@ -344,13 +385,6 @@ static uint32_t wanted_by(const struct world *w, struct id deployment)
     return d == NULL ? 0 : (uint32_t)d->instances_wanted;
 }
 
-/* It was told to go. */
-static bool is_leaving(const struct world *w, struct id instance)
-{
-    const struct instance *i = model_instance(w->oracle, instance);
-    return i == NULL || i->wanted == DESIRED_DELETED;
-}
-
 static void check_entry(struct world *w, const struct sim_edge *e, const struct route_entry *r)
 {
     checked(w, w->is_settled ? RULE_goes_live : RULE_no_dead_route);
@@ -361,7 +395,7 @@ static void check_entry(struct world *w, const struct sim_edge *e, const struct 
         int64_t since_ms = down_since(w, r->endpoints[k]);
         if (since_ms < 0)
             continue;
-        if (w->is_settled && (!is_leaving(w, r->endpoints[k]) || w->now_ms - since_ms > WITHDRAWN_MS))
+        if (w->is_settled)
             broken(w, RULE_goes_live, "%s sends requests to an instance that does not run though nothing failed",
                    e->name);
         int64_t from_ms = since_ms > w->troubled_ms ? since_ms : w->troubled_ms;

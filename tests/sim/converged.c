@@ -29,14 +29,6 @@ bool waits_for_room(const struct world *w, const struct process *d)
     return !deployment_is_over(d) && says_so && fitting_n(w, d) < d->instances_wanted - (int64_t)process_present_n(d);
 }
 
-/* It rolled in beside the live one and was cancelled; there is no room for the last of the live one's instances, for
- * which its own stand in. */
-static bool stands_in(const struct process *d)
-{
-    const struct process *live = d->project->live;
-    return deployment_is_beside(d) && process_healthy_n(live) < (uint32_t)live->instances_wanted;
-}
-
 static bool project_is_well(struct world *w, const struct project *p, const char **ret_why)
 {
     MODEL_EACH (process, d, &p->deployments) {
@@ -50,7 +42,7 @@ static bool project_is_well(struct world *w, const struct project *p, const char
             continue;
         if (!deployment_is_over(d))
             return no(w, ret_why, "another deployment is not over", p->slug);
-        if (d->instances.n > 0 && !stands_in(d))
+        if (d->instances.n > 0)
             return no(w, ret_why, "a deployment that is over has instances", p->slug);
     }
     if (p->is_deleted && p->live != NULL)

@@ -195,6 +195,8 @@ static void act(struct world *w, struct sim_node *n, const struct converge_actio
     case CONVERGE_DO_PREPARE: prepare(w, n, m, a->attempt); return;
     case CONVERGE_DO_START: machine_starts(w, n, m); return;
     case CONVERGE_DO_STOP:
+        if (m->is_up && v != NULL && v->want.desired == CONVERGE_STOPPED)
+            check_stop(w, n, m->id);
         if (m->is_up && !m->is_deaf)
             m->die_ms = w->now_ms + between(w, 50, 900);
         return;

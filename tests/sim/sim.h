@@ -191,6 +191,7 @@ enum outcome {
     X(route_switch, "a route switches only to a healthy, settled, newer deployment with certificates")                 \
     X(healthy_kept, "no healthy instance is taken away while it is needed")                                            \
     X(drained, "what drains is taken away only after the edges have switched and its time is over")                    \
+    X(withdrawn, "an instance is told to stop only when no live edge leads to it any more")                            \
     X(no_dead_route, "no edge leads for long to what is down")                                                         \
     X(acknowledged, "what was acknowledged is in the log for ever")                                                    \
     X(once, "nothing happens twice that must happen once")                                                             \
@@ -614,6 +615,8 @@ bool image_was_deleted(const struct world *w, struct id builder);
 /* ---- checks.c ---- */
 void check_batch(struct world *w, uint64_t after_seq);
 void check_step(struct world *w);
+/* A node stops an instance, for that is what it was told. */
+void check_stop(struct world *w, const struct sim_node *n, struct id id);
 /* A replica that is at the log's end has the oracle's model. */
 void check_model(struct world *w, struct replica *r);
 void check_vote(struct world *w, const struct replica *r, struct id node);

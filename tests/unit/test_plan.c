@@ -410,69 +410,6 @@ static void an_instance_is_small_with_its_planner(void **state)
 
 /* ---- Rollouts ---- */
 
-static struct id deploy_of(struct world *w, struct id project, int64_t instances, int64_t mib)
-{
-    struct deployment_create c = {.project_id = project,
-                                  .context_digest = DIGEST,
-                                  .instances = instances,
-                                  .drain_seconds = 0,
-                                  .resources = {.vcpus = 1, .memory_bytes = mib << 20}};
-    struct id id = ID_NONE;
-    DO(w, decide_create_deployment(&d, &c, &out, &id, &err));
-    plan(w);
-    return id;
-}
-
-/* Nodes do what they are asked for, edges follow, a second passes. */
-static void a_turn(struct world *w)
-{
-    for (size_t k = 0; k < w->model->images.n; k++) {
-        const struct image *image = w->model->images.items[k];
-        if (image->status != IMAGE_BUILDING)
-            continue;
-        struct image_observed o = {.image_id = image->id,
-                                   .builder_instance_id = image->builder_instance_id,
-                                   .status = STR("ready"),
-                                   .digest = DIGEST,
-                                   .size_bytes = 1};
-        DO(w, decide_image_observed(&d, &o, &out, &err));
-    }
-    for (size_t k = 0; k < w->model->instances.n; k++) {
-        const struct instance *i = w->model->instances.items[k];
-        if (i->wanted == DESIRED_DELETED && i->status == INSTANCE_DRAINING)
-            observe(w, i, "stopped", "", "");
-        else if (i->status == INSTANCE_PENDING && i->wanted == DESIRED_RUNNING)
-            observe(w, i, "running", "NOMINAL", "");
-    }
-    for (size_t i = 0; i < w->seen.edges_n; i++)
-        w->edges[i].confirmed_seq = w->model->seq;
-    wait_s(w, 1);
-}
-
-static size_t serving(struct world *w, struct id project)
-{
-    return project_endpoints(model_project(w->model, project), NULL, 0);
-}
-
-/* 3 workers of 2047 MiB have room for 6 instances of 900 MiB; others take 6 - room of them. */
-static struct id world_with_room(struct world *w, int64_t others, struct id *ret_live)
-{
-    struct id other = ID_NONE;
-    w->settings.instances_min = 1;
-    w->seen.edges_n = 1;
-    w->edges[0] = (struct edge_observed){STR("e"), 0, w->now_ms};
-    wait_s(w, 60);
-    *ret_live = deploy_of(w, w->project, 3, 900);
-    DO(w, decide_create_project(&d, STR("Other"), &out, &other, &err));
-    if (others > 0)
-        (void)deploy_of(w, other, others, 900);
-    for (int i = 0; i < 5; i++)
-        a_turn(w);
-    assert_int_equal(serving(w, w->project), 3);
-    assert_int_equal(serving(w, other), others);
-    return other;
-}
-
 static void rolls_one_at_a_time(void **state)
 {
     (void)state;
@@ -527,19 +464,6 @@ static void rolls_when_edges_know(void **state)
         a_turn(w);
     assert_int_equal(model_deployment(w->model, one)->status, DEPLOYMENT_STOPPED);
     world_free(w);
-}
-
-static void capacity_is(struct world *w, const struct node *n, int64_t mib)
-{
-    struct str runtime = STR("qemu");
-    struct node_reported r = {.node_id = n->id,
-                              .replica = STR("a"),
-                              .boot_id = str_from(n->boot_id),
-                              .status = STR("ready"),
-                              .report_seq = ++w->report_seq,
-                              .capacity = {4, mib << 20, 0},
-                              .runtimes = {&runtime, 1}};
-    DO(w, decide_node_reported(&d, &r, &out, &err));
 }
 
 /* The room that an old one leaves is gone before a new one has it: nobody else goes. */
@@ -654,7 +578,7 @@ static void a_node_drains(void **state)
         assert_true(serving(w, w->project) >= 3);
         a_turn(w);
     }
-    story_has(w, "on w1: draining, to be deleted (node 'w1' drains)");
+    story_has(w, "on w1: draining, to be deleted once edges have withdrawn it (node 'w1' drains)");
     assert_int_equal(gone->instances.n, 0);
     assert_int_equal(serving(w, w->project), 3);
     world_free(w);

@@ -262,7 +262,7 @@ static void a_deployment_is_scaled(void **state)
     MODEL_EACH (instance, i, &p->instances)
         going += i->wanted == DESIRED_DELETED;
     assert_int_equal(going, 2);
-    story_has(w, "to be deleted (fewer instances are wanted)");
+    story_has(w, "to be deleted once edges have withdrawn it (fewer instances are wanted)");
     REFUSED(w, decide_scale_process(&d, one, 2, STR(""), STR(""), &out, &err), ERR_INVALID, "'instances' must be 3");
     REFUSED(w, decide_scale_process(&d, one, 4, STR(""), STR("{"), &out, &err), ERR_INVALID, "'because'");
     REFUSED(w, decide_scale_process(&d, one, 99, STR(""), STR(""), &out, &err), ERR_CONFLICT,
