@@ -80,9 +80,8 @@ static struct strs builder_env(const struct image *image, struct arena *a)
     return env;
 }
 
-static struct str spec_desired(const struct instance *i)
+static struct str desired_text(enum desired d)
 {
-    enum desired d = instance_desired(i);
     return str_from(desired_name(d == DESIRED_DELETED ? DESIRED_STOPPED : d));
 }
 
@@ -199,7 +198,7 @@ static void view_spec(const struct control *c, const struct instance *i, struct 
         .owner = view_text(i->owner),
         .runtime = view_text(i->runtime[0] != '\0' ? i->runtime : p->runtime),
         .restart = i->restart_never ? STR("never") : STR("always"),
-        .desired = spec_desired(i),
+        .desired = desired_text(instance_told(i)),
         .artifact_url = view_text(p->artifact_url),
         .image_id = p->image_id,
         .image_digest = view_text(p->image_digest),
@@ -242,7 +241,7 @@ void view_instance(const struct control *c, const struct instance *i, struct are
         .deployment_id = p->project != NULL ? p->id : ID_NONE,
         .project = p->project != NULL ? view_text(p->project->slug) : (struct str){NULL, 0},
         .owner = view_text(i->owner),
-        .desired = spec_desired(i),
+        .desired = desired_text(instance_desired(i)),
         .status = str_from(instance_status_name((enum instance_status)i->status)),
         .health = str_from(health_name((enum health)i->health)),
         .cause = view_text(i->cause),

@@ -160,6 +160,12 @@ static void tell_starting(struct telling *t, const struct instance *i)
 static void tell_going(struct telling *t, const struct instance *i)
 {
     t->out->why = fmt(with_cause(t->a, "it was told to go", i->cause));
+    if (i->withdraw_seq != 0) {
+        t->out->change = fmt(arena_printf(
+            t->a, "its node is told to stop it when no live edge leads to it any more, at the latest at %s",
+            when_text(t->a, seconds_after(i->since_ns, t->s->withdraw_timeout_seconds))));
+        return;
+    }
     t->out->change = fmt(arena_printf(t->a, "it is deleted when its node reports its end, at the latest at %s",
                                       when_text(t->a, seconds_after(i->since_ns, t->s->stop_timeout_seconds))));
 }

@@ -380,8 +380,10 @@ bool node_boot_is_late(const struct node *n, struct str boot_id, int64_t report_
 bool instance_is_hopeful(const struct instance *i);
 /* It uses its share of its node, or has it reserved: one that a person stopped may be started again. */
 bool instance_takes_room(const struct instance *i);
-/* What its node-agent is asked for: DRAINING while its deployment drains, and while edges withdraw it. */
+/* What is wanted of it: DRAINING while its deployment drains. */
 enum desired instance_desired(const struct instance *i);
+/* What its node-agent is asked for: the same, but DRAINING while edges withdraw it. */
+enum desired instance_told(const struct instance *i);
 /* Over: stopped, failed or cancelled. */
 bool deployment_is_over(const struct process *d);
 /* It serves beside the live one while it takes its place one by one, or gives way to it again (RouteDeployment,

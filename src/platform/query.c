@@ -155,10 +155,13 @@ bool instance_takes_room(const struct instance *i)
     return !is_over || i->wanted == DESIRED_STOPPED;
 }
 
+enum desired instance_told(const struct instance *i)
+{
+    return i->withdraw_seq != 0 ? DESIRED_DRAINING : instance_desired(i);
+}
+
 enum desired instance_desired(const struct instance *i)
 {
-    if (i->withdraw_seq != 0)
-        return DESIRED_DRAINING;
     if (i->wanted == DESIRED_RUNNING && i->process->project != NULL && i->process->status == DEPLOYMENT_DRAINING)
         return DESIRED_DRAINING;
     return (enum desired)i->wanted;

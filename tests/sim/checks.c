@@ -69,7 +69,7 @@ static void check_withdrawn(struct world *w, const struct instance_status_change
 {
     const struct instance *i = model_instance(w->oracle, e->instance_id);
     bool stops = str_eq(e->desired, STR("stopped")) || str_eq(e->desired, STR("deleted"));
-    if (i == NULL || i->process->project == NULL || !stops || e->withdraw)
+    if (i == NULL || !stops || e->withdraw)
         return;
     if (i->status != INSTANCE_RUNNING && i->status != INSTANCE_STARTING && i->status != INSTANCE_DRAINING)
         return;

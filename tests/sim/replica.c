@@ -73,7 +73,7 @@ static void enqueue(struct world *w, struct replica *r, const struct command *c,
 
 static struct desired_item item_of(const struct model *m, const struct instance *i)
 {
-    enum desired d = instance_desired(i);
+    enum desired d = instance_told(i);
     const struct image *built = i->restart_never ? model_image_of_builder(m, i->id) : NULL;
     struct desired_item item = {.id = i->id,
                                 .want = {.restart_never = i->restart_never,

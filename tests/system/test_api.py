@@ -529,6 +529,57 @@ def test_a_node_drains(world):
     world.until(lambda: _node(world, node)['status'] == 'ready', 'it is back')
 
 
+@pytest.mark.parametrize('way', ['drain', 'delete', 'stop', 'scale'])
+def test_an_instance_is_withdrawn_before_it_is_told_to_stop(world, way):
+    """Whatever makes it go: its node is told only when the edge has confirmed routes without it."""
+    project, d = live(world, f'leaving-{way}', memory_bytes=256 << 20)
+    path = f'/v1/projects/{project["project_id"]}'
+    if way == 'scale':
+        world.user.ok('PATCH', path, {'instances': 4})
+        world.until(lambda: world.deployment(d['deployment_id'])['instances_healthy'] == 4, 'four are healthy')
+    one = instances_of(world, d['deployment_id'])[0]
+    node = next(n for n in world.nodes if n.name == one['node'])
+    asked = {}  # what each agent is asked for, of instances of this deployment
+    def look():
+        for n in world.nodes:
+            asked.update({i: item['spec']['desired'] for i, item in n.instances.items()})
+        return [i for i in instances_of(world, d['deployment_id']) if asked.get(i['instance_id']) == 'draining']
+    try:
+        if way == 'drain':
+            world.operator.ok('POST', f'/v1/nodes/{node.id}/drain', status=202)
+            world.until(lambda: world.deployment(d['deployment_id'])['instances_healthy'] >= 4, 'its heir is healthy')
+            leaves = world.until(look, 'one leaves')
+            world.edge.confirms = False
+        else:
+            world.edge.confirms = False
+            if way == 'delete':
+                world.operator.ok('DELETE', f'/v1/instances/{one["instance_id"]}', status=202)
+            elif way == 'stop':
+                world.operator.ok('PUT', f'/v1/instances/{one["instance_id"]}/state', {'desired': 'stopped'})
+            else:
+                world.user.ok('PATCH', path, {'instances': 3})
+            leaves = world.until(look, 'one leaves')
+            end = time.monotonic() + 4  # twice what an edge may be silent: it polls, and does not confirm
+            world.until(lambda: look() and time.monotonic() > end, 'it goes on all the time')
+            assert asked[leaves[0]['instance_id']] == 'draining'
+            route = next(r for r in world.edge.routes.values() if r['deployment_id'] == d['deployment_id'])
+            assert leaves[0]['instance_id'] not in {e['instance_id'] for e in route['endpoints'] if e['healthy']}
+            said = world.operator.ok('GET', f'/v1/instances/{leaves[0]["instance_id"]}').json['explanation']['change']
+            assert 'when no live edge leads to it any more' in said, said
+        world.edge.confirms = True
+        world.until(lambda: not look(), 'its node is told')
+        events = [e['payload'] for e in world.operator.items('/v1/events?limit=1000') if e['type'].endswith('InstanceStatusChange')
+                  and e['payload']['instanceId'] == leaves[0]['instance_id'] and 'desired' in e['payload']]
+        assert [e.get('withdraw', False) for e in events[-2:]] == [True, False], events
+        assert events[-1]['because']['rule'] == 'every live edge has withdrawn it'
+    finally:
+        world.edge.confirms = True
+        if way == 'drain':
+            world.operator.ok('DELETE', f'/v1/nodes/{node.id}/drain', status=202)
+            world.until(lambda: _node(world, node)['status'] == 'ready', 'it is taken back')
+        world.user.ok('DELETE', path, status=202)
+
+
 def test_answers_explain_themselves(world):
     project, d = live(world, 'explained')
     one = instances_of(world, d['deployment_id'])[0]

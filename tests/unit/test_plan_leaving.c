@@ -49,7 +49,7 @@ static const struct instance *one_goes(struct world *w, enum how how)
 
 static bool is_told_to_stop(const struct instance *i)
 {
-    enum desired d = instance_desired(i);
+    enum desired d = instance_told(i);
     return d == DESIRED_STOPPED || d == DESIRED_DELETED;
 }
 
@@ -130,7 +130,7 @@ static void what_was_never_routed_stops_at_once(void **state)
     all_observe(w, one, "starting", "");
     const struct instance *i = model_deployment(w->model, one)->instances.items[0];
     DO(w, decide_delete_instance(&d, i->id, &out, &err));
-    assert_int_equal(instance_desired(i), DESIRED_DELETED);
+    assert_int_equal(instance_told(i), DESIRED_DELETED);
     world_free(w);
 }
 
