@@ -37,12 +37,13 @@ const char EVENTLOG_DETAILS[] =
     "on?\n"
     "  eventlog set-aside LOG SEQ --reason TEXT\n"
     "                                 no fold takes record SEQ any more: the way out when the platform stalls at it\n"
-    "\nLOG is a folder, a JSONL file (read only), or a store like 'files;path=DIR'.\n";
+    "\nLOG is a folder, a JSONL file (read only), or a store like 'files;path=DIR' or "
+    "'postgres;host=…;log=NAME'.\n";
 
 char *eventlog_spec(const char *text)
 {
     struct stat st;
-    if (strstr(text, ";path=") != NULL || strstr(text, ";name=") != NULL)
+    if (strstr(text, ";path=") != NULL || strstr(text, ";name=") != NULL || strncmp(text, "postgres;", 9) == 0)
         return mem_strdup(text);
     bool is_file = stat(text, &st) == 0 ? S_ISREG(st.st_mode) : str_ends(str_from(text), STR(".jsonl"));
     return mem_printf("%s;path=%s", is_file ? "jsonl" : "files", text);

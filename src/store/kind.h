@@ -20,6 +20,10 @@ struct store {
     _Atomic uint64_t known_seq;  /* of a kind with watch_url: the end as this handle last met it */
     bool is_damaged;
     struct store_damage damage;
+    /* Of a kind whose server has the clock: that clock less clock_mono_us; 0: not told yet. */
+    _Atomic int64_t clock_offset_us;
+    /* Of kind postgres: the server's process that may still be at work on an append whose answer was lost. 0: none */
+    int64_t unsettled_pid, unsettled_since_us;
 };
 
 struct store_kind {
@@ -35,6 +39,8 @@ struct store_kind {
     enum err (*read)(struct store *s, uint64_t after_seq, size_t records_max, size_t size_max, struct store_batch *ret,
                      struct errinfo *err);
     enum err (*end)(struct store *s, struct store_pos *ret_end, struct errinfo *err);
+    /* store_find_id; NULL: by reading all that is behind. */
+    enum err (*find)(struct store *s, uint64_t after_seq, struct id id, uint64_t *ret_seq, struct errinfo *err);
     int64_t (*clock_us)(struct store *s);
     /* Path of a file that is written whenever the log grows, or NULL: there is none. Returned. */
     char *(*watch_path)(struct store *s);
@@ -44,10 +50,13 @@ struct store_kind {
     enum err (*lease_put)(struct store *s, const struct store_lease *lease, struct errinfo *err);
     enum err (*lease_drop)(struct store *s, const char *name, struct errinfo *err);
     enum err (*lease_list)(struct store *s, struct store_lease *ret, size_t max, size_t *ret_n, struct errinfo *err);
-    bool tells; /* instead of a path: it calls s->changed, when set, after the log grew */
+    bool tells;              /* instead of a path: it calls s->changed, when set, after the log grew */
+    unsigned watch_every_ms; /* instead of a path: whoever watches is told to look that often; 0: no */
 };
 
-extern const struct store_kind STORE_FILES, STORE_JSONL, STORE_REMOTE, STORE_SIMULATED;
+extern const struct store_kind STORE_FILES, STORE_JSONL, STORE_POSTGRES, STORE_REMOTE, STORE_SIMULATED;
+/* Those that this program has, NULL behind the last: kinds.c for ours, kinds_sdk.c for applications. */
+extern const struct store_kind *const STORE_KINDS[];
 
 /* store_open; *ret_damage is set with ERR_CORRUPT. */
 must_check enum err store_open_damaged(const char *spec, const struct store_options *opt, struct store **ret_store,

@@ -6,13 +6,11 @@
 #include "base/own.h"
 #include "store/kind.h"
 
-static const struct store_kind *const KINDS[] = {&STORE_FILES, &STORE_JSONL, &STORE_REMOTE, &STORE_SIMULATED};
-
 static const struct store_kind *kind_find(struct str name)
 {
-    for (size_t i = 0; i < sizeof(KINDS) / sizeof(KINDS[0]); i++)
-        if (str_eq_c(name, KINDS[i]->name))
-            return KINDS[i];
+    for (const struct store_kind *const *k = STORE_KINDS; *k != NULL; k++)
+        if (str_eq_c(name, (*k)->name))
+            return *k;
     return NULL;
 }
 
@@ -245,6 +243,8 @@ enum err store_end(struct store *s, struct store_pos *ret_end, struct errinfo *e
 
 enum err store_find_id(struct store *s, uint64_t after_seq, struct id id, uint64_t *ret_seq, struct errinfo *err)
 {
+    if (s->impl != NULL && s->kind->find != NULL)
+        return s->kind->find(s, after_seq, id, ret_seq, err);
     for (;;) {
         AUTO(store_batch) struct store_batch b = {0};
         enum err rc = store_read(s, after_seq, 0, ENVELOPE_BATCH_SIZE_MAX, &b, err);

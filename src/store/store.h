@@ -5,6 +5,10 @@
  * A store is named by a text, "kind;key=value;...": CreateStream events and settings carry it.
  *   files;path=DIR[;lock_wait_ms=N][;segment_size=BYTES]
  *                      JSONL segments in a folder, many processes (docs/formats/event-log.md)
+ *   postgres;host=DIR|NAME;dbname=D;user=U;installation=I;log=NAME[;rights=owner][;replicas=ROLE][;port=N][;service=S]
+ *       [;uri=URI][;passfile=F][;sslrootcert=F][;sslcert=F;sslkey=F][;lock_wait_ms=N][;timeout_ms=N]
+ *                      tables of a PostgreSQL server, many machines (docs/operate.md). A host that is no folder is
+ *                      spoken to by TLS with its name checked; passwords are never in a spec. Not in the SDK
  *   jsonl;path=FILE    one JSONL file written by hand or by others, read only (a bootstrap log)
  *   remote;url=URL;log=ID  a log that the platform keeps, over HTTP: SLIPFORM_EVENTS of a microVM
  *   simulated;name=X   in memory, in a world of virtual time and faults (store/simulated.h); options name the world
@@ -96,7 +100,8 @@ struct store;
 /* Open the log that spec names.
  *   opt  NULL: {.mode = STORE_CREATE}    ret_store  returned: store_close
  *   ret_repair  may be NULL; say it in the program's log when not zero
- * OK | ERR_INVALID spec | ERR_NOT_FOUND | ERR_CORRUPT head or folder damaged | ERR_DENIED | ERR_IO
+ * OK | ERR_INVALID spec | ERR_NOT_FOUND | ERR_CORRUPT head, folder or schema damaged | ERR_DENIED | ERR_IO
+ *    | ERR_CONFLICT a database of another installation, or of a newer program
  *    | ERR_UNAVAILABLE lock not had in time. Damage of records is found by reading them. */
 must_check enum err store_open(const char *spec, const struct store_options *opt, struct store **ret_store,
                                struct store_repair *ret_repair, struct errinfo *err);
@@ -151,7 +156,8 @@ must_check enum err store_read(struct store *s, uint64_t after_seq, size_t recor
 /* The durable end. Cheap: no lock, no scan. */
 must_check enum err store_end(struct store *s, struct store_pos *ret_end, struct errinfo *err);
 
-/* Where event `id` stands behind after_seq. OK | ERR_NOT_FOUND | as store_read. Cost: reads all that is behind. */
+/* Where event `id` stands behind after_seq. OK | ERR_NOT_FOUND | as store_read. Cost: reads all that is behind; kind
+ * postgres asks an index. */
 must_check enum err store_find_id(struct store *s, uint64_t after_seq, struct id id, uint64_t *ret_seq,
                                   struct errinfo *err);
 
@@ -233,7 +239,7 @@ struct store_verdict {
     uint64_t sealed;     /* of them: with a seal that was checked; all but the last, and one just after a crash */
     struct store_damage first_bad; /* by seq; a bad seal names its segment's first record and its own file */
 };
-/* Read a whole log, changing nothing: the folder of a files store, or one JSONL file. Every record against the one
- * before, every sealed segment against its seal.
- * OK, also for a damaged log: see ret->ok | ERR_NOT_FOUND | ERR_IO */
+/* Read a whole log, changing nothing: the folder of a files store, one JSONL file, or "postgres;…". Every record
+ * against the one before, every sealed segment against its seal. OK, also for a damaged log: see ret->ok |
+ * ERR_NOT_FOUND | ERR_IO */
 must_check enum err store_verify(const char *path, struct store_verdict *ret, struct errinfo *err);

@@ -1,5 +1,5 @@
 /* Being told of growth: inotify (by libuv) on the file that is written whenever the log grows, or the kind's own word,
- * which may come from any thread and is brought to the loop, or a call that waits at the platform. */
+ * which may come from any thread and is brought to the loop, or a call that waits at the platform, or the time. */
 #include <uv.h>
 
 #include "base/own.h"
@@ -11,6 +11,7 @@ struct store_watch {
         uv_handle_t any;
         uv_fs_event_t file;
         uv_async_t told;
+        uv_timer_t every;
     } handle;
     struct remote_watch *remote; /* with the platform's word, else NULL: then there is no handle */
     struct store *store;         /* with the kind's own word, else NULL */
@@ -31,6 +32,11 @@ static void on_event(uv_fs_event_t *handle, const char *name, int events, int st
 }
 
 static void on_told(uv_async_t *handle)
+{
+    tell(handle->data);
+}
+
+static void on_time(uv_timer_t *handle)
 {
     tell(handle->data);
 }
@@ -74,6 +80,14 @@ static int watch_store(struct store_watch *w, struct uv_loop_s *loop, struct sto
     return 0;
 }
 
+static int watch_time(struct store_watch *w, struct uv_loop_s *loop, unsigned every_ms)
+{
+    (void)uv_timer_init(loop, &w->handle.every); /* neither can fail */
+    w->handle.any.data = w;
+    (void)uv_timer_start(&w->handle.every, on_time, every_ms, every_ms);
+    return 0;
+}
+
 static void on_remote(void *ctx)
 {
     tell(ctx);
@@ -85,12 +99,17 @@ enum err store_watch(struct store *s, struct uv_loop_s *loop, store_changed_fn c
     auto_free char *path = s->kind->watch_path == NULL ? NULL : s->kind->watch_path(s);
     auto_free char *url = s->kind->watch_url == NULL ? NULL : s->kind->watch_url(s);
     *ret_watch = NULL;
-    if (path == NULL && url == NULL && !s->kind->tells)
+    unsigned every_ms = s->kind->watch_every_ms;
+    if (path == NULL && url == NULL && !s->kind->tells && every_ms == 0)
         return OK;
     struct store_watch *w = mem_alloc(sizeof(*w));
     if (url != NULL)
         w->remote = remote_watch_new(loop, url, &s->known_seq, on_remote, w);
-    int rc = url != NULL ? 0 : path == NULL ? watch_store(w, loop, s) : watch_file(w, loop, path);
+    int rc = 0;
+    if (url == NULL)
+        rc = every_ms > 0   ? watch_time(w, loop, every_ms)
+             : path == NULL ? watch_store(w, loop, s)
+                            : watch_file(w, loop, path);
     if (rc < 0)
         return err_set_os(err, ERR_IO, -rc, "watch '%s' (see fs.inotify.max_user_instances)", s->name);
     w->changed = changed;

@@ -1,4 +1,5 @@
 /* The contract of stores, for every kind that can append: a factory each. */
+#include "postgres_server.h"
 #include "store_contract.h"
 #include "store_disk.h"
 
@@ -63,6 +64,54 @@ static void simulated_faults(struct fixture *x, uint64_t seed)
     store_world_set_odds(x->more, seed > 0 ? &ODDS : &(struct store_odds){0});
 }
 
+/* --- postgres: a log each in one database, reached through a relay that loses connections --- */
+
+static struct postgres_server server;
+
+static void postgres_setup(struct fixture *x)
+{
+    static int logs_n;
+    *x = (struct fixture){.opt = {.mode = STORE_CREATE}};
+    (void)snprintf(x->spec, sizeof(x->spec), "postgres;host=%s;dbname=slipform;user=replica;installation=test;log=l%d",
+                   server.relay, ++logs_n);
+}
+
+static void postgres_teardown(struct fixture *x)
+{
+    (void)x;
+}
+
+static void postgres_faults(struct fixture *x, uint64_t seed)
+{
+    (void)x;
+    postgres_server_cut(&server, seed, seed > 0 ? 10 : 0);
+}
+
+/* Its tables, made by their owner. */
+static void postgres_migrate(void)
+{
+    struct fixture x = {.opt = {.mode = STORE_CREATE}};
+    (void)snprintf(x.spec, sizeof(x.spec),
+                   "postgres;host=%s;dbname=slipform;user=owner;installation=test;log=l0;rights=owner;replicas=replica",
+                   server.folder);
+    store_close(open_store(&x));
+}
+
+static int postgres_contract(void)
+{
+    static const struct contract_factory POSTGRES = {"postgres", postgres_setup, postgres_teardown, true,
+                                                     postgres_faults};
+    const char *missing = postgres_server_start(&server);
+    if (missing != NULL) {
+        print_error("SKIPPED: the contract of postgres stores is not tested: %s\n", missing);
+        return 0;
+    }
+    postgres_migrate();
+    int failures = contract_run(&POSTGRES);
+    postgres_server_stop(&server);
+    return failures;
+}
+
 int main(void)
 {
     static const struct contract_factory FACTORIES[] = {
@@ -73,5 +122,5 @@ int main(void)
     int failures = 0;
     for (size_t i = 0; i < sizeof(FACTORIES) / sizeof(FACTORIES[0]); i++)
         failures += contract_run(&FACTORIES[i]);
-    return failures;
+    return failures + postgres_contract();
 }
