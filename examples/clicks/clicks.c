@@ -9,8 +9,8 @@
  *
  * Every hundredth click of a page has a consequence, the event Milestone: once, however many replicas there are.
  *
- * With several instances each folds its share of the pages, whichever of them a click came through: a page is counted by
- * one of them, and the others say 0 of it. Who wants all asks each instance. */
+ * With several instances each folds its share of the pages, whichever of them a click came through: a page is counted
+ * by one of them, and the others say 0 of it. Who wants all asks each instance. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
