@@ -25,7 +25,7 @@ const struct command CLI_COMMANDS[] = {
     {"diff", "T1 T2", "what changed between two instants or positions of the log", NULL, 2, 2, true, verb_diff},
     {"what-if", "[LOG]", "what another planner, or other figures, would have decided where this history decided",
      WHAT_IF_FLAGS, 0, 1, false, verb_what_if, WHAT_IF_DETAILS},
-    {"eventlog", "verify|cat|copy|import|export|hash|replay|set-aside LOG …",
+    {"eventlog", "verify|cat|create|copy|import|export|hash|replay|set-aside LOG …",
      "event logs on disk, without the control plane", EVENTLOG_FLAGS, 2, 3, false, verb_eventlog, EVENTLOG_DETAILS},
     {"bootstrap", "[PATH]", "check or show the hardcoded log that an installation begins with", BOOTSTRAP_FLAGS, 0, 1,
      false, verb_bootstrap},

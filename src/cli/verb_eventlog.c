@@ -29,6 +29,7 @@ const struct flag EVENTLOG_FLAGS[] = {
 const char EVENTLOG_DETAILS[] =
     "  eventlog verify LOG            read all of it, check every sum; says the first bad record\n"
     "  eventlog cat LOG               its records, one a line\n"
+    "  eventlog create LOG            an empty log, and what its store needs: tables, rights; one that is there stays\n"
     "  eventlog copy LOG LOG          copy from one store to another; again: goes on where it ended\n"
     "  eventlog export LOG FILE       one JSONL file of all of it; '-': standard output\n"
     "  eventlog import FILE --to LOG  a JSONL file of this model, also one that others wrote, into a new log\n"
@@ -107,6 +108,27 @@ static int verify(struct cli *c, const char *path)
     return v.ok ? 0 : 1;
 }
 
+/* ---- create ---- */
+
+static int create(struct cli *c, const char *log)
+{
+    struct store *s = NULL;
+    struct store_pos end = {0};
+    struct errinfo err = {0};
+    enum err rc = eventlog_open(log, STORE_CREATE, &s, &err);
+    if (rc == OK)
+        rc = store_end(s, &end, &err);
+    char id[ID_TEXT_SIZE] = "";
+    if (rc == OK)
+        id_format(store_log_id(s), id);
+    store_close(s);
+    if (rc != OK)
+        return cli_fail(c, &err);
+    (void)printf(c->json ? "{\"log\":\"%s\",\"events\":%llu}\n" : "log %s is there, with %llu events\n", id,
+                 (unsigned long long)end.seq);
+    return 0;
+}
+
 /* ---- hash ---- */
 
 enum err eventlog_fold_one(struct store *s, struct model *m, const struct store_record *r, struct arena *a,
@@ -179,7 +201,7 @@ int verb_eventlog(struct cli *c)
     static const struct {
         const char *name;
         int args_n;
-    } VERBS[] = {{"verify", 2}, {"hash", 2},   {"cat", 2},    {"copy", 3},
+    } VERBS[] = {{"verify", 2}, {"hash", 2},   {"cat", 2},    {"copy", 3},     {"create", 2},
                  {"export", 3}, {"import", 2}, {"replay", 2}, {"set-aside", 3}};
     int wanted = 0;
     for (size_t i = 0; i < sizeof(VERBS) / sizeof(VERBS[0]); i++)
@@ -198,6 +220,8 @@ int verb_eventlog(struct cli *c)
         return hash(c, log);
     if (strcmp(verb, "cat") == 0)
         return eventlog_cat(c, log);
+    if (strcmp(verb, "create") == 0)
+        return create(c, log);
     if (strcmp(verb, "copy") == 0)
         return eventlog_copy(c, log, more);
     if (strcmp(verb, "export") == 0)

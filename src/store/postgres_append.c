@@ -136,8 +136,10 @@ enum err pg_append(struct store *s, struct store_pos expect, const struct store_
     if (rc != OK)
         return rc;
     auto_free struct store_record *own = NULL;
-    if (ret_records == NULL)
-        ret_records = own = mem_calloc(records_of(groups, groups_n), sizeof(*own));
+    if (ret_records == NULL) {
+        own = mem_calloc(records_of(groups, groups_n), sizeof(*own));
+        ret_records = own;
+    }
     struct lines_end end = p->end;
     rc = lines_build(s, groups, groups_n, store_clock_us(s), &end, &p->text, ret_records, ret_taken, err);
     if (rc != OK)

@@ -7,6 +7,8 @@ import sys
 import tempfile
 import unittest
 
+from postgres_server import Server, programs
+
 SLIPFORM, SIM = sys.argv[1:3]
 ID = '01900000-0000-7000-8000-0000000000'
 
@@ -191,6 +193,28 @@ class EventLog(unittest.TestCase):
         self.run_it('import', self.write('o', line(1, *REGION, 1)), '--to', self.at / 'other')
         self.run_it('copy', first, self.at / 'other', code=1)
 
+    @unittest.skipIf(programs() is None, 'SKIPPED: no PostgreSQL in /usr/lib/postgresql: install postgresql-15')
+    def test_postgres(self):
+        story, log, back = self.story(), self.at / 'log', self.at / 'back'
+        n = len(story.read_text().splitlines())
+        self.run_it('import', story, '--to', log)
+        with Server() as server:
+            self.assertEqual(self.run_it('create', server.owner_spec('other'))['events'], 0)
+            spec = server.spec('platform')
+            self.assertEqual(self.run_it('copy', log, spec, '--keep-id')['copied'], n)
+            self.assertEqual(self.run_it('copy', log, spec)['copied'], 0)
+            self.assertEqual(self.run_it('verify', spec), {'ok': True, 'events': n, 'unverified': 0, 'first_bad': None})
+            self.assertEqual(self.run_it('hash', spec), self.run_it('hash', log))
+            shown = self.run_it('cat', spec, '--from', n, text=True)
+            self.assertEqual(self.run_it('cat', spec, '--from', n)[0]['log'], 'platform@slipform')
+            self.assertEqual(shown, self.run_it('cat', log, '--from', n, text=True))
+            self.assertEqual(self.run_it('copy', spec, back)['copied'], n)
+            for file in log.glob('*.jsonl'):
+                self.assertEqual((back / file.name).read_bytes(), file.read_bytes())
+            self.assertIn('installation', self.run_it('copy', log, spec.replace('=test', '=other'), code=1, text=True))
+            server.sql("UPDATE slipform.events SET line = replace(line, '-0000-', '-0001-') WHERE seq = 2 AND log = 2")
+            self.assertEqual(self.run_it('verify', spec, code=1)['first_bad']['seq'], 2)
+
     def test_set_aside(self):
         log = self.at / 'log'
         lines = [line(1, *REGION, 1), line(2, *LOST, 2), line(3, *ZONE, 3)]
@@ -216,7 +240,7 @@ class EventLog(unittest.TestCase):
         self.run_it('copy', 'x', code=2)
         self.run_it('hash', self.at / 'none', code=3)
         text = subprocess.run([SLIPFORM, 'eventlog', '--help'], capture_output=True, text=True, check=True).stdout
-        for word in ('verify', 'cat', 'copy', 'import', 'export', 'hash', 'set-aside', '--skip-bad'):
+        for word in ('verify', 'cat', 'copy', 'import', 'export', 'hash', 'create', 'set-aside', '--skip-bad'):
             self.assertIn(word, text)
 
 

@@ -92,7 +92,7 @@ static pid_t run(const char *const *argv, int out_fd)
     if (pid != 0)
         return pid;
     become_postgres(parent);
-    if (chdir("/") != 0 || dup2(out_fd, 1) < 0 || dup2(out_fd, 2) < 0)
+    if (out_fd < 0 || chdir("/") != 0 || dup2(out_fd, 1) < 0 || dup2(out_fd, 2) < 0)
         _exit(122);
     (void)setenv("LC_ALL", "C", 1);
     execv(argv[0], (char *const *)(uintptr_t)argv);
@@ -155,6 +155,8 @@ static int unix_socket(const char *folder, bool listens)
     (void)snprintf(a.sun_path, sizeof(a.sun_path), "%.80s/%s", folder, SOCKET_NAME);
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     const struct sockaddr *at = (const struct sockaddr *)&a;
+    if (fd < 0)
+        return -1;
     bool ok = listens ? bind(fd, at, sizeof(a)) == 0 && chmod(a.sun_path, 0777) == 0 && listen(fd, PAIRS_MAX) == 0
                       : connect(fd, at, sizeof(a)) == 0;
     if (ok)
