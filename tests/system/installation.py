@@ -109,10 +109,12 @@ class Edge:
 
 
 class Load:
-    """GETs at a steady pace from the background until stopped; every answer is kept."""
+    """Requests at a steady pace from the background until stopped; every answer is kept.
 
-    def __init__(self, edge, per_second=50):
-        self.edge, self.pause = edge, 1 / per_second
+    ask: what one request is and answers; without it a GET, whose answer is the version that served it."""
+
+    def __init__(self, edge, per_second=50, ask=None):
+        self.ask, self.pause = ask or (lambda: edge.who(timeout=30)['version']), 1 / per_second
         self.answers, self.failures = [], []
         self.stopping = threading.Event()
         self.pool = concurrent.futures.ThreadPoolExecutor(16)
@@ -121,7 +123,7 @@ class Load:
     def _one(self):
         began = time.monotonic()
         try:
-            self.answers.append(self.edge.who(timeout=30)['version'])
+            self.answers.append(self.ask())
         except Exception as why:  # noqa: BLE001 - whatever it is, a request has failed
             self.failures.append(f'after {time.monotonic() - began:.2f} s: {why!r}')
 

@@ -167,6 +167,34 @@ def test_new_version_under_load(hello, house, hello_folder):
     assert load.answers[-1] == 'v-next' and load.answers[0] != 'v-next'
 
 
+def test_scaled_down_and_drained_under_load(hello, house):
+    """No request fails: those under way end well, and what an edge may not repeat is not lost. (That an instance is withdrawn
+    before it is told to stop is test_api's: edges repeat what does not reach hello.)"""
+    def slow():
+        status, _, body = hello.get('/slow?ms=600', timeout=30)
+        assert status == 200, (status, body[:200])
+
+    def posted():  # an edge repeats no POST that has reached a program; hello's own answer to it is 405
+        status, _, body = hello.ask('POST', '/', {'Content-Length': '0'}, timeout=30)
+        assert status == 405 and b'GET or HEAD' in body, (status, body[:200])
+
+    house.json('scale', 'hello', 4)
+    four = until(lambda: len(healthy(house)) == 4 and healthy(house), 120, 'four instances')
+    w2 = next(node['node_id'] for node in house.json('nodes') if node['name'] == 'w2')
+    with Load(hello, 10, slow) as slows, Load(hello, 20, posted) as posts:
+        house.json('scale', 'hello', 3)
+        until(lambda: sum(is_alive(row['pid']) for row in four) == 3, 120, 'one to end')
+        there = house.instances(project='hello', node_id=w2)
+        assert there
+        house.run('nodes', 'drain', 'w2')
+        try:
+            until(lambda: not any(is_alive(row['pid']) for row in there), 120, 'w2 to be empty')
+        finally:
+            house.run('nodes', 'undrain', 'w2')
+    assert slows.failures == [] and posts.failures == []
+    assert len(slows.answers) > 15 and len(posts.answers) > 30
+
+
 def test_microvm_killed(hello, house):
     victim = healthy(house)[0]
     with Load(hello, per_second=20) as load:
