@@ -44,7 +44,8 @@ const char EVENTLOG_DETAILS[] =
 char *eventlog_spec(const char *text)
 {
     struct stat st;
-    if (strstr(text, ";path=") != NULL || strstr(text, ";name=") != NULL || strncmp(text, "postgres;", 9) == 0)
+    if (strstr(text, ";path=") != NULL || strstr(text, ";name=") != NULL || strncmp(text, "postgres;", 9) == 0 ||
+        strncmp(text, "jetstream;", 10) == 0)
         return mem_strdup(text);
     bool is_file = stat(text, &st) == 0 ? S_ISREG(st.st_mode) : str_ends(str_from(text), STR(".jsonl"));
     return mem_printf("%s;path=%s", is_file ? "jsonl" : "files", text);

@@ -24,6 +24,11 @@ struct store {
     _Atomic int64_t clock_offset_us;
     /* Of kind postgres: the server's process that may still be at work on an append whose answer was lost. 0: none */
     int64_t unsettled_pid, unsettled_since_us;
+    /* Of a kind that has_news: an eventfd, written to by threads of its client library when the log grew. -1: none */
+    int news_fd;
+    /* Of kind jetstream: an append without answer may still come to stand behind this message. */
+    bool is_unsure;
+    uint64_t unsure_after;
 };
 
 struct store_kind {
@@ -51,10 +56,11 @@ struct store_kind {
     enum err (*lease_drop)(struct store *s, const char *name, struct errinfo *err);
     enum err (*lease_list)(struct store *s, struct store_lease *ret, size_t max, size_t *ret_n, struct errinfo *err);
     bool tells;              /* instead of a path: it calls s->changed, when set, after the log grew */
+    bool has_news;           /* instead of a path: s->news_fd becomes readable after the log grew, unless it is -1 */
     unsigned watch_every_ms; /* instead of a path: whoever watches is told to look that often; 0: no */
 };
 
-extern const struct store_kind STORE_FILES, STORE_JSONL, STORE_POSTGRES, STORE_REMOTE, STORE_SIMULATED;
+extern const struct store_kind STORE_FILES, STORE_JETSTREAM, STORE_JSONL, STORE_POSTGRES, STORE_REMOTE, STORE_SIMULATED;
 /* Those that this program has, NULL behind the last: kinds.c for ours, kinds_sdk.c for applications. */
 extern const struct store_kind *const STORE_KINDS[];
 

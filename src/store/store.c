@@ -54,7 +54,8 @@ enum err store_open_damaged(const char *spec, const struct store_options *opt, s
                         .mode = opt->mode,
                         .log_wanted = opt->log,
                         .disk = opt->disk,
-                        .world = opt->world};
+                        .world = opt->world,
+                        .news_fd = -1};
     struct str path = store_spec_get(s, "path");
     s->name = path.len > 0 ? mem_strndup(path.ptr, path.len) : mem_strdup(spec);
     struct store_repair repair = {0};
@@ -103,6 +104,8 @@ void store_close(struct store *s)
         return;
     if (s->impl != NULL)
         s->kind->close(s);
+    if (s->news_fd >= 0)
+        (void)close(s->news_fd);
     free(s->spec);
     free(s->name);
     free(s);

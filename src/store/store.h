@@ -11,6 +11,10 @@
  *                      spoken to by TLS with its name checked; passwords are never in a spec. Not in the SDK
  *   jsonl;path=FILE    one JSONL file written by hand or by others, read only (a bootstrap log)
  *   remote;url=URL;log=ID  a log that the platform keeps, over HTTP: SLIPFORM_EVENTS of a microVM
+ *   jetstream;servers=nats://HOST:PORT,…;stream=NAME;monitor=http://HOST:PORT,…|sync=promised
+ *     [;subject=S][;replicas=N][;ca=FILE][;cert=FILE;key=FILE][;creds=FILE][;nkey=PUBLIC;nkey_seed=FILE][;timeout_ms=N]
+ *                      a stream of NATS JetStream (docs/decisions/jetstream-store.md); secrets only in files. Not in
+ *                      libslipform.a: for programs of the platform
  *   simulated;name=X   in memory, in a world of virtual time and faults (store/simulated.h); options name the world
  *
  * Thread: every call blocks, and one handle is used by one thread at a time (store_cancel excepted): a loop runs calls

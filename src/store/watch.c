@@ -1,5 +1,8 @@
 /* Being told of growth: inotify (by libuv) on the file that is written whenever the log grows, or the kind's own word,
- * which may come from any thread and is brought to the loop, or a call that waits at the platform, or the time. */
+ * which may come from any thread and is brought to the loop, or a call that waits at the platform, or a descriptor that
+ * threads of a client library write to, or the time. */
+#include <sys/eventfd.h>
+
 #include <uv.h>
 
 #include "base/own.h"
@@ -12,6 +15,7 @@ struct store_watch {
         uv_fs_event_t file;
         uv_async_t told;
         uv_timer_t every;
+        uv_poll_t news;
     } handle;
     struct remote_watch *remote; /* with the platform's word, else NULL: then there is no handle */
     struct store *store;         /* with the kind's own word, else NULL */
@@ -39,6 +43,15 @@ static void on_told(uv_async_t *handle)
 static void on_time(uv_timer_t *handle)
 {
     tell(handle->data);
+}
+
+static void on_news(uv_poll_t *handle, int status, int events)
+{
+    const struct store_watch *w = handle->data;
+    eventfd_t many = 0;
+    (void)status, (void)events;
+    (void)eventfd_read(w->store->news_fd, &many); /* however many: one look finds all */
+    tell(w);
 }
 
 static void on_closed(uv_handle_t *handle)
@@ -88,6 +101,21 @@ static int watch_time(struct store_watch *w, struct uv_loop_s *loop, unsigned ev
     return 0;
 }
 
+static int watch_news(struct store_watch *w, struct uv_loop_s *loop, struct store *s)
+{
+    int rc = uv_poll_init(loop, &w->handle.news, s->news_fd);
+    if (rc < 0) {
+        free(w);
+        return rc;
+    }
+    w->handle.any.data = w;
+    w->store = s;
+    rc = uv_poll_start(&w->handle.news, UV_READABLE, on_news);
+    if (rc < 0)
+        store_unwatch(w);
+    return rc;
+}
+
 static void on_remote(void *ctx)
 {
     tell(ctx);
@@ -99,15 +127,17 @@ enum err store_watch(struct store *s, struct uv_loop_s *loop, store_changed_fn c
     auto_free char *path = s->kind->watch_path == NULL ? NULL : s->kind->watch_path(s);
     auto_free char *url = s->kind->watch_url == NULL ? NULL : s->kind->watch_url(s);
     *ret_watch = NULL;
+    bool has_news = s->kind->has_news && s->news_fd >= 0;
     unsigned every_ms = s->kind->watch_every_ms;
-    if (path == NULL && url == NULL && !s->kind->tells && every_ms == 0)
+    if (path == NULL && url == NULL && !s->kind->tells && !has_news && every_ms == 0)
         return OK;
     struct store_watch *w = mem_alloc(sizeof(*w));
     if (url != NULL)
         w->remote = remote_watch_new(loop, url, &s->known_seq, on_remote, w);
     int rc = 0;
     if (url == NULL)
-        rc = every_ms > 0   ? watch_time(w, loop, every_ms)
+        rc = has_news       ? watch_news(w, loop, s)
+             : every_ms > 0 ? watch_time(w, loop, every_ms)
              : path == NULL ? watch_store(w, loop, s)
                             : watch_file(w, loop, path);
     if (rc < 0)

@@ -276,6 +276,8 @@ static void contend(const struct fixture *x, uint64_t who, uint64_t n)
 static void processes_contend(const struct fixture *x)
 {
     pid_t pids[CONTENDERS];
+    if (x->before_fork != NULL)
+        x->before_fork();
     for (uint64_t who = 0; who < CONTENDERS; who++) {
         pids[who] = fork();
         assert_true(pids[who] >= 0);
@@ -312,6 +314,8 @@ static void killed_appenders(const struct fixture *x)
     for (int round = 0; round < 20; round++) {
         int told[2];
         assert_int_equal(pipe2(told, O_CLOEXEC), 0);
+        if (x->before_fork != NULL)
+            x->before_fork();
         pid_t pid = fork();
         assert_true(pid >= 0);
         if (pid == 0) {

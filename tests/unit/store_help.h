@@ -22,7 +22,8 @@ struct fixture {
     char dir[64]; /* everything of this test; empty: nothing on disk */
     char spec[160];
     struct store_options opt;
-    void *more; /* of who made it */
+    void *more;                /* of who made it */
+    void (*before_fork)(void); /* NULL: nothing to do. Of a kind with threads: no handle is open now */
 };
 
 static inline int remove_one_(const char *path, const struct stat *st, int type, struct FTW *ftw)

@@ -1,0 +1,310 @@
+/* The jetstream store, against nats-servers of its own: the contract, with connections that are cut; what it refuses;
+ * what becomes of an append that comes late; copies from and to files. */
+#include "store_contract.h"
+#include "store_nats.h"
+
+#include <nats/nats.h>
+
+static struct test_nats always, lazy, small; /* lazy: acknowledges before it syncs; small: takes 1 MiB */
+
+static char *spec_of(const struct test_nats *n, const char *stream, const char *more)
+{
+    return mem_printf("jetstream;servers=nats://%s;stream=%s;replicas=1;monitor=%s%s", n->address, stream, n->monitor,
+                      more);
+}
+
+static enum err try_open(const char *spec)
+{
+    struct store *s = NULL;
+    enum err rc = store_open(spec, NULL, &s, NULL, &why);
+    store_close(s);
+    return rc;
+}
+
+static struct store *open_spec(const char *spec)
+{
+    struct store *s = NULL;
+    assert_ok(store_open(spec, NULL, &s, NULL, &why));
+    return s;
+}
+
+static void specs(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *spec, *says;
+    } BAD[] = {
+        {"jetstream", "servers"},
+        {"jetstream;servers=127.0.0.1:1;stream=a;sync=promised", "nats://"},
+        {"jetstream;servers=nats://me:secret@127.0.0.1:1;stream=a;sync=promised", "creds=FILE"},
+        {"jetstream;servers=nats://127.0.0.1:1;sync=promised", "stream=NAME"},
+        {"jetstream;servers=nats://127.0.0.1:1;stream=a.b;sync=promised", "stream=NAME"},
+        {"jetstream;servers=nats://127.0.0.1:1;stream=a;subject=a.*;sync=promised", "no subject"},
+        {"jetstream;servers=nats://127.0.0.1:1;stream=a", "sync_interval: always"},
+        {"jetstream;servers=nats://127.0.0.1:1;stream=a;sync=yes", "promised"},
+        {"jetstream;servers=nats://127.0.0.1:1;stream=a;sync=promised;replicas=6", "replicas"},
+        {"jetstream;servers=nats://127.0.0.1:1;stream=a;sync=promised;password=x", "'password' is no key"},
+        {"jetstream;servers=nats://127.0.0.1:1;stream=a;sync=promised;ca=/nowhere", "'ca'"},
+        {"jetstream;servers=nats://127.0.0.1:1;stream=a;sync=promised;cert=/nowhere", "belong together"},
+        {"jetstream;servers=nats://127.0.0.1:1;stream=a;sync=promised;nkey=U", "belong together"},
+    };
+    for (size_t i = 0; i < sizeof(BAD) / sizeof(BAD[0]); i++) {
+        assert_err(try_open(BAD[i].spec), ERR_INVALID);
+        if (strstr(why.msg, BAD[i].says) == NULL || strstr(why.msg, "secret") != NULL)
+            fail_msg("'%s' says: %s", BAD[i].spec, why.msg);
+    }
+    assert_err(try_open("jetstream;servers=nats://127.0.0.1:1;stream=a;sync=promised"), ERR_UNAVAILABLE);
+}
+
+/* A server that acknowledges what is not on disk, and one that takes too little. */
+static void servers(void **state)
+{
+    (void)state;
+    auto_free char *no_sync = spec_of(&lazy, "log", ""), *too_small = spec_of(&small, "log", "");
+    assert_err(try_open(no_sync), ERR_INVALID);
+    assert_non_null(strstr(why.msg, "sync_interval: always"));
+    assert_err(try_open(too_small), ERR_INVALID);
+    assert_non_null(strstr(why.msg, "max_payload"));
+    auto_free char *promised =
+        mem_printf("jetstream;servers=nats://%s;stream=p;replicas=1;sync=promised", lazy.address);
+    assert_ok(try_open(promised));
+    auto_free char *half = mem_printf("jetstream;servers=nats://%s;stream=h;replicas=1;monitor=%s,http://127.0.0.1:1",
+                                      always.address, always.monitor);
+    assert_err(try_open(half), ERR_UNAVAILABLE);
+    auto_free char *most = mem_printf("%s,%s", half, always.monitor);
+    assert_ok(try_open(most));
+}
+
+/* ---- streams of others, and with wrong limits ---- */
+
+static char *ask(const struct test_nats *n, const char *subject, const char *body)
+{
+    natsConnection *conn = NULL;
+    natsMsg *m = NULL;
+    auto_free char *url = mem_printf("nats://%s", n->address);
+    assert_int_equal(natsConnection_ConnectTo(&conn, url), NATS_OK);
+    assert_int_equal(natsConnection_RequestString(&m, conn, subject, body, 10000), NATS_OK);
+    char *text = mem_strndup(natsMsg_GetData(m), (size_t)natsMsg_GetDataLength(m));
+    natsMsg_Destroy(m);
+    natsConnection_Destroy(conn);
+    return text;
+}
+
+static void streams(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *config, *says;
+    } WRONG[] = {
+        {"\"discard\":\"new\",\"deny_delete\":true,\"deny_purge\":true,\"allow_direct\":true,\"max_age\":3600000000000",
+         "max_age"},
+        {"\"discard\":\"new\",\"deny_delete\":true,\"deny_purge\":true,\"allow_direct\":true,\"max_msgs\":10",
+         "max_msgs"},
+        {"\"discard\":\"old\",\"deny_delete\":true,\"deny_purge\":true,\"allow_direct\":true", "discard"},
+        {"\"discard\":\"new\",\"deny_delete\":false,\"deny_purge\":true,\"allow_direct\":true", "deny_delete"},
+        {"\"discard\":\"new\",\"deny_delete\":true,\"deny_purge\":false,\"allow_direct\":true", "deny_purge"},
+        {"\"discard\":\"new\",\"deny_delete\":true,\"deny_purge\":true,\"allow_direct\":false", "allow_direct"},
+        {"\"discard\":\"new\",\"deny_delete\":true,\"deny_purge\":true,\"allow_direct\":true,\"storage\":\"memory\"",
+         "memory"},
+        {"\"discard\":\"new\",\"deny_delete\":true,\"deny_purge\":true,\"allow_direct\":true,\"retention\":"
+         "\"interest\"",
+         "retention"},
+    };
+    for (size_t i = 0; i < sizeof(WRONG) / sizeof(WRONG[0]); i++) {
+        auto_free char *subject = mem_printf("$JS.API.STREAM.CREATE.wrong-%zu", i);
+        auto_free char *config =
+            mem_printf("{\"name\":\"wrong-%zu\",\"subjects\":[\"slipform.log.wrong-%zu\"],\"num_replicas\":1,"
+                       "\"metadata\":{\"slipform-log\":\"0192f0c1-2d3e-7000-8000-000000000001\"},%s}",
+                       i, i, WRONG[i].config);
+        auto_free char *name = mem_printf("wrong-%zu", i), *spec = spec_of(&always, name, "");
+        auto_free char *answer = ask(&always, subject, config);
+        assert_null(strstr(answer, "\"error\""));
+        assert_err(try_open(spec), ERR_INVALID);
+        if (strstr(why.msg, WRONG[i].says) == NULL)
+            fail_msg("stream %zu: %s", i, why.msg);
+    }
+    auto_free char *others = ask(&always, "$JS.API.STREAM.CREATE.others",
+                                 "{\"name\":\"others\",\"subjects\":[\"slipform.log.others\"],\"num_replicas\":1}");
+    assert_null(strstr(others, "\"error\""));
+    auto_free char *spec = spec_of(&always, "others", ""), *good = spec_of(&always, "good", "");
+    assert_err(try_open(spec), ERR_INVALID);
+    assert_non_null(strstr(why.msg, "not made by slipform"));
+    assert_ok(try_open(good));
+    auto_free char *other_subject = mem_printf("%s;subject=x.y", good);
+    assert_err(try_open(other_subject), ERR_INVALID);
+    auto_free char *three =
+        mem_printf("jetstream;servers=nats://%s;stream=good;replicas=3;sync=promised", always.address);
+    assert_err(try_open(three), ERR_INVALID);
+    assert_non_null(strstr(why.msg, "wanted are 3"));
+    auto_free char *new_three =
+        mem_printf("jetstream;servers=nats://%s;stream=new;replicas=3;sync=promised", always.address);
+    assert_err(try_open(new_three), ERR_INVALID);
+    assert_non_null(strstr(why.msg, "replicas"));
+}
+
+/* The stream is taken away and made anew under an open handle. */
+static void replaced(void **state)
+{
+    (void)state;
+    auto_free char *spec = spec_of(&always, "replaced", "");
+    struct store *s = open_spec(spec), *other = NULL;
+    (void)add(s, 1);
+    auto_free char *gone = ask(&always, "$JS.API.STREAM.DELETE.replaced", "");
+    assert_non_null(strstr(gone, "\"success\":true"));
+    struct store_event e = number_event(0, 2);
+    struct store_pos end = {0};
+    assert_true(store_append(s, (struct store_pos){1, 1}, &e, 1, NULL, &why) != OK);
+    other = open_spec(spec);
+    (void)add(other, 7);
+    assert_err(store_reopen(s, NULL, &why), ERR_CONFLICT);
+    assert_err(store_end(s, &end, &why), ERR_IO);
+    store_close(other);
+    store_close(s);
+}
+
+/* A message that the stream lost is damage, with its number. */
+static void message_of_others(void **state)
+{
+    (void)state;
+    auto_free char *spec = spec_of(&always, "mixed", "");
+    struct store *s = open_spec(spec);
+    (void)add(s, 1);
+    auto_free char *answer = ask(&always, "slipform.log.mixed", "not a record");
+    assert_non_null(strstr(answer, "\"seq\":2"));
+    struct store_pos end;
+    assert_err(store_end(s, &end, &why), ERR_CORRUPT);
+    assert_non_null(store_damage(s));
+    assert_non_null(strstr(why.msg, "mixed:2"));
+    store_close(s);
+}
+
+/* Each append of ours is held back: its handle is open again, and finds nothing, before the server gets it. */
+static void late_append_is_fenced_off(void **state)
+{
+    (void)state;
+    auto_free char *spec =
+        mem_printf("jetstream;servers=nats://127.0.0.1:%d;stream=late;replicas=1;sync=promised", always.relay_port);
+    struct store *s = open_spec(spec);
+    unsigned lost = 0;
+    for (uint64_t i = 1; i <= 60; i++) {
+        struct store_event e = number_event(3, i);
+        struct store_pos end = end_of(s);
+        uint64_t seq = 0;
+        test_nats_cut(&always, i * 77, 1);
+        assert_err(store_append(s, end, &e, 1, NULL, &why), ERR_IO);
+        test_nats_cut(&always, 0, 0);
+        assert_ok(store_reopen(s, NULL, &why));
+        enum err rc = store_find_id(s, end.seq, e.id, &seq, &why);
+        assert_true(rc == OK || rc == ERR_NOT_FOUND);
+        lost += rc == ERR_NOT_FOUND;
+        test_nats_await_late(&always);
+        assert_int_equal(end_of(s).seq, end.seq + (rc == OK)); /* as was found, for ever */
+    }
+    print_message("60 answers lost, %u of the appends were not taken\n", lost);
+    assert_true(lost > 5 && lost < 55);
+    store_close(s);
+}
+
+static void cancelled(void **state)
+{
+    (void)state;
+    auto_free char *spec = spec_of(&always, "cancelled", "");
+    struct store *s = open_spec(spec);
+    struct store_event e = number_event(0, 1);
+    store_cancel(s);
+    assert_err(store_append(s, (struct store_pos){0, 0}, &e, 1, NULL, &why), ERR_CANCELLED);
+    store_close(s);
+    s = open_spec(spec);
+    assert_int_equal(end_of(s).seq, 0);
+    store_close(s);
+}
+
+/* files to jetstream to files: the same bytes, and each is seen as a copy of the other. */
+static void copies(void **state)
+{
+    (void)state;
+    struct fixture x, y;
+    char path[192];
+    AUTO(buf) struct buf p = {0}, q = {0};
+    auto_free char *spec = spec_of(&always, "copy", "");
+    setup_in_memory(&x, "");
+    setup_in_memory(&y, "");
+    struct store *a = open_store(&x), *b = open_spec(spec), *c = open_store(&y);
+    for (uint64_t from = 1; from <= 300;) { /* commands of one to three events */
+        struct store_event e[3];
+        size_t k = from % 3 + 1;
+        for (size_t i = 0; i < k; i++)
+            e[i] = number_event(0, from + i);
+        assert_ok(store_append(a, end_of(a), e, k, NULL, &why));
+        from += k;
+    }
+    struct store_copied done;
+    struct store_pos place;
+    assert_ok(store_copy(a, (struct store_pos){0, 0}, b, &done, &why));
+    assert_ok(store_copy_place(a, b, &place, &why));
+    assert_true(place.seq == end_of(a).seq && place.sum == end_of(b).sum);
+    assert_ok(store_copy(b, (struct store_pos){0, 0}, c, &done, &why));
+    path_of(&x, SEGMENT, path);
+    read_whole(path, &p);
+    path_of(&y, SEGMENT, path);
+    read_whole(path, &q);
+    assert_true(p.len > 1000 && str_eq(buf_str(&p), buf_str(&q)));
+    store_close(a);
+    store_close(b);
+    store_close(c);
+    teardown(&x);
+    teardown(&y);
+}
+
+/* --- the contract: one server for all, a stream for each --- */
+
+static void contract_before_fork(void)
+{
+    assert_int_equal(nats_CloseAndWait(10000), NATS_OK); /* the library's threads do not come along */
+}
+
+static void contract_setup(struct fixture *x)
+{
+    static unsigned streams;
+    *x = (struct fixture){.opt = {.mode = STORE_CREATE}, .before_fork = contract_before_fork};
+    (void)snprintf(x->spec, sizeof(x->spec),
+                   "jetstream;servers=nats://127.0.0.1:%d;stream=log-%u;replicas=1;monitor=%s", always.relay_port,
+                   ++streams, always.monitor);
+}
+
+static void contract_teardown(struct fixture *x)
+{
+    (void)x;
+    test_nats_cut(&always, 0, 0);
+}
+
+static void contract_faults(struct fixture *x, uint64_t seed)
+{
+    (void)x;
+    test_nats_cut(&always, seed, seed > 0 ? 6 : 0);
+}
+
+int main(void)
+{
+    static const struct contract_factory CONTRACT = {"jetstream", contract_setup, contract_teardown, true,
+                                                     contract_faults};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(specs),
+        cmocka_unit_test(servers),
+        cmocka_unit_test(streams),
+        cmocka_unit_test(replaced),
+        cmocka_unit_test(message_of_others),
+        cmocka_unit_test(late_append_is_fenced_off),
+        cmocka_unit_test(cancelled),
+        cmocka_unit_test(copies),
+    };
+    if (!test_nats_start(&always, "always", "max_payload: 2MB"))
+        return 77; /* skipped, says meson */
+    (void)!test_nats_start(&lazy, "\"2m\"", "max_payload: 2MB");
+    (void)!test_nats_start(&small, "always", "");
+    int failures = cmocka_run_group_tests(tests, NULL, NULL) + contract_run(&CONTRACT);
+    test_nats_stop(&always);
+    test_nats_stop(&lazy);
+    test_nats_stop(&small);
+    return failures;
+}
