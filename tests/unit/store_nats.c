@@ -237,16 +237,22 @@ static void await_ports(struct test_nats *n, int *ret_port)
     *ret_port = (int)port;
 }
 
+static bool has_server(char program[static 256])
+{
+    if (find_server(program) != NULL)
+        return true;
+    print_message("SKIPPED: the jetstream store is NOT tested here, there is no nats-server at '%s' (tools/setup "
+                  "builds it; NATS_SERVER names another)\n",
+                  program);
+    return false;
+}
+
 bool test_nats_start(struct test_nats *n, const char *sync, const char *more)
 {
     char program[256];
     *n = (struct test_nats){0};
-    if (find_server(program) == NULL) {
-        print_message("SKIPPED: the jetstream store is NOT tested here, there is no nats-server at '%s' (tools/setup "
-                      "builds it; NATS_SERVER names another)\n",
-                      program);
+    if (!has_server(program))
         return false;
-    }
     (void)snprintf(n->dir, sizeof(n->dir), "%s/slipform-test-nats-XXXXXX",
                    access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
     assert_non_null(mkdtemp(n->dir));
@@ -293,4 +299,80 @@ void test_nats_await_late(const struct test_nats *n)
     for (; i < 6000 && atomic_load(&n->faults->late) > 0; i++) /* 30 s */
         (void)poll(NULL, 0, 5);
     assert_true(i < 6000);
+}
+
+/* ---- several ---- */
+
+/* A port that was free a moment ago; kept by `fd` until all are chosen. */
+static int choose_port(int *ret_fd)
+{
+    struct sockaddr_in at = loopback(0);
+    socklen_t size = sizeof(at);
+    *ret_fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    bool is_bound = *ret_fd >= 0 && bind(*ret_fd, (struct sockaddr *)&at, sizeof(at)) == 0 &&
+                    getsockname(*ret_fd, (struct sockaddr *)&at, &size) == 0;
+    assert_true(is_bound);
+    return ntohs(at.sin_port);
+}
+
+void test_nats_member_start(struct test_nats_member *m)
+{
+    char program[256];
+    assert_non_null(find_server(program));
+    m->pid = fork();
+    assert_true(m->pid >= 0);
+    if (m->pid == 0)
+        run_server(program, m->dir);
+}
+
+void test_nats_member_kill(struct test_nats_member *m)
+{
+    if (m->pid > 0 && kill(m->pid, SIGKILL) == 0)
+        (void)waitpid(m->pid, NULL, 0);
+    m->pid = 0;
+}
+
+static void configure(const struct test_nats_member *m, size_t i, const char *routes)
+{
+    auto_free char *config = mem_printf("%s/nats.conf", m->dir);
+    auto_free char *text = mem_printf("server_name: n%zu\nlisten: \"127.0.0.1:%d\"\nmax_payload: 2MB\n"
+                                      "jetstream { store_dir: \"%s\", sync_interval: always }\n"
+                                      "cluster { name: test, listen: \"127.0.0.1:%d\", routes: [%s] }\n",
+                                      i, m->port, m->dir, m->cluster_port, routes);
+    write_whole(config, text, strlen(text));
+}
+
+enum { MEMBERS_MAX = 5 };
+bool test_nats_cluster_start(struct test_nats_member *members, size_t n)
+{
+    char program[256];
+    int held[2 * MEMBERS_MAX];
+    AUTO(buf) struct buf routes = {0};
+    assert_true(n <= MEMBERS_MAX);
+    if (!has_server(program))
+        return false;
+    for (size_t i = 0; i < n; i++) {
+        struct test_nats_member *m = &members[i];
+        *m = (struct test_nats_member){.port = choose_port(&held[2 * i])};
+        m->cluster_port = choose_port(&held[2 * i + 1]);
+        (void)snprintf(m->dir, sizeof(m->dir), "%s/slipform-test-nats-XXXXXX",
+                       access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
+        assert_non_null(mkdtemp(m->dir));
+        buf_addf(&routes, "%s\"nats://127.0.0.1:%d\"", i > 0 ? ", " : "", m->cluster_port);
+    }
+    for (size_t i = 0; i < 2 * n; i++)
+        (void)close(held[i]);
+    for (size_t i = 0; i < n; i++) {
+        configure(&members[i], i, routes.ptr);
+        test_nats_member_start(&members[i]);
+    }
+    return true;
+}
+
+void test_nats_cluster_stop(struct test_nats_member *members, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        test_nats_member_kill(&members[i]);
+        remove_folder(members[i].dir);
+    }
 }

@@ -2,6 +2,7 @@
 /* unit/store_nats.h - a nats-server of its own for a test, and a way to it that cuts connections. Both are processes
  * that die with the test. */
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -23,3 +24,16 @@ void test_nats_stop(struct test_nats *n);
 void test_nats_cut(struct test_nats *n, uint64_t seed, uint32_t one_in);
 /* Wait until the server has what was held back, and some 20 ms to take it. */
 void test_nats_await_late(const struct test_nats *n);
+
+/* One of several servers that are a cluster. */
+struct test_nats_member {
+    char dir[64];
+    pid_t pid; /* 0: not running */
+    int port, cluster_port;
+};
+/* Start n. False: there is no nats-server, and that was said. */
+bool test_nats_cluster_start(struct test_nats_member *members, size_t n);
+void test_nats_cluster_stop(struct test_nats_member *members, size_t n);
+void test_nats_member_kill(struct test_nats_member *m);
+/* Again, with what it had on disk. */
+void test_nats_member_start(struct test_nats_member *m);

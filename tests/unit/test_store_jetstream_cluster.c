@@ -1,0 +1,143 @@
+/* The jetstream store on three nats-servers: each is killed in turn under load, so the leader is, too. What was
+ * acknowledged is there, once and in its order. */
+#include "store_help.h"
+#include "store_nats.h"
+
+#include <poll.h>
+
+#include <nats/nats.h>
+
+#include "base/clock.h"
+#include "base/json.h"
+
+enum { SERVERS = 3, BEFORE = 30, AFTER = 60, BOUND_S = 60 };
+
+static struct test_nats_member members[SERVERS];
+
+static void pause_ms(int ms)
+{
+    (void)poll(NULL, 0, ms);
+}
+
+static char *cluster_spec(void)
+{
+    return mem_printf("jetstream;servers=nats://127.0.0.1:%d,nats://127.0.0.1:%d,nats://127.0.0.1:%d;stream=log;"
+                      "replicas=3;sync=promised;timeout_ms=3000",
+                      members[0].port, members[1].port, members[2].port);
+}
+
+/* The cluster has elected whom it needs, sooner or later. */
+static struct store *open_patiently(const char *spec)
+{
+    struct store *s = NULL;
+    int64_t until_us = clock_mono_us() + (int64_t)BOUND_S * 1000000;
+    while (store_open(spec, NULL, &s, NULL, &why) != OK) {
+        if (clock_mono_us() > until_us)
+            fail_msg("the store does not open: %s", why.msg);
+        pause_ms(100);
+    }
+    return s;
+}
+
+/* All members of the stream have what its leader has. */
+static bool is_whole(const char *url)
+{
+    natsConnection *conn = NULL;
+    natsMsg *m = NULL;
+    auto_json json_t *doc = NULL;
+    size_t current = 0, i;
+    json_t *replica;
+    if (natsConnection_ConnectTo(&conn, url) == NATS_OK &&
+        natsConnection_RequestString(&m, conn, "$JS.API.STREAM.INFO.log", "", 2000) == NATS_OK)
+        (void)!json_parse((struct str){natsMsg_GetData(m), (size_t)natsMsg_GetDataLength(m)}, &doc, NULL);
+    json_array_foreach(json_object_get(json_object_get(doc, "cluster"), "replicas"), i, replica)
+    {
+        current +=
+            json_is_true(json_object_get(replica, "current")) && !json_is_true(json_object_get(replica, "offline"));
+    }
+    natsMsg_Destroy(m);
+    natsConnection_Destroy(conn);
+    return current == SERVERS - 1;
+}
+
+static void await_whole(void)
+{
+    auto_free char *url = mem_printf("nats://127.0.0.1:%d,nats://127.0.0.1:%d,nats://127.0.0.1:%d", members[0].port,
+                                     members[1].port, members[2].port);
+    int64_t until_us = clock_mono_us() + (int64_t)BOUND_S * 1000000;
+    while (!is_whole(url)) {
+        assert_true(clock_mono_us() < until_us);
+        pause_ms(100);
+    }
+}
+
+/* Event `number` is in the log when this returns, and once. */
+static void append_patiently(struct store *s, uint64_t number)
+{
+    struct store_event e = number_event(0, number);
+    int64_t until_us = clock_mono_us() + (int64_t)BOUND_S * 1000000;
+    for (;;) {
+        struct store_pos end;
+        uint64_t seq = 0;
+        enum err rc = store_end(s, &end, &why);
+        if (rc == OK)
+            rc = store_append(s, end, &e, 1, NULL, &why);
+        if (rc == OK)
+            return;
+        if (rc == ERR_IO) {
+            while (store_reopen(s, NULL, &why) != OK) {
+                if (clock_mono_us() > until_us)
+                    fail_msg("event %llu: %s", (unsigned long long)number, why.msg);
+                pause_ms(20);
+            }
+            while ((rc = store_find_id(s, 0, e.id, &seq, &why)) != OK && rc != ERR_NOT_FOUND) {
+                assert_true(clock_mono_us() < until_us);
+                pause_ms(20);
+            }
+            if (rc == OK)
+                return;
+        } else if (rc != ERR_UNAVAILABLE && rc != ERR_CONFLICT) {
+            fail_msg("event %llu: %s", (unsigned long long)number, why.msg);
+        }
+        assert_true(clock_mono_us() < until_us);
+        pause_ms(20);
+    }
+}
+
+static void each_server_is_killed(void **state)
+{
+    (void)state;
+    auto_free char *spec = cluster_spec();
+    struct store *s = open_patiently(spec);
+    uint64_t n = 0;
+    for (size_t i = 0; i < SERVERS; i++) {
+        int64_t longest_us = 0;
+        await_whole();
+        for (int k = 0; k < BEFORE; k++)
+            append_patiently(s, ++n);
+        test_nats_member_kill(&members[i]);
+        for (int k = 0; k < AFTER; k++) {
+            int64_t from_us = clock_mono_us();
+            append_patiently(s, ++n);
+            int64_t took_us = clock_mono_us() - from_us;
+            longest_us = took_us > longest_us ? took_us : longest_us;
+        }
+        print_message("server %zu killed: the longest append took %lld ms\n", i, (long long)longest_us / 1000);
+        test_nats_member_start(&members[i]);
+    }
+    await_whole();
+    store_close(s);
+    s = open_patiently(spec);
+    check_numbers(s, n);
+    store_close(s);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(each_server_is_killed)};
+    if (!test_nats_cluster_start(members, SERVERS))
+        return 77; /* skipped, says meson */
+    int failures = cmocka_run_group_tests(tests, NULL, NULL);
+    test_nats_cluster_stop(members, SERVERS);
+    return failures;
+}
