@@ -2,14 +2,13 @@
 
 As user postgres when this is root. tests/unit/postgres_server.c is the same for C.
 """
-import ctypes
 import os
 import pathlib
-import pwd
 import shutil
 import signal
 import subprocess
 import tempfile
+import threading
 
 
 def programs():
@@ -18,13 +17,10 @@ def programs():
     return found[-1].parent if found else None
 
 
-def _as_postgres():
-    if os.geteuid() == 0:
-        user = pwd.getpwnam('postgres')
-        os.setgroups([])
-        os.setgid(user.pw_gid)
-        os.setuid(user.pw_uid)
-    ctypes.CDLL(None).prctl(1, signal.SIGQUIT)  # PR_SET_PDEATHSIG, behind setuid, which clears it
+def _as_postgres(program, *words):
+    """Not as root, which the server refuses, and not longer than whoever starts it."""
+    change = ['--reuid=postgres', '--regid=postgres', '--clear-groups'] if os.geteuid() == 0 else []
+    return ['setpriv', *change, '--pdeathsig=QUIT', str(programs() / program), *words]
 
 
 class Server:
@@ -39,16 +35,7 @@ class Server:
             if os.geteuid() == 0:
                 shutil.chown(self.folder, 'postgres', 'postgres')
             self.run('initdb', '-D', f'{self.folder}/data', '-A', 'trust', '-U', 'postgres', '-E', 'UTF8', '--no-sync')
-            self.server = subprocess.Popen([programs() / 'postgres', '-D', f'{self.folder}/data', '-k', self.folder, '-c', 'listen_addresses='],
-                                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, 'LC_ALL': 'C'}, cwd='/',
-                                           preexec_fn=_as_postgres)
-            said = ''
-            for line in self.server.stdout:
-                said += line
-                if 'ready to accept connections' in line:
-                    break
-            else:
-                raise RuntimeError(f'PostgreSQL did not start: {said}')
+            self.start()
             for sql in ('CREATE ROLE owner LOGIN', 'CREATE ROLE replica LOGIN', 'CREATE DATABASE slipform OWNER owner'):
                 self.sql(sql, 'postgres')
             return self
@@ -56,16 +43,35 @@ class Server:
             self.__exit__()
             raise
 
+    def start(self):
+        self.server = subprocess.Popen(_as_postgres('postgres', '-D', f'{self.folder}/data', '-k', self.folder, '-c', 'listen_addresses='),
+                                       stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, 'LC_ALL': 'C'}, cwd='/')
+        said = ''
+        for line in self.server.stdout:
+            said += line
+            if 'ready to accept connections' in line:
+                break
+        else:
+            raise RuntimeError(f'PostgreSQL did not start: {said}')
+        self.reader = threading.Thread(target=self.server.stdout.read, daemon=True)  # what it says later is not to fill the pipe
+        self.reader.start()
+
+    def stop(self, how):
+        self.server.send_signal(how)
+        self.server.wait(timeout=60)
+
+    def restart(self):
+        """As an administrator does: connections are cut, what was acknowledged stays."""
+        self.stop(signal.SIGINT)
+        self.start()
+
     def __exit__(self, *_):
-        server = getattr(self, 'server', None)
-        if server is not None:
-            server.send_signal(signal.SIGQUIT)
-            server.communicate(timeout=60)
+        if hasattr(self, 'server'):
+            self.stop(signal.SIGQUIT)
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def run(self, program, *words, **more):
-        done = subprocess.run([programs() / program, *words], capture_output=True, text=True, timeout=120, cwd='/', preexec_fn=_as_postgres,
-                              env={**os.environ, 'LC_ALL': 'C'}, **more)
+    def run(self, program, *words):
+        done = subprocess.run(_as_postgres(program, *words), capture_output=True, text=True, timeout=120, cwd='/', env={**os.environ, 'LC_ALL': 'C'})
         if done.returncode != 0:
             raise RuntimeError(f'{program}: {done.stderr}')
         return done.stdout

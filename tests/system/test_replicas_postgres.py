@@ -1,0 +1,74 @@
+"""Two replicas of the control plane over one log in a real PostgreSQL. Real programs and a real server; the test plays agents."""
+import pathlib
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from platform_world import PROGRAM, until
+from test_replicas import Replicas, once
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'unit'))
+from postgres_server import Server, programs  # noqa: E402
+
+SLIPFORM = PROGRAM.parent / 'slipform'
+pytestmark = [pytest.mark.skipif(not PROGRAM.exists(), reason=f'{PROGRAM} is not built'),
+              pytest.mark.skipif(programs() is None, reason='SKIPPED: no PostgreSQL in /usr/lib/postgresql: install postgresql-15')]
+
+
+class OnPostgres(Replicas):
+    def __init__(self, server):
+        super().__init__()
+        self.server = server
+        for program in self.all:
+            program.settings['event_store'] = server.spec('platform')
+
+    def lease(self, program):
+        row = self.server.sql(f"SELECT plans, abstains FROM slipform.leases WHERE name = '{program.name}' AND until_us > slipform.clock_us()")
+        return {key: True for key, value in zip(('plans', 'abstains'), row.split('|')) if value == 't'}
+
+    def ends(self):
+        return self.server.sql("SELECT seq || ' ' || (SELECT count(*) || ' ' || max(seq) FROM slipform.events e WHERE e.log = h.log) "
+                               "FROM slipform.heads h WHERE name = 'platform'").split()
+
+
+@pytest.fixture
+def world():
+    with Server() as server:
+        subprocess.run([SLIPFORM, 'eventlog', 'create', server.owner_spec('platform')], check=True, timeout=60)
+        world = OnPostgres(server)
+        try:
+            world.start()
+            world.populate()
+            world.hashes_agree()  # the other one looks every 200 ms, and knows nobody who has joined before that
+            world.settle()
+            yield world
+        finally:
+            world.discard()
+
+
+def test_over_one_log_in_a_database(world):
+    """What one writes the other has; the server is shut down under them and comes back; one is killed: nothing is lost, nothing twice."""
+    world.live('before')
+    a, b = (world.client_of(p) for p in world.all)
+    for i in range(10):
+        writer, reader = (a, b) if i % 2 == 0 else (b, a)
+        wrote = writer.ok('POST', '/v1/projects', {'name': f'written-{i}'}, 201)
+        read = reader.ok('GET', '/v1/projects', headers={'Slipform-Position': wrote.headers['Slipform-Position']})
+        assert wrote.json['project_id'] in [p['project_id'] for p in read.json['items']]
+    world.server.restart()
+    for program in world.all:  # each writes again, by itself
+        until(lambda p=program: world.client_of(p).ask('POST', '/v1/projects', {'name': f'after-{p.name}'}).status in (201, 409),
+              f'{program.name} writes again', seconds=30)
+    world.live('between')
+    world.first.process.send_signal(signal.SIGKILL)
+    world.first.process.wait()
+    world.turn_to(world.second)
+    world.live('behind')
+    seq, count, last = world.ends()
+    assert seq == count == last, 'positions have no gaps'
+    once(world.events('CreateInstance'), 'address', 'processId', 'nodeId', 'instanceId')
+    once(world.events('CreateProject'), 'name')
+    done = subprocess.run([SLIPFORM, 'eventlog', 'verify', world.server.spec('platform')], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and 'all good' in done.stdout, done
