@@ -1,4 +1,4 @@
-#include "blob/blob.h"
+#include "blob/kind.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -13,14 +13,14 @@
 #include "base/own.h"
 #include "base/random.h"
 
-/* 1 MiB: a copy is bound by the disk and SHA-256 long before (chosen, never measured). */
-#define BLOB_CHUNK_SIZE ((size_t)1024 * 1024)
 /* An upload that has not written for an hour is dead (chosen); a living one holds a lock as well. */
 #define BLOB_STALE_SECONDS 3600
 #define BLOB_HEX_LEN ((size_t)64)
+#define HEX_AT (sizeof("sha256:") - 1)
 #define BLOB_NAME_SIZE 80
 
-struct blob_store {
+struct folder {
+    struct blob_store base;
     int folder_fd;
     char *folder; /* for errors */
     /* Who owns it: root (a builder) writes for the platform's user, which must be able to read and go on writing. */
@@ -28,13 +28,17 @@ struct blob_store {
     gid_t gid;
 };
 
-struct blob_put {
-    struct blob_store *store; /* borrowed */
+struct folder_put {
+    struct blob_put base;
+    struct folder *store; /* borrowed */
     int fd;
     char name[BLOB_NAME_SIZE]; /* below the store's folder */
     struct hash *hash;
     uint64_t size_bytes, size_max;
 };
+
+static const struct blob_kind FOLDER;
+static void folder_close(struct blob_store *store);
 
 static void close_dir(DIR *const *dir)
 {
@@ -54,7 +58,7 @@ static DIR *open_dir(int at, const char *name)
     return dir;
 }
 
-static enum err make_dir(const struct blob_store *s, const char *name, struct errinfo *err)
+static enum err make_dir(const struct folder *s, const char *name, struct errinfo *err)
 {
     if (mkdirat(s->folder_fd, name, 0750) == 0) {
         if (geteuid() != 0 || fchownat(s->folder_fd, name, s->uid, s->gid, AT_SYMLINK_NOFOLLOW) == 0)
@@ -65,7 +69,7 @@ static enum err make_dir(const struct blob_store *s, const char *name, struct er
     return err_set_os(err, ERR_IO, errno, "create folder '%s/%s'", s->folder, name);
 }
 
-static void remove_stale(const struct blob_store *s)
+static void remove_stale(const struct folder *s)
 {
     auto_dir DIR *dir = open_dir(s->folder_fd, "tmp");
     if (dir == NULL)
@@ -96,7 +100,8 @@ enum err blob_store_open_folder(const char *folder, struct blob_store **ret_stor
     struct stat st;
     if (fstat(fd, &st) != 0)
         return err_set_os(err, ERR_IO, errno, "look at blob folder '%s'", folder);
-    struct blob_store *s = mem_alloc(sizeof(*s));
+    struct folder *s = mem_alloc(sizeof(*s));
+    s->base.kind = &FOLDER;
     s->uid = st.st_uid;
     s->gid = st.st_gid;
     s->folder_fd = TAKE_FD(fd);
@@ -104,27 +109,29 @@ enum err blob_store_open_folder(const char *folder, struct blob_store **ret_stor
     enum err rc = make_dir(s, "sha256", err);
     if (rc == OK)
         rc = make_dir(s, "tmp", err);
+    if (rc == OK)
+        rc = make_dir(s, "aside", err);
     if (rc != OK) {
-        blob_store_close(s);
+        folder_close(&s->base);
         return rc;
     }
     remove_stale(s);
-    *ret_store = s;
+    *ret_store = &s->base;
     return OK;
 }
 
-void blob_store_close(struct blob_store *s)
+static void folder_close(struct blob_store *store)
 {
-    if (s == NULL)
-        return;
+    struct folder *s = (struct folder *)store;
     (void)close(s->folder_fd);
     free(s->folder);
     free(s);
 }
 
-enum err blob_put_begin(struct blob_store *s, uint64_t size_max, struct blob_put **ret_put, struct errinfo *err)
+static enum err put_begin(struct blob_store *store, uint64_t size_max, struct blob_put **ret_put, struct errinfo *err)
 {
-    struct blob_put *p = mem_alloc(sizeof(*p));
+    struct folder *s = (struct folder *)store;
+    struct folder_put *p = mem_alloc(sizeof(*p));
     unsigned char random[16];
     char hex[sizeof(random) * 2 + 1];
     random_bytes(random, sizeof(random));
@@ -144,15 +151,17 @@ enum err blob_put_begin(struct blob_store *s, uint64_t size_max, struct blob_put
         return err_set_os(err, ERR_IO, os_errno, "give a file in '%s/tmp' to the owner of the folder", s->folder);
     }
     (void)flock(p->fd, LOCK_EX | LOCK_NB); /* says that its writer lives; nobody else can hold it */
+    p->base.kind = &FOLDER;
     p->store = s;
     p->hash = hash_new();
     p->size_max = size_max;
-    *ret_put = p;
+    *ret_put = &p->base;
     return OK;
 }
 
-enum err blob_put_write(struct blob_put *p, const void *bytes, size_t n, struct errinfo *err)
+static enum err put_write(struct blob_put *put, const void *bytes, size_t n, struct errinfo *err)
 {
+    struct folder_put *p = (struct folder_put *)put;
     if (n > p->size_max - p->size_bytes)
         return err_set(err, ERR_LIMIT, "more than the %llu bytes that are allowed", (unsigned long long)p->size_max);
     const char *at = bytes;
@@ -170,7 +179,7 @@ enum err blob_put_write(struct blob_put *p, const void *bytes, size_t n, struct 
     return OK;
 }
 
-static void put_free(struct blob_put *p)
+static void put_free(struct folder_put *p)
 {
     uint8_t digest[HASH_SIZE];
     if (p->hash != NULL)
@@ -179,17 +188,17 @@ static void put_free(struct blob_put *p)
     free(p);
 }
 
-void blob_put_abort(struct blob_put *p)
+static void put_abort(struct blob_put *put)
 {
-    if (p == NULL)
-        return;
+    struct folder_put *p = (struct folder_put *)put;
     (void)unlinkat(p->store->folder_fd, p->name, 0);
     put_free(p);
 }
 
-static void blob_put_cleanup(struct blob_put *const *p)
+static void put_cleanup(struct folder_put *const *p)
 {
-    blob_put_abort(*p);
+    if (*p != NULL)
+        put_abort(&(*p)->base);
 }
 
 /* "sha256/ab/<64 hex>" of a digest; with_file false: its folder only. */
@@ -199,7 +208,7 @@ static void digest_path(const char *digest, bool with_file, char ret_path[static
     (void)snprintf(ret_path, BLOB_NAME_SIZE, with_file ? "sha256/%.2s/%.64s" : "sha256/%.2s", hex, hex);
 }
 
-static enum err sync_dir(const struct blob_store *s, const char *name, struct errinfo *err)
+static enum err sync_dir(const struct folder *s, const char *name, struct errinfo *err)
 {
     auto_close int fd = openat(s->folder_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0 || fsync(fd) != 0)
@@ -208,7 +217,7 @@ static enum err sync_dir(const struct blob_store *s, const char *name, struct er
 }
 
 /* Move the synced temporary file to its place. */
-static enum err put_publish(struct blob_put *p, const char *digest, struct errinfo *err)
+static enum err put_publish(struct folder_put *p, const char *digest, struct errinfo *err)
 {
     char folder[BLOB_NAME_SIZE], path[BLOB_NAME_SIZE];
     digest_path(digest, false, folder);
@@ -223,10 +232,10 @@ static enum err put_publish(struct blob_put *p, const char *digest, struct errin
     return sync_dir(p->store, folder, err);
 }
 
-enum err blob_put_finish(struct blob_put *put, const char *expect, char ret_digest[DIGEST_TEXT_SIZE],
-                         uint64_t *ret_size_bytes, struct errinfo *err)
+static enum err put_finish(struct blob_put *put, const char *expect, char ret_digest[DIGEST_TEXT_SIZE],
+                           uint64_t *ret_size_bytes, struct errinfo *err)
 {
-    __attribute__((cleanup(blob_put_cleanup))) struct blob_put *p = put;
+    __attribute__((cleanup(put_cleanup))) struct folder_put *p = (struct folder_put *)put;
     uint8_t digest[HASH_SIZE];
     char text[DIGEST_TEXT_SIZE];
     hash_finish(TAKE(p->hash), digest);
@@ -246,58 +255,27 @@ enum err blob_put_finish(struct blob_put *put, const char *expect, char ret_dige
     return OK;
 }
 
-enum err blob_put_fd(struct blob_store *s, int fd, uint64_t size_max, const char *expect,
-                     char ret_digest[DIGEST_TEXT_SIZE], uint64_t *ret_size_bytes, struct errinfo *err)
+static void place_path(enum blob_place place, const char *digest, char ret_path[static BLOB_NAME_SIZE])
 {
-    __attribute__((cleanup(blob_put_cleanup))) struct blob_put *p = NULL;
-    enum err rc = blob_put_begin(s, size_max, &p, err);
-    auto_free char *chunk = mem_alloc(BLOB_CHUNK_SIZE);
-    while (rc == OK) {
-        ssize_t n = read(fd, chunk, BLOB_CHUNK_SIZE);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return err_set_os(err, ERR_IO, errno, "read the content of a blob");
-        if (n == 0)
-            return blob_put_finish(TAKE(p), expect, ret_digest, ret_size_bytes, err);
-        rc = blob_put_write(p, chunk, (size_t)n, err);
-    }
-    return rc;
+    if (place == BLOB_STORED)
+        digest_path(digest, true, ret_path);
+    else
+        (void)snprintf(ret_path, BLOB_NAME_SIZE, "aside/%.64s", digest + HEX_AT);
 }
 
-enum err blob_put_bytes(struct blob_store *s, struct str bytes, const char *expect, char ret_digest[DIGEST_TEXT_SIZE],
-                        struct errinfo *err)
-{
-    __attribute__((cleanup(blob_put_cleanup))) struct blob_put *p = NULL;
-    enum err rc = blob_put_begin(s, bytes.len, &p, err);
-    if (rc == OK)
-        rc = blob_put_write(p, bytes.ptr, bytes.len, err);
-    return rc == OK ? blob_put_finish(TAKE(p), expect, ret_digest, NULL, err) : rc;
-}
-
-static enum err checked_path(const char *digest, char ret_path[static BLOB_NAME_SIZE], struct errinfo *err)
-{
-    uint8_t bytes[HASH_SIZE];
-    if (digest == NULL || !hash_digest_parse(str_from(digest), bytes))
-        return err_set(err, ERR_INVALID, "'%.80s' is not a digest (sha256: and 64 hex digits)",
-                       digest == NULL ? "" : digest);
-    digest_path(digest, true, ret_path);
-    return OK;
-}
-
-static enum err lookup_error(const struct blob_store *s, const char *digest, int os_errno, struct errinfo *err)
+static enum err lookup_error(const struct folder *s, const char *digest, int os_errno, struct errinfo *err)
 {
     if (os_errno == ENOENT)
         return err_set(err, ERR_NOT_FOUND, "no blob '%s' in '%s'", digest, s->folder);
     return err_set_os(err, ERR_IO, os_errno, "open blob '%s' in '%s'", digest, s->folder);
 }
 
-enum err blob_open(struct blob_store *s, const char *digest, int *ret_fd, uint64_t *ret_size_bytes, struct errinfo *err)
+static enum err folder_open(struct blob_store *store, const char *digest, int *ret_fd, uint64_t *ret_size_bytes,
+                            struct errinfo *err)
 {
+    struct folder *s = (struct folder *)store;
     char path[BLOB_NAME_SIZE];
-    enum err rc = checked_path(digest, path, err);
-    if (rc != OK)
-        return rc;
+    digest_path(digest, true, path);
     auto_close int fd = openat(s->folder_fd, path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
     struct stat st;
     if (fd < 0 || fstat(fd, &st) != 0)
@@ -308,82 +286,115 @@ enum err blob_open(struct blob_store *s, const char *digest, int *ret_fd, uint64
     return OK;
 }
 
-enum err blob_stat(struct blob_store *s, const char *digest, uint64_t *ret_size_bytes, struct errinfo *err)
+static enum err folder_stat(struct blob_store *store, enum blob_place place, const char *digest, struct blob_entry *ret,
+                            struct errinfo *err)
 {
+    struct folder *s = (struct folder *)store;
     char path[BLOB_NAME_SIZE];
-    enum err rc = checked_path(digest, path, err);
-    if (rc != OK)
-        return rc;
+    place_path(place, digest, path);
     struct stat st;
     if (fstatat(s->folder_fd, path, &st, AT_SYMLINK_NOFOLLOW) != 0)
         return lookup_error(s, digest, errno, err);
-    if (ret_size_bytes != NULL)
-        *ret_size_bytes = (uint64_t)st.st_size;
+    (void)snprintf(ret->digest, sizeof(ret->digest), "%s", digest);
+    ret->size_bytes = (uint64_t)st.st_size;
+    ret->since_s = st.st_mtim.tv_sec;
     return OK;
 }
 
-enum err blob_verify(struct blob_store *s, const char *digest, struct errinfo *err)
+/* Young first, then moved: a crash in between leaves it too young, never too old. */
+static enum err folder_move(struct blob_store *store, enum blob_place from, const char *digest, struct errinfo *err)
 {
-    auto_close int fd = -1;
-    enum err rc = blob_open(s, digest, &fd, NULL, err);
+    struct folder *s = (struct folder *)store;
+    char path[BLOB_NAME_SIZE], to[BLOB_NAME_SIZE], above[BLOB_NAME_SIZE];
+    place_path(from, digest, path);
+    place_path(from == BLOB_STORED ? BLOB_ASIDE : BLOB_STORED, digest, to);
+    digest_path(digest, false, above);
+    enum err rc = make_dir(s, above, err);
     if (rc != OK)
         return rc;
-    auto_free char *chunk = mem_alloc(BLOB_CHUNK_SIZE);
-    struct hash *h = hash_new();
-    ssize_t n;
-    while ((n = read(fd, chunk, BLOB_CHUNK_SIZE)) > 0 || (n < 0 && errno == EINTR))
-        hash_add(h, chunk, n > 0 ? (size_t)n : 0);
-    int os_errno = errno;
-    uint8_t bytes[HASH_SIZE];
-    char text[DIGEST_TEXT_SIZE];
-    hash_finish(h, bytes);
-    hash_digest_format(bytes, text);
-    if (n < 0)
-        return err_set_os(err, ERR_IO, os_errno, "read blob '%s' in '%s'", digest, s->folder);
-    if (strcmp(text, digest) != 0)
-        return err_set(err, ERR_CORRUPT, "blob '%s' in '%s' now has digest '%s'", digest, s->folder, text);
+    if (utimensat(s->folder_fd, path, NULL, AT_SYMLINK_NOFOLLOW) != 0 ||
+        renameat(s->folder_fd, path, s->folder_fd, to) != 0)
+        return lookup_error(s, digest, errno, err);
+    rc = sync_dir(s, above, err);
+    return rc == OK ? sync_dir(s, "aside", err) : rc;
+}
+
+static enum err folder_remove_blob(struct blob_store *store, enum blob_place place, const char *digest,
+                                   struct errinfo *err)
+{
+    struct folder *s = (struct folder *)store;
+    char path[BLOB_NAME_SIZE];
+    place_path(place, digest, path);
+    if (unlinkat(s->folder_fd, path, 0) != 0 && errno != ENOENT)
+        return err_set_os(err, ERR_IO, errno, "delete blob '%s' in '%s'", digest, s->folder);
     return OK;
 }
 
-enum err blob_delete(struct blob_store *s, const char *digest, struct errinfo *err)
+/* The blobs of one folder, in order. */
+static enum err list_folder(struct folder *s, enum blob_place place, const char *name, blob_entry_fn *each, void *ctx,
+                            struct errinfo *err)
 {
-    char path[BLOB_NAME_SIZE];
-    enum err rc = checked_path(digest, path, err);
-    if (rc == OK && unlinkat(s->folder_fd, path, 0) != 0 && errno != ENOENT)
-        return err_set_os(err, ERR_IO, errno, "delete blob '%s' in '%s'", digest, s->folder);
-    return rc;
-}
-
-typedef enum err blob_each(const char *digest, uint64_t size_bytes, void *ctx, struct errinfo *err);
-
-/* The blobs of one two-digit folder, in order. */
-static enum err list_folder(struct blob_store *s, const char *name, blob_each *each, void *ctx, struct errinfo *err)
-{
-    auto_free char *folder = mem_printf("/proc/self/fd/%d/sha256/%.2s", s->folder_fd, name);
+    auto_free char *folder = mem_printf("/proc/self/fd/%d/%s", s->folder_fd, name);
     struct dirent **entries = NULL;
     int n = scandir(folder, &entries, NULL, alphasort);
     if (n < 0)
-        return errno == ENOENT ? OK : err_set_os(err, ERR_IO, errno, "read '%s/sha256/%.2s'", s->folder, name);
+        return errno == ENOENT ? OK : err_set_os(err, ERR_IO, errno, "read '%s/%s'", s->folder, name);
     enum err rc = OK;
     for (int i = 0; i < n; i++) {
+        struct blob_entry entry;
         char digest[DIGEST_TEXT_SIZE];
-        uint64_t size_bytes = 0;
+        uint8_t bytes[HASH_SIZE];
         (void)snprintf(digest, sizeof(digest), "sha256:%.64s", entries[i]->d_name);
-        if (rc == OK && strlen(entries[i]->d_name) == BLOB_HEX_LEN && blob_stat(s, digest, &size_bytes, NULL) == OK)
-            rc = each(digest, size_bytes, ctx, err);
+        bool is_blob = strlen(entries[i]->d_name) == BLOB_HEX_LEN && hash_digest_parse(str_from(digest), bytes);
+        if (rc == OK && is_blob && folder_stat(&s->base, place, digest, &entry, NULL) == OK)
+            rc = each(&entry, ctx, err);
         free(entries[i]);
     }
     free(entries);
     return rc;
 }
 
-enum err blob_list(struct blob_store *s, blob_each *each, void *ctx, struct errinfo *err)
+static enum err folder_list_place(struct blob_store *store, enum blob_place place, blob_entry_fn *each, void *ctx,
+                                  struct errinfo *err)
 {
+    struct folder *s = (struct folder *)store;
+    if (place == BLOB_ASIDE)
+        return list_folder(s, place, "aside", each, ctx, err);
     enum err rc = OK;
     for (unsigned i = 0; i < 256 && rc == OK; i++) {
-        char name[8];
-        (void)snprintf(name, sizeof(name), "%02x", i);
-        rc = list_folder(s, name, each, ctx, err);
+        char name[16];
+        (void)snprintf(name, sizeof(name), "sha256/%02x", i);
+        rc = list_folder(s, place, name, each, ctx, err);
     }
     return rc;
 }
+
+static enum err folder_check(struct blob_store *store, struct errinfo *err)
+{
+    (void)store, (void)err;
+    return OK;
+}
+
+/* Opening has done it already. */
+static enum err folder_sweep(struct blob_store *store, int64_t older_than_s, uint64_t *ret_n, struct errinfo *err)
+{
+    (void)older_than_s, (void)err;
+    remove_stale((struct folder *)store);
+    *ret_n = 0;
+    return OK;
+}
+
+static const struct blob_kind FOLDER = {
+    .close = folder_close,
+    .check = folder_check,
+    .put_begin = put_begin,
+    .put_write = put_write,
+    .put_finish = put_finish,
+    .put_abort = put_abort,
+    .open = folder_open,
+    .stat = folder_stat,
+    .move = folder_move,
+    .remove = folder_remove_blob,
+    .list = folder_list_place,
+    .sweep = folder_sweep,
+};

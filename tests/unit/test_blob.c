@@ -1,10 +1,6 @@
 /* The blob room: what is stored under a digest has that digest, whole or not at all. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "blob_contract.h"
 
-#include <cmocka.h>
 #include <dirent.h>
 #include <fcntl.h>
 #include <ftw.h>
@@ -13,10 +9,7 @@
 
 #include "base/mem.h"
 #include "base/own.h"
-#include "blob/blob.h"
-
-/* SHA-256 of "abc" (FIPS 180-4, example). */
-static const char ABC[] = "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+#include "blob/garbage.h"
 
 struct fixture {
     char folder[64];
@@ -130,7 +123,7 @@ static void finds_damage(void **state)
 {
     struct fixture *f = *state;
     assert_int_equal(blob_put_bytes(f->store, STR("abc"), NULL, NULL, NULL), OK);
-    auto_free char *path = mem_printf("%s/sha256/ba/%s", f->folder, ABC + 7);
+    auto_free char *path = mem_printf("%s/sha256/ba/%s", f->folder, &ABC[7]);
     auto_close int fd = open(path, O_WRONLY | O_CLOEXEC);
     assert_int_equal(pwrite(fd, "x", 1, 1), 1);
     assert_int_equal(blob_verify(f->store, ABC, NULL), ERR_CORRUPT);
@@ -191,13 +184,76 @@ static void belongs_to_the_folders_owner(void **state)
     auto_blob_store struct blob_store *again = NULL;
     assert_int_equal(blob_store_open_folder(f->folder, &again, NULL), OK);
     assert_int_equal(blob_put_bytes(again, STR("abc"), NULL, NULL, NULL), OK);
-    auto_free char *path = mem_printf("%s/sha256/ba/%s", f->folder, ABC + 7),
+    auto_free char *path = mem_printf("%s/sha256/ba/%s", f->folder, &ABC[7]),
                    *above = mem_printf("%s/sha256/ba", f->folder);
     struct stat st;
     assert_int_equal(stat(path, &st), 0);
     assert_true(st.st_uid == 12345 && st.st_gid == 23456);
     assert_int_equal(stat(above, &st), 0);
     assert_true(st.st_uid == 12345 && st.st_gid == 23456);
+}
+
+static char contract_folder[64];
+
+static struct blob_store *again_folder(void)
+{
+    auto_free char *spec = mem_printf("folder;path=%s", contract_folder);
+    struct blob_store *s = NULL;
+    assert_int_equal(blob_store_open(spec, &s, NULL), OK);
+    return s;
+}
+
+static void remove_contract_folder(void)
+{
+    if (contract_folder[0] != '\0')
+        (void)nftw(contract_folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+static struct blob_store *open_folder(void)
+{
+    remove_contract_folder();
+    (void)snprintf(contract_folder, sizeof(contract_folder), "/tmp/slipform-blob.XXXXXX");
+    assert_non_null(mkdtemp(contract_folder));
+    return again_folder();
+}
+
+/* The rule, each row by itself. */
+static void fates(void **state)
+{
+    (void)state;
+    static const struct {
+        enum blob_place place;
+        bool is_used;
+        int64_t since_s;
+        enum blob_fate fate;
+    } ROWS[] = {
+        {BLOB_STORED, true, 0, BLOB_KEEP},          {BLOB_STORED, true, 999, BLOB_KEEP},
+        {BLOB_STORED, false, 901, BLOB_KEEP},       {BLOB_STORED, false, 900, BLOB_PUT_ASIDE},
+        {BLOB_STORED, false, 2000, BLOB_KEEP},      {BLOB_ASIDE, true, 0, BLOB_COME_BACK},
+        {BLOB_ASIDE, true, 999, BLOB_COME_BACK},    {BLOB_ASIDE, false, 901, BLOB_KEEP},
+        {BLOB_ASIDE, false, 900, BLOB_REMOVE},      {BLOB_ASIDE, false, 2000, BLOB_KEEP},
+        {BLOB_STORED, false, INT64_MAX, BLOB_KEEP},
+    };
+    for (size_t i = 0; i < sizeof(ROWS) / sizeof(ROWS[0]); i++)
+        assert_int_equal(blob_fate(ROWS[i].place, ROWS[i].is_used, ROWS[i].since_s, 1000, 100), ROWS[i].fate);
+}
+
+static enum err not_known(const char *digest, void *ctx, bool *ret_used, struct errinfo *err)
+{
+    (void)digest, (void)ctx, (void)ret_used;
+    return err_set(err, ERR_UNAVAILABLE, "the log is not seen");
+}
+
+static void nothing_goes_while_use_is_not_known(void **state)
+{
+    struct fixture *f = *state;
+    assert_int_equal(blob_put_bytes(f->store, STR("abc"), NULL, NULL, NULL), OK);
+    struct blob_collection c = {INT64_MAX / 2, BLOB_GRACE_DEFAULT_S, not_known, NULL};
+    struct blob_collected ret;
+    assert_int_equal(blob_collect(f->store, &c, &ret, NULL), ERR_UNAVAILABLE);
+    c.grace_s = 3600;
+    assert_int_equal(blob_collect(f->store, &c, &ret, NULL), ERR_INVALID);
+    assert_int_equal(blob_verify(f->store, ABC, NULL), OK);
 }
 
 int main(void)
@@ -211,8 +267,14 @@ int main(void)
         cmocka_unit_test_setup_teardown(finds_damage, setup, teardown),
         cmocka_unit_test_setup_teardown(delete_is_idempotent, setup, teardown),
         cmocka_unit_test_setup_teardown(lists_all, setup, teardown),
+        cmocka_unit_test(fates),
+        cmocka_unit_test_setup_teardown(nothing_goes_while_use_is_not_known, setup, teardown),
         cmocka_unit_test_setup_teardown(belongs_to_the_folders_owner, setup, teardown),
         cmocka_unit_test_setup_teardown(removes_what_a_crash_left, setup, teardown),
     };
-    return cmocka_run_group_tests_name("blob", tests, NULL, NULL);
+    int failed = cmocka_run_group_tests_name("blob", tests, NULL, NULL);
+    const struct blob_factory factory = {"folder", open_folder, again_folder};
+    failed += blob_contract_run(&factory);
+    remove_contract_folder();
+    return failed;
 }
