@@ -243,7 +243,7 @@ struct store_verdict {
     uint64_t sealed;     /* of them: with a seal that was checked; all but the last, and one just after a crash */
     struct store_damage first_bad; /* by seq; a bad seal names its segment's first record and its own file */
 };
-/* Read a whole log, changing nothing: the folder of a files store, one JSONL file, or "postgres;…". Every record
- * against the one before, every sealed segment against its seal. OK, also for a damaged log: see ret->ok |
+/* Read a whole log, changing nothing: the folder of a files store, one JSONL file, "postgres;…", "jetstream;…". Every
+ * record against the one before, every sealed segment against its seal. OK, also for a damaged log: see ret->ok |
  * ERR_NOT_FOUND | ERR_IO */
 must_check enum err store_verify(const char *path, struct store_verdict *ret, struct errinfo *err);

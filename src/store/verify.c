@@ -75,13 +75,13 @@ static enum err verify_open(struct store *s, struct store_verdict *v, struct err
 enum err store_verify(const char *path, struct store_verdict *ret, struct errinfo *err)
 {
     struct stat st = {0};
-    bool is_postgres = str_starts(str_from(path), STR("postgres;"));
-    if (!is_postgres && stat(path, &st) < 0)
+    bool is_server = str_starts(str_from(path), STR("postgres;")) || str_starts(str_from(path), STR("jetstream;"));
+    if (!is_server && stat(path, &st) < 0)
         return err_set_os(err, errno == ENOENT ? ERR_NOT_FOUND : ERR_IO, errno, "open '%s'", path);
-    if (!is_postgres && strchr(path, ';') != NULL)
+    if (!is_server && strchr(path, ';') != NULL)
         return err_set(err, ERR_INVALID, "a log's path must not have a ';': '%s'", path);
     auto_free char *spec =
-        is_postgres ? mem_strdup(path) : mem_printf("%s;path=%s", S_ISDIR(st.st_mode) ? "files" : "jsonl", path);
+        is_server ? mem_strdup(path) : mem_printf("%s;path=%s", S_ISDIR(st.st_mode) ? "files" : "jsonl", path);
     struct store_verdict v = {.ok = true};
     struct store *s = NULL;
     struct errinfo why = {0};

@@ -244,6 +244,9 @@ static void copies(void **state)
     assert_ok(store_copy_place(a, b, &place, &why));
     assert_true(place.seq == end_of(a).seq && place.sum == end_of(b).sum);
     assert_ok(store_copy(b, (struct store_pos){0, 0}, c, &done, &why));
+    struct store_verdict verdict;
+    assert_ok(store_verify(spec, &verdict, &why));
+    assert_true(verdict.ok && verdict.events == end_of(a).seq);
     path_of(&x, SEGMENT, path);
     read_whole(path, &p);
     path_of(&y, SEGMENT, path);
