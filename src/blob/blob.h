@@ -106,6 +106,7 @@ must_check enum err blob_list_place(struct blob_store *store, enum blob_place pl
 /* OK | ERR_NOT_FOUND not at this place | as blob_stat */
 must_check enum err blob_stat_place(struct blob_store *store, enum blob_place place, const char *digest,
                                     struct blob_entry *ret, struct errinfo *err);
+/* Likewise | ERR_LIMIT too big to be moved in a bucket */
 must_check enum err blob_set_aside(struct blob_store *store, const char *digest, struct errinfo *err);
 must_check enum err blob_bring_back(struct blob_store *store, const char *digest, struct errinfo *err);
 /* Removes it for good where it is aside; the same digest that is stored stays. OK also when there was none. */

@@ -49,7 +49,8 @@ static enum err carry_out(const struct pass *p, const struct blob_entry *e, enum
         p->ret->removed_bytes += rc == OK ? e->size_bytes : 0;
         break;
     }
-    return rc == ERR_NOT_FOUND ? OK : rc; /* somebody was first */
+    p->ret->kept += rc == ERR_LIMIT;                         /* too big to be moved: it stays */
+    return rc == ERR_NOT_FOUND || rc == ERR_LIMIT ? OK : rc; /* not found: somebody was first */
 }
 
 /* A list may be old when its end is reached: look again before anything is taken away. */

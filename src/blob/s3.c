@@ -344,6 +344,15 @@ static enum err s3_remove(struct blob_store *store, enum blob_place place, const
     return rc == ERR_NOT_FOUND ? OK : rc;
 }
 
+static enum err check_copies(struct s3 *s, const char *digest, struct errinfo *err)
+{
+    struct blob_entry entry;
+    enum err rc = s3_stat(&s->base, BLOB_STORED, digest, &entry, err);
+    if (rc == OK && entry.size_bytes > S3_COPY_SIZE_MAX)
+        return err_set(err, ERR_LIMIT, "'%s' is over 5 GiB: bucket '%s' copies no more at once", digest, s->bucket);
+    return rc;
+}
+
 /* The copy is there before the original goes. */
 static enum err s3_move(struct blob_store *store, enum blob_place from, const char *digest, struct errinfo *err)
 {
@@ -359,7 +368,9 @@ static enum err s3_move(struct blob_store *store, enum blob_place from, const ch
                            .headers_n = 1,
                            .right = "s3:PutObject (and s3:GetObject)"};
     AUTO(s3_answer) struct s3_answer answer = {0};
-    enum err rc = s3_do(s, &call, &answer, err);
+    enum err rc = from == BLOB_STORED ? check_copies(s, digest, err) : OK;
+    if (rc == OK)
+        rc = s3_do(s, &call, &answer, err);
     return rc == OK ? s3_remove(store, from, digest, err) : rc;
 }
 

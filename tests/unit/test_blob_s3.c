@@ -400,6 +400,16 @@ static void old_is_sent_again(void **state)
     stop(&d);
 }
 
+static void too_big_to_copy_stays(void **state)
+{
+    (void)state;
+    struct double_ d = PLAY({"200 OK", .length = (size_t)6 << 30});
+    auto_blob_store struct blob_store *s = open_bucket(d.port, "", "");
+    assert_int_equal(blob_set_aside(s, ABC, NULL), ERR_LIMIT);
+    assert_int_equal(d.log->n, 1); /* neither copied nor deleted */
+    stop(&d);
+}
+
 static void cache_is_bounded(void **state)
 {
     (void)state;
@@ -504,6 +514,7 @@ int main(void)
         cmocka_unit_test(error_in_a_200),
         cmocka_unit_test(stale_uploads_are_ended),
         cmocka_unit_test(old_is_sent_again),
+        cmocka_unit_test(too_big_to_copy_stays),
         cmocka_unit_test(cache_is_bounded),
     };
     int failed = cmocka_run_group_tests_name("blob s3", tests, NULL, NULL);
