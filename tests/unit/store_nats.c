@@ -2,6 +2,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -81,6 +82,9 @@ static void accept_pair(struct relay *r)
     bool is_connected = client >= 0 && server >= 0 && connect(server, (struct sockaddr *)&to, sizeof(to)) == 0;
     for (size_t i = 0; is_connected && i < PAIRS_MAX; i++) {
         if (r->pairs[i].client < 0 && r->pairs[i].server < 0) {
+            int yes = 1; /* each answer at once, as server and library send them */
+            (void)setsockopt(client, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof(yes));
+            (void)setsockopt(server, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof(yes));
             r->pairs[i] = (struct pair){.client = client, .server = server};
             return;
         }
