@@ -98,10 +98,10 @@ static const struct instance *who_gives_way(struct planner *p, const struct proc
 {
     const struct process *live = d->project->live;
     bool lacks_room = str_starts(str_from(live->cause), STR(CAUSE_NOT_REPLACED));
-    if (!lacks_room || process_healthy_n(live) == 0 || !is_at_rest(live) || !is_at_rest(d) ||
-        !plan_edges_know(p, d->project->route_seq))
+    if (!lacks_room || process_healthy_n(live) == 0 || !is_at_rest(live) || !is_at_rest(d))
         return NULL;
-    return who_goes(p, d, true);
+    const struct instance *i = who_goes(p, d, true);
+    return i != NULL && plan_edges_know(p, d->project->route_seq) ? i : NULL; /* nobody waits for edges in vain */
 }
 
 static void give_way(struct planner *p, const struct process *d)

@@ -584,6 +584,47 @@ static void a_node_drains(void **state)
     world_free(w);
 }
 
+/* A deployment that rolled in was cancelled and has nothing left, and the live one lacks room: nobody asks edges, kept
+ * or from scratch (seed 5031 of the simulator). */
+static void who_is_gone_waits_for_no_edge(void **state)
+{
+    (void)state;
+    struct world *w = world_new();
+    struct plan_state *ps = plan_state_new(),
+                      *sleeper = plan_state_new(); /* who looked while it rolled, and next when it is gone */
+    struct id one, two;
+    struct plan p;
+    int waited = 0;
+    (void)world_with_room(w, 2, &one);
+    two = deploy_of(w, w->project, 3, 900);
+    for (int i = 0; i < 40 && !deployment_is_beside(model_deployment(w->model, two)); i++)
+        a_turn(w);
+    w->edges[0].confirmed_seq = 1; /* it polls, and takes nothing any more */
+    plan_kept(w, sleeper, 0, 0, &p);
+    DO(w, decide_cancel_deployment(&d, two, &out, &err));
+    MODEL_EACH (node, n, &w->model->nodes)
+        capacity_is(w, n, 0);
+    observe(w, model_deployment(w->model, one)->instances.items[0], "failed", "EXIT", "its disk is gone");
+    for (int i = 0; i < 60 && waited == 0; i++) {
+        const struct process *over = model_deployment(w->model, two), *live = model_deployment(w->model, one);
+        plan_kept(w, ps, 0, i, &p);
+        append(w, &p.events);
+        bool lacks_room = str_starts(str_from(live->cause), STR("an instance cannot be replaced: "));
+        waited += over->instances.n == 0 && lacks_room;
+        MODEL_EACH (instance, gone, &over->instances)
+            if (lacks_room && gone->status == INSTANCE_RUNNING)
+                observe(w, gone, "failed", "EXIT", "exit status 1");
+        w->now_ms += 1000;
+        w->edges[0].seen_ms = w->now_ms;
+    }
+    assert_true(waited > 0);
+    w->edges[0].seen_ms = w->now_ms - 14000; /* whoever waits for it looks again in a second */
+    plan_kept(w, sleeper, 0, 60, &p);
+    plan_state_free(sleeper);
+    plan_state_free(ps);
+    world_free(w);
+}
+
 /* ---- What a plan costs ---- */
 
 /* Of so many projects with three instances each, one instance fails: how many rules are asked. */
@@ -593,8 +634,8 @@ static size_t asked_after_a_loss(unsigned projects_n)
     struct plan_state *ps = plan_state_new();
     struct plan p;
     w->settings.vcpus_overcommit_percent = 1000000;
-    for (int i = 0; i < 3; i++)
-        capacity_is(w, model_node(w->model, w->nodes[i]), 1000000);
+    MODEL_EACH (node, n, &w->model->nodes)
+        capacity_is(w, n, 1000000);
     for (unsigned k = 0; k < projects_n; k++) {
         struct id project;
         DO(w, decide_create_project(&d, str_from(arena_printf(&w->arena, "p%u", k)), &out, &project, &err));
@@ -800,6 +841,7 @@ int main(void)
         cmocka_unit_test(refused_before_building),
         cmocka_unit_test(not_refused_while_others_leave),
         cmocka_unit_test(a_node_drains),
+        cmocka_unit_test(who_is_gone_waits_for_no_edge),
         cmocka_unit_test(a_plan_asks_what_changed),
         cmocka_unit_test(big_ones_are_not_starved),
         cmocka_unit_test(who_cannot_fit_holds_nothing),
