@@ -1,6 +1,7 @@
 /* The files store: its row in the table of kinds. Opening: files_open.c; appending: files_append.c; reading:
  * files_read.c. */
 #include "store/files.h"
+#include "store/key.h"
 #include "store/lease.h"
 
 #include "base/clock.h"
@@ -39,4 +40,8 @@ const struct store_kind STORE_FILES = {
     .lease_put = files_lease_put,
     .lease_drop = files_lease_drop,
     .lease_list = files_lease_list,
+    .key_put = files_key_put,
+    .key_get = files_key_get,
+    .key_drop = files_key_drop,
+    .key_list = files_key_list,
 };

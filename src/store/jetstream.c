@@ -14,6 +14,7 @@ static void jet_close(struct store *s)
     free(j->stream);
     free(j->subject);
     free(j->bucket);
+    free(j->keys);
     buf_done(&j->text);
     free(j);
     s->impl = NULL;
@@ -88,4 +89,8 @@ const struct store_kind STORE_JETSTREAM = {
     .lease_put = jet_lease_put,
     .lease_drop = jet_lease_drop,
     .lease_list = jet_lease_list,
+    .key_put = jet_key_put,
+    .key_get = jet_key_get,
+    .key_drop = jet_key_drop,
+    .key_list = jet_key_list,
 };

@@ -33,7 +33,7 @@ struct jet {
     natsSubscription *inbox, *grown;
     char *inbox_name;
     uint64_t asked; /* number of the last question: its answer comes to <inbox>.<number> */
-    char *servers, *stream, *subject, *bucket;
+    char *servers, *stream, *subject, *bucket, *keys;
     uint64_t timeout_ms, replicas;
     bool is_failed;              /* an append whose answer was lost */
     struct jet_place tail;       /* as last met */
@@ -99,7 +99,7 @@ int jet_status(natsMsg *m);
 must_check enum err jet_stream_check(struct store *s, struct errinfo *err);
 /* Ask the stream's leader how it is: notes the clock. OK | ERR_NOT_FOUND */
 must_check enum err jet_stream_info(struct store *s, json_t **ret_doc, struct errinfo *err);
-/* Make the bucket of leases, unless it is there. */
+/* Make the buckets of leases and of keys, unless they are there. */
 must_check enum err jet_bucket_make(struct store *s, struct errinfo *err);
 
 /* ---- jetstream_place.c ---- */
@@ -120,7 +120,7 @@ must_check enum err jet_message(struct store *s, uint64_t message, natsMsg **ret
  * was read last. */
 must_check enum err jet_find(struct store *s, uint64_t seq, struct jet_place *ret, struct errinfo *err);
 
-/* ---- jetstream_read.c, jetstream_append.c, jetstream_lease.c ---- */
+/* ---- jetstream_read.c, jetstream_append.c, jetstream_lease.c, jetstream_key.c ---- */
 
 must_check enum err jet_read(struct store *s, uint64_t after_seq, size_t records_max, size_t size_max,
                              struct store_batch *ret, struct errinfo *err);
@@ -133,3 +133,8 @@ must_check enum err jet_lease_put(struct store *s, const struct store_lease *lea
 must_check enum err jet_lease_drop(struct store *s, const char *name, struct errinfo *err);
 must_check enum err jet_lease_list(struct store *s, struct store_lease *ret, size_t max, size_t *ret_n,
                                    struct errinfo *err);
+must_check enum err jet_key_put(struct store *s, const struct store_key *key, const char *was, struct errinfo *err);
+must_check enum err jet_key_get(struct store *s, const char *name, struct store_key *ret, struct errinfo *err);
+must_check enum err jet_key_drop(struct store *s, const char *name, struct errinfo *err);
+must_check enum err jet_key_list(struct store *s, const char *after, struct store_key *ret, size_t max, size_t *ret_n,
+                                 struct errinfo *err);

@@ -116,6 +116,7 @@ enum err jet_spec_read(const struct store *s, struct jet *j, struct errinfo *err
     j->stream = mem_strndup(stream.ptr, stream.len);
     j->subject = subject.len > 0 ? mem_strndup(subject.ptr, subject.len) : mem_printf("slipform.log.%s", j->stream);
     j->bucket = mem_printf("%s-leases", j->stream);
+    j->keys = mem_printf("%s-keys", j->stream);
     return OK;
 }
 

@@ -152,7 +152,7 @@ enum err jet_stream_check(struct store *s, struct errinfo *err)
     return check_config(j, c, err);
 }
 
-enum err jet_bucket_make(struct store *s, struct errinfo *err)
+static enum err make_leases(struct store *s, struct errinfo *err)
 {
     const struct jet *j = s->impl;
     auto_free char *name = mem_printf("KV_%s", j->bucket), *subjects = mem_printf("$KV.%s.>", j->bucket);
@@ -162,4 +162,23 @@ enum err jet_bucket_make(struct store *s, struct errinfo *err)
                   (json_int_t)j->replicas, "max_msgs_per_subject", 1, "max_age", (json_int_t)86400 * 1000000000,
                   "max_msgs", -1, "max_bytes", -1, "deny_delete", 1, "allow_direct", 1, "allow_rollup_hdrs", 1);
     return make_stream(s, name, config, err);
+}
+
+/* One value a name, kept for ever; a message can be deleted, and its bytes are overwritten then. */
+static enum err make_keys(struct store *s, struct errinfo *err)
+{
+    const struct jet *j = s->impl;
+    auto_free char *name = mem_printf("KV_%s", j->keys), *subjects = mem_printf("$KV.%s.>", j->keys);
+    auto_json json_t *config = json_pack(
+        "{s:s, s:[s], s:s, s:s, s:s, s:I, s:i, s:i, s:i, s:i, s:b, s:b, s:s}", "name", name, "subjects", subjects,
+        "retention", "limits", "storage", "file", "discard", "new", "num_replicas", (json_int_t)j->replicas,
+        "max_msgs_per_subject", 1, "max_age", 0, "max_msgs", -1, "max_bytes", -1, "deny_delete", 0, "allow_direct", 1,
+        "description", "keys of sealed fields of slipform: without them nobody reads those again");
+    return make_stream(s, name, config, err);
+}
+
+enum err jet_bucket_make(struct store *s, struct errinfo *err)
+{
+    enum err rc = make_leases(s, err);
+    return rc == OK ? make_keys(s, err) : rc;
 }

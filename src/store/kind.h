@@ -55,6 +55,13 @@ struct store_kind {
     enum err (*lease_put)(struct store *s, const struct store_lease *lease, struct errinfo *err);
     enum err (*lease_drop)(struct store *s, const char *name, struct errinfo *err);
     enum err (*lease_list)(struct store *s, struct store_lease *ret, size_t max, size_t *ret_n, struct errinfo *err);
+    /* Keys; NULL, all four: the store keeps none. As store_key_put (name, value, time are set), _get, _drop,
+     * store_keys. */
+    enum err (*key_put)(struct store *s, const struct store_key *key, const char *was, struct errinfo *err);
+    enum err (*key_get)(struct store *s, const char *name, struct store_key *ret, struct errinfo *err);
+    enum err (*key_drop)(struct store *s, const char *name, struct errinfo *err);
+    enum err (*key_list)(struct store *s, const char *after, struct store_key *ret, size_t max, size_t *ret_n,
+                         struct errinfo *err);
     bool tells;              /* instead of a path: it calls s->changed, when set, after the log grew */
     bool has_news;           /* instead of a path: s->news_fd becomes readable after the log grew, unless it is -1 */
     unsigned watch_every_ms; /* instead of a path: whoever watches is told to look that often; 0: no */

@@ -29,5 +29,9 @@ const struct store_kind STORE_POSTGRES = {
     .lease_put = pg_lease_put,
     .lease_drop = pg_lease_drop,
     .lease_list = pg_lease_list,
+    .key_put = pg_key_put,
+    .key_get = pg_key_get,
+    .key_drop = pg_key_drop,
+    .key_list = pg_key_list,
     .watch_every_ms = POSTGRES_WATCH_MS,
 };

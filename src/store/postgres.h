@@ -16,7 +16,21 @@
 /* Whoever watches a log looks at its end that often (chosen: other replicas wait no longer for what one appends). */
 #define POSTGRES_WATCH_MS 200u
 
-enum pg_stmt { PG_APPEND, PG_READ, PG_END, PG_FIND, PG_LEASE_PUT, PG_LEASE_DROP, PG_LEASE_LIST, PG_STMT_MAX_ };
+enum pg_stmt {
+    PG_APPEND,
+    PG_READ,
+    PG_END,
+    PG_FIND,
+    PG_LEASE_PUT,
+    PG_LEASE_DROP,
+    PG_LEASE_LIST,
+    PG_KEY_NEW,
+    PG_KEY_REPLACE,
+    PG_KEY_GET,
+    PG_KEY_DROP,
+    PG_KEY_LIST,
+    PG_STMT_MAX_
+};
 
 struct postgres {
     PGconn *conn;          /* NULL: lost, the next call connects */
@@ -120,6 +134,11 @@ must_check enum err pg_lease_put(struct store *s, const struct store_lease *leas
 must_check enum err pg_lease_drop(struct store *s, const char *name, struct errinfo *err);
 must_check enum err pg_lease_list(struct store *s, struct store_lease *ret, size_t max, size_t *ret_n,
                                   struct errinfo *err);
+must_check enum err pg_key_put(struct store *s, const struct store_key *key, const char *was, struct errinfo *err);
+must_check enum err pg_key_get(struct store *s, const char *name, struct store_key *ret, struct errinfo *err);
+must_check enum err pg_key_drop(struct store *s, const char *name, struct errinfo *err);
+must_check enum err pg_key_list(struct store *s, const char *after, struct store_key *ret, size_t max, size_t *ret_n,
+                                struct errinfo *err);
 /* Note the end, and the server's clock at about mono_us. */
 void pg_saw_end(struct store *s, const struct lines_end *end);
 void pg_saw_clock(struct store *s, int64_t server_us, int64_t mono_us);

@@ -14,6 +14,7 @@ static const struct {
     const char *name, *sql;
 } MIGRATIONS[] = {
     {"0001_events", MIGRATION_0001_EVENTS_SQL},
+    {"0002_keys", MIGRATION_0002_KEYS_SQL},
 };
 enum { MIGRATIONS_N = sizeof(MIGRATIONS) / sizeof(MIGRATIONS[0]) };
 
@@ -122,7 +123,7 @@ static enum err check_tables(struct store *s, struct postgres *p, struct errinfo
 {
     auto_free char *missing = NULL;
     enum err rc = ask_text(s, p,
-                           "SELECT t FROM unnest(ARRAY['installation', 'heads', 'events', 'leases']) AS t "
+                           "SELECT t FROM unnest(ARRAY['installation', 'heads', 'events', 'leases', 'keys']) AS t "
                            "WHERE to_regclass('slipform.' || t) IS NULL "
                            "UNION ALL SELECT f FROM unnest(ARRAY['append', 'read', 'hold', 'make_log', 'clock_us']) f "
                            "WHERE NOT EXISTS (SELECT FROM pg_proc WHERE proname = f "
@@ -145,7 +146,8 @@ static enum err check_rights(struct store *s, struct postgres *p, struct errinfo
     enum err rc = ask_text(
         s, p,
         "SELECT w FROM (VALUES ('events', 'SELECT'), ('heads', 'SELECT'), ('leases', 'SELECT'), ('leases', 'INSERT'), "
-        "('leases', 'UPDATE'), ('leases', 'DELETE')) AS v (t, r), LATERAL (SELECT r || ' on slipform.' || t) AS l (w) "
+        "('leases', 'UPDATE'), ('leases', 'DELETE'), ('keys', 'SELECT'), ('keys', 'INSERT'), ('keys', 'UPDATE'), "
+        "('keys', 'DELETE')) AS v (t, r), LATERAL (SELECT r || ' on slipform.' || t) AS l (w) "
         "WHERE NOT has_table_privilege('slipform.' || t, r) "
         "UNION ALL SELECT 'EXECUTE on slipform.' || proname FROM pg_proc "
         "WHERE pronamespace = to_regnamespace('slipform') AND NOT has_function_privilege(oid, 'EXECUTE') LIMIT 1",

@@ -34,6 +34,14 @@ static const char *const STATEMENTS[PG_STMT_MAX_] = {
     [PG_LEASE_DROP] = "DELETE FROM slipform.leases WHERE log = $1::int4 AND name = $2::text",
     [PG_LEASE_LIST] = "SELECT name, until_us, abstains::int4::int8, plans::int4::int8, format, " CLOCK
                       " FROM slipform.leases WHERE log = $1::int4 ORDER BY until_us DESC LIMIT $2::int8",
+    [PG_KEY_NEW] = "INSERT INTO slipform.keys VALUES ($1::int4, $2::text, $3::text, $4::int8) "
+                   "ON CONFLICT (log, name) DO NOTHING RETURNING 1::int8",
+    [PG_KEY_REPLACE] = "UPDATE slipform.keys SET wrapped = $3::text, written_us = $4::int8 "
+                       "WHERE log = $1::int4 AND name = $2::text AND wrapped = $5::text RETURNING 1::int8",
+    [PG_KEY_GET] = "SELECT name, wrapped, written_us FROM slipform.keys WHERE log = $1::int4 AND name = $2::text",
+    [PG_KEY_DROP] = "DELETE FROM slipform.keys WHERE log = $1::int4 AND name = $2::text",
+    [PG_KEY_LIST] = "SELECT name, wrapped, written_us FROM slipform.keys WHERE log = $1::int4 AND name > $2::text "
+                    "ORDER BY name LIMIT $3::int8",
 };
 
 int64_t pg_i64(const PGresult *r, int row, int column)

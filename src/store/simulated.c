@@ -35,6 +35,8 @@ struct sim_log {
     bool is_unreachable;
     struct store_lease leases[STORE_LEASES_MAX];
     size_t leases_n;
+    struct store_key *keys; /* in the order of their names */
+    size_t keys_n;
     TAILQ_HEAD(, sim_handle) handles;
     TAILQ_ENTRY(sim_log) link;
 };
@@ -71,6 +73,7 @@ void store_world_free(struct store_world *w)
         assert(TAILQ_EMPTY(&l->handles));
         cut_to(l, 0);
         free(l->lines);
+        free(l->keys);
         free(l->sums);
         free(l->name);
         free(l);
@@ -405,6 +408,74 @@ static enum err simulated_lease_list(struct store *s, struct store_lease *ret, s
     return OK;
 }
 
+/* The key of that name, or where it would be. */
+static size_t key_place(const struct sim_log *l, const char *name, bool *ret_found)
+{
+    size_t i = 0;
+    while (i < l->keys_n && strcmp(l->keys[i].name, name) < 0)
+        i++;
+    *ret_found = i < l->keys_n && strcmp(l->keys[i].name, name) == 0;
+    return i;
+}
+
+static enum err simulated_key_put(struct store *s, const struct store_key *key, const char *was, struct errinfo *err)
+{
+    struct sim_log *l = leased_log(s, err);
+    bool found = false;
+    if (l == NULL)
+        return ERR_UNAVAILABLE;
+    size_t i = key_place(l, key->name, &found);
+    if (found != (was != NULL) || (found && strcmp(l->keys[i].wrapped, was) != 0))
+        return err_set(err, ERR_CONFLICT, "key '%s' of log '%s' is not as expected", key->name, s->name);
+    if (!found) {
+        l->keys = mem_realloc(l->keys, (l->keys_n + 1) * sizeof(*l->keys));
+        memmove(&l->keys[i + 1], &l->keys[i], (l->keys_n - i) * sizeof(*l->keys));
+        l->keys_n++;
+    }
+    l->keys[i] = *key;
+    return OK;
+}
+
+static enum err simulated_key_get(struct store *s, const char *name, struct store_key *ret, struct errinfo *err)
+{
+    const struct sim_log *l = leased_log(s, err);
+    bool found = false;
+    if (l == NULL)
+        return ERR_UNAVAILABLE;
+    size_t i = key_place(l, name, &found);
+    if (!found)
+        return err_set(err, ERR_NOT_FOUND, "log '%s' has no key '%s'", s->name, name);
+    *ret = l->keys[i];
+    return OK;
+}
+
+static enum err simulated_key_drop(struct store *s, const char *name, struct errinfo *err)
+{
+    struct sim_log *l = leased_log(s, err);
+    bool found = false;
+    if (l == NULL)
+        return ERR_UNAVAILABLE;
+    size_t i = key_place(l, name, &found);
+    if (found) {
+        l->keys_n--;
+        memmove(&l->keys[i], &l->keys[i + 1], (l->keys_n - i) * sizeof(*l->keys));
+    }
+    return OK;
+}
+
+static enum err simulated_key_list(struct store *s, const char *after, struct store_key *ret, size_t max, size_t *ret_n,
+                                   struct errinfo *err)
+{
+    const struct sim_log *l = leased_log(s, err);
+    bool found = false;
+    *ret_n = 0;
+    if (l == NULL)
+        return ERR_UNAVAILABLE;
+    for (size_t i = key_place(l, after, &found) + found; i < l->keys_n && *ret_n < max; i++)
+        ret[(*ret_n)++] = l->keys[i];
+    return OK;
+}
+
 const struct store_kind STORE_SIMULATED = {
     .name = "simulated",
     .open = simulated_open,
@@ -416,5 +487,9 @@ const struct store_kind STORE_SIMULATED = {
     .lease_put = simulated_lease_put,
     .lease_drop = simulated_lease_drop,
     .lease_list = simulated_lease_list,
+    .key_put = simulated_key_put,
+    .key_get = simulated_key_get,
+    .key_drop = simulated_key_drop,
+    .key_list = simulated_key_list,
     .tells = true,
 };

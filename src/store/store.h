@@ -215,6 +215,39 @@ must_check enum err store_lease_drop(struct store *s, const char *name, struct e
 must_check enum err store_leases(struct store *s, struct store_lease ret[static STORE_LEASES_MAX], size_t *ret_n,
                                  struct errinfo *err);
 
+/* --- keys: what sealed fields of events are opened with. They stand beside the log, not in it: whoever deletes one
+ * ends what it opens, also in copies of the log. Their values come wrapped (crypto/seal.h); no store can read them ---
+ */
+#define STORE_KEY_NAME_SIZE 64u
+/* A wrapped key of 32 bytes is 113 characters; more room for another cipher (chosen; contract: keys). */
+#define STORE_KEY_TEXT_SIZE 256u
+/* 40 KB a page (chosen). */
+#define STORE_KEYS_PAGE 128u
+struct store_key {
+    char name[STORE_KEY_NAME_SIZE];    /* letters, digits, '_', '-' */
+    char wrapped[STORE_KEY_TEXT_SIZE]; /* printable ASCII without spaces, not empty */
+    int64_t written_us;                /* on the store's clock, when this value was put */
+};
+bool store_key_name_is_fine(const char *name);
+/* Keep a key, durably when OK returns.
+ *   was  NULL: there must be none of that name; else the value that is replaced: a key that was dropped meanwhile does
+ *        not come back
+ * OK | ERR_CONFLICT there is one, or it is not `was` (any more) | ERR_INVALID name or value | ERR_DENIED the store
+ * keeps none, or is open for reading | ERR_IO, ERR_UNAVAILABLE it may be kept or not: take another name. The handle
+ * stays good. */
+must_check enum err store_key_put(struct store *s, const char *name, const char *was, const char *wrapped,
+                                  struct errinfo *err);
+/* As it is now, for every handle: nothing is answered from a copy that may be behind.
+ * OK | ERR_NOT_FOUND | ERR_CORRUPT | ERR_DENIED, ERR_IO, ERR_UNAVAILABLE */
+must_check enum err store_key_get(struct store *s, const char *name, struct store_key *ret, struct errinfo *err);
+/* Delete it, durably when OK returns; what that means for disks and backups: docs/threat-model.md. OK, also when there
+ * is none. */
+must_check enum err store_key_drop(struct store *s, const char *name, struct errinfo *err);
+/* Names behind `after` ("": from the first) in order of their bytes, a page at most; fewer than a page: that was all.
+ * May be behind by what was put or dropped a moment ago: put with `was`, get before you rely on it. */
+must_check enum err store_keys(struct store *s, const char *after, struct store_key ret[static STORE_KEYS_PAGE],
+                               size_t *ret_n, struct errinfo *err);
+
 /* Being told of growth: changed(ctx) in the loop, some time after the end moved, perhaps more than once, perhaps though
  * nothing is new. A hint: who must not miss anything also looks now and then. At most one watch a handle. */
 typedef void (*store_changed_fn)(void *ctx);

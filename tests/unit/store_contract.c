@@ -665,6 +665,113 @@ static void leases(const struct fixture *x)
     store_close(b);
 }
 
+static void expect_key(struct store *s, const char *name, const char *wrapped)
+{
+    struct store_key key;
+    if (wrapped == NULL) {
+        assert_err(store_key_get(s, name, &key, &why), ERR_NOT_FOUND);
+        return;
+    }
+    assert_ok(store_key_get(s, name, &key, &why));
+    assert_string_equal(key.name, name);
+    assert_string_equal(key.wrapped, wrapped);
+}
+
+/* Keys are kept beside the log: put if there is none, replaced if it is the one expected, gone when dropped, for every
+ * handle, the ones opened later, too. */
+static void keys(const struct fixture *x)
+{
+    struct store *a = open_store(x), *b = open_store(x);
+    struct store_key all[STORE_KEYS_PAGE];
+    size_t n = 9;
+    assert_ok(store_keys(a, "", all, &n, &why));
+    assert_int_equal(n, 0);
+    expect_key(a, "k1", NULL);
+    assert_ok(store_key_drop(a, "k1", &why)); /* none: also fine */
+    int64_t before_us = store_clock_us(a);
+    assert_ok(store_key_put(a, "k1", NULL, "master:AAAA", &why));
+    expect_key(b, "k1", "master:AAAA");
+    assert_err(store_key_put(b, "k1", NULL, "master:BBBB", &why), ERR_CONFLICT);
+    assert_err(store_key_put(b, "k1", "master:CCCC", "master:BBBB", &why), ERR_CONFLICT);
+    assert_err(store_key_put(b, "k2", "master:AAAA", "master:BBBB", &why), ERR_CONFLICT);
+    expect_key(a, "k1", "master:AAAA");
+    expect_key(a, "k2", NULL);
+    assert_ok(store_key_put(b, "k1", "master:AAAA", "other:BBBB", &why));
+    expect_key(a, "k1", "other:BBBB");
+    assert_ok(store_keys(b, "", all, &n, &why));
+    assert_true(n == 1 && strcmp(all[0].wrapped, "other:BBBB") == 0 && all[0].written_us >= before_us &&
+                all[0].written_us <= store_clock_us(b) + 5000000);
+    store_close(b);
+    b = open_store(x); /* kept, not only in a handle */
+    expect_key(b, "k1", "other:BBBB");
+    assert_ok(store_key_drop(b, "k1", &why));
+    expect_key(a, "k1", NULL);
+    assert_err(store_key_put(a, "k1", "other:BBBB", "third:DDDD", &why), ERR_CONFLICT); /* does not come back */
+    store_close(b);
+    b = open_store(x);
+    expect_key(b, "k1", NULL);
+    assert_ok(store_key_put(b, "k1", NULL, "fourth:EEEE", &why)); /* a new one of the name is another key */
+    expect_key(a, "k1", "fourth:EEEE");
+    assert_ok(store_key_drop(a, "k1", &why));
+    check_numbers(a, 0); /* keys are not events */
+    store_close(a);
+    store_close(b);
+}
+
+static void keys_that_are_refused(const struct fixture *x)
+{
+    struct store *a = open_store(x), *b = open_store(x);
+    char longest[STORE_KEY_TEXT_SIZE + 1];
+    memset(longest, 'x', sizeof(longest));
+    longest[STORE_KEY_TEXT_SIZE] = '\0';
+    assert_err(store_key_put(a, "big", NULL, longest, &why), ERR_INVALID);
+    longest[STORE_KEY_TEXT_SIZE - 1] = '\0';
+    assert_ok(store_key_put(a, "big", NULL, longest, &why));
+    expect_key(b, "big", longest);
+    assert_ok(store_key_drop(a, "big", &why));
+    static const char *const BAD[] = {"", "../log", ".hidden", "a b", "a.b", "a*", "\xc3\xa4"};
+    for (size_t i = 0; i < sizeof(BAD) / sizeof(BAD[0]); i++) {
+        struct store_key key;
+        assert_err(store_key_put(a, BAD[i], NULL, "master:AAAA", &why), ERR_INVALID);
+        assert_err(store_key_get(a, BAD[i], &key, &why), ERR_INVALID);
+        assert_err(store_key_drop(a, BAD[i], &why), ERR_INVALID);
+    }
+    static const char *const BAD_VALUES[] = {"", "a b", "a\nb", "\xc3\xa4"};
+    for (size_t i = 0; i < sizeof(BAD_VALUES) / sizeof(BAD_VALUES[0]); i++)
+        assert_err(store_key_put(a, "k1", NULL, BAD_VALUES[i], &why), ERR_INVALID);
+    expect_key(a, "k1", NULL);
+    store_close(a);
+    store_close(b);
+}
+
+static void keys_are_listed(const struct fixture *x)
+{
+    struct store *a = open_store(x), *b = open_store(x), *reader = NULL;
+    struct store_key all[STORE_KEYS_PAGE];
+    struct store_options reads = x->opt;
+    size_t n = 9;
+    char name[STORE_KEY_NAME_SIZE];
+    for (unsigned i = 0; i < STORE_KEYS_PAGE + 3; i++) {
+        (void)snprintf(name, sizeof(name), "%s%03u", i % 2 == 0 ? "K" : "k-", (i * 7) % (STORE_KEYS_PAGE + 3));
+        assert_ok(store_key_put(i % 3 == 0 ? a : b, name, NULL, "master:AAAA", &why));
+    }
+    assert_ok(store_keys(a, "", all, &n, &why));
+    assert_int_equal(n, STORE_KEYS_PAGE);
+    for (size_t i = 1; i < n; i++)
+        assert_true(strcmp(all[i - 1].name, all[i].name) < 0);
+    memcpy(name, all[n - 1].name, sizeof(name));
+    assert_ok(store_keys(b, name, all, &n, &why));
+    assert_true(n == 3 && strcmp(all[0].name, name) > 0);
+    store_close(a);
+    reads.mode = STORE_READ;
+    assert_ok(store_open(x->spec, &reads, &reader, NULL, &why));
+    expect_key(reader, name, "master:AAAA");
+    assert_err(store_key_put(reader, "k1", NULL, "master:AAAA", &why), ERR_DENIED);
+    assert_err(store_key_drop(reader, name, &why), ERR_DENIED);
+    store_close(reader);
+    store_close(b);
+}
+
 static const struct contract_row {
     const char *name;
     void (*run)(const struct fixture *x);
@@ -683,6 +790,9 @@ static const struct contract_row {
     {"groups_are_one_append", groups_are_one_append, false},
     {"groups_up_to_a_bad_one", groups_up_to_a_bad_one, false},
     {"leases", leases, false},
+    {"keys", keys, false},
+    {"keys_that_are_refused", keys_that_are_refused, false},
+    {"keys_are_listed", keys_are_listed, false},
     {"groups_that_fit", groups_that_fit, false},
     {"handles_contend", handles_contend, false},
     {"faults_keep_promises", NULL, false},

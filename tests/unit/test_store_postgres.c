@@ -121,7 +121,7 @@ static void not_set_up(void **state)
     migrate();
     assert_ok(try_open(&x));
     migrate(); /* again: nothing to do */
-    expect_sql("SELECT count(*) FROM slipform.migrations", "1");
+    expect_sql("SELECT count(*) FROM slipform.migrations", "2");
 }
 
 static void of_somebody_else(void **state)
@@ -162,16 +162,35 @@ static void other_schemas(void **state)
     replica(&x);
     spec_of(&owner, "owner", OWNER);
     migrate();
-    sql_free("INSERT INTO slipform.migrations VALUES (2, '0002_later', 'sha256:x', '9.9')");
+    sql_free("INSERT INTO slipform.migrations VALUES (3, '0003_later', 'sha256:x', '9.9')");
     refused(&x, ERR_CONFLICT, "newer");
     refused(&owner, ERR_CONFLICT, "newer");
-    sql_free("DELETE FROM slipform.migrations WHERE n = 2; UPDATE slipform.migrations SET sha256 = 'sha256:x'");
+    sql_free("DELETE FROM slipform.migrations WHERE n = 3; UPDATE slipform.migrations SET sha256 = 'sha256:x'");
     refused(&x, ERR_CORRUPT, "not by a release");
     refused(&owner, ERR_CORRUPT, "not by a release");
-    sql_free("UPDATE slipform.migrations SET n = 2");
+    sql_free("DELETE FROM slipform.migrations WHERE n = 1");
     refused(&x, ERR_CORRUPT, "migration 1 is missing");
     sql_free("DELETE FROM slipform.migrations");
     refused(&owner, ERR_CORRUPT, "half-migrated");
+}
+
+/* A database of a release that had no keys yet: its owner completes it, and what was in it stays. */
+static void from_the_first_release(void **state)
+{
+    (void)state;
+    struct fixture x;
+    replica(&x);
+    migrate();
+    struct store *s = open_store(&x);
+    (void)add(s, 1);
+    store_close(s);
+    sql_free("DROP TABLE slipform.keys; DELETE FROM slipform.migrations WHERE n = 2");
+    refused(&x, ERR_NOT_FOUND, "1 of 2 migrations");
+    migrate();
+    s = open_store(&x);
+    check_numbers(s, 1);
+    assert_ok(store_key_put(s, "k1", NULL, "master:AAAA", &why));
+    store_close(s);
 }
 
 static void a_table_is_missing(void **state)
@@ -208,7 +227,7 @@ static void migrated_at_once(void **state)
         assert_int_equal(pthread_join(threads[i], NULL), 0);
         assert_int_equal(rc[i], OK);
     }
-    expect_sql("SELECT count(*) FROM slipform.migrations", "1");
+    expect_sql("SELECT count(*) FROM slipform.migrations", "2");
 }
 
 /* ---- rights ---- */
@@ -268,6 +287,8 @@ static void wrong_grants(void **state)
          "GRANT SELECT ON slipform.events TO replica"},
         {"REVOKE DELETE ON slipform.leases FROM replica", "lacks DELETE on slipform.leases",
          "GRANT DELETE ON slipform.leases TO replica"},
+        {"REVOKE INSERT ON slipform.keys FROM replica", "lacks INSERT on slipform.keys",
+         "GRANT INSERT ON slipform.keys TO replica"},
         {"REVOKE EXECUTE ON FUNCTION slipform.hold FROM replica", "lacks EXECUTE on slipform.hold",
          "GRANT EXECUTE ON FUNCTION slipform.hold TO replica"},
         {"REVOKE USAGE ON SCHEMA slipform FROM replica", "may not use schema",
@@ -598,6 +619,7 @@ int main(void)
         TEST(of_somebody_else),
         TEST(two_installations),
         TEST(other_schemas),
+        TEST(from_the_first_release),
         TEST(a_table_is_missing),
         TEST(migrated_at_once),
         TEST(append_only),
