@@ -79,10 +79,14 @@ struct event *emit_instance_status(struct event_list *l, struct id_source *ids, 
 /* An edge may lead to it: it serves, or did a moment ago. */
 static bool may_be_routed(const struct instance *i)
 {
-    if (i->status == INSTANCE_DRAINING)
+    bool is_told =
+        i->status == INSTANCE_DRAINING && i->wanted != DESIRED_RUNNING; /* else it drains with its deployment */
+    if (is_told)
         return i->withdraw_seq != 0;
-    bool may_serve = i->status == INSTANCE_RUNNING || i->status == INSTANCE_STARTING || i->status == INSTANCE_SUSPENDED;
-    return may_serve && i->process->route_seq != 0;
+    bool may_serve = i->status == INSTANCE_RUNNING || i->status == INSTANCE_STARTING ||
+                     i->status == INSTANCE_DRAINING || i->status == INSTANCE_SUSPENDED;
+    bool has_left = i->process->status == DEPLOYMENT_DRAINING && i->process->edges_confirmed;
+    return may_serve && i->process->route_seq != 0 && !has_left;
 }
 
 struct event *emit_instance_end(struct event_list *l, struct id_source *ids, const struct instance *i,

@@ -197,6 +197,25 @@ static void is_not_started_where_it_does_not_fit(void **state)
     world_free(w);
 }
 
+/* Its deployment drains and edges have not confirmed that yet: one of its instances, deleted by hand, waits as well. */
+static void waits_also_while_its_deployment_drains(void **state)
+{
+    (void)state;
+    struct world *w = world_new();
+    struct id one;
+    (void)world_with_room(w, 0, &one);
+    const struct instance *i = model_deployment(w->model, one)->instances.items[0];
+    w->edges[0].confirmed_seq = w->model->seq;
+    DO(w, decide_stop_deployment(&d, one, &out, &err));
+    observe(w, i, "draining", "NOMINAL", "");
+    assert_int_equal(i->status, INSTANCE_DRAINING);
+    DO(w, decide_delete_instance(&d, i->id, &out, &err));
+    assert_int_equal(instance_told(i), DESIRED_DRAINING);
+    edge_polls(w, 1, w->model->seq);
+    assert_int_equal(instance_told(i), DESIRED_DELETED);
+    world_free(w);
+}
+
 /* ---- Cancelled while it rolled in ---- */
 
 static void cancelled_gives_way(void **state)
@@ -291,6 +310,7 @@ int main(void)
         cmocka_unit_test(a_withdrawal_is_of_what_stops),
         cmocka_unit_test(what_is_stopped_keeps_its_room),
         cmocka_unit_test(is_not_started_where_it_does_not_fit),
+        cmocka_unit_test(waits_also_while_its_deployment_drains),
         cmocka_unit_test(cancelled_gives_way),
         cmocka_unit_test(the_last_that_serves_does_not_give_way),
         cmocka_unit_test(what_goes_is_not_replaced),
