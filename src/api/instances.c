@@ -283,29 +283,23 @@ void instance_put_state(struct call *c)
 
 /* ---- what only its node may have ---- */
 
-void instance_secrets(struct call *c)
+static void answer_secrets(struct call *c, struct strs env)
 {
-    const struct instance *i = instance_of(c);
+    const struct id *instance_id = c->data;
     struct control *control = c->api->o.control;
-    if (i == NULL)
-        return;
-    struct secrets secrets = {0};
+    struct secrets secrets = {.env = env};
     AUTO(buf) struct buf cert = {0};
     AUTO(buf) struct buf key = {0};
     struct errinfo err = {0};
-    AUTO(arena) struct arena opened = {0}; /* not the call's, which an answer ends */
-    if (!secrets_open(c, i->process, &opened, &secrets.env))
-        return;
-    if (model_image_of_builder(call_model(c), i->id) != NULL) {
+    if (model_image_of_builder(call_model(c), *instance_id) != NULL) {
         char id[ID_TEXT_SIZE];
-        id_format(i->id, id);
+        id_format(*instance_id, id);
         if (control_certificates(control) == NULL)
             err_ignore(err_set(&err, ERR_UNAVAILABLE, "this replica issues no identities: ask another one"));
         else
             err_ignore(certificates_issue_identity(control_certificates(control), control_installation(control),
                                                    "builder", id, CERTIFICATE_BUILDER_DAYS, &cert, &key, &err));
         if (err.code != OK) {
-            secrets_wipe(secrets.env);
             call_reply_error(c, &err);
             return;
         }
@@ -314,9 +308,19 @@ void instance_secrets(struct call *c)
     }
     http_respond_header(c->r, "Cache-Control", "no-store");
     call_reply(c, &secrets);
-    secrets_wipe(secrets.env);
     if (key.ptr != NULL)
         explicit_bzero(key.ptr, key.size);
+}
+
+void instance_secrets(struct call *c)
+{
+    const struct instance *i = instance_of(c);
+    if (i == NULL)
+        return;
+    struct id *id = arena_alloc(&c->arena, sizeof(*id));
+    *id = i->id;
+    c->data = id;
+    secrets_open(c, i->process, answer_secrets);
 }
 
 void instance_post_logs(struct call *c)

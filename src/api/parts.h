@@ -45,9 +45,9 @@ void api_handle(struct http_request *r, void *ctx);
 void api_on_headers(struct http_request *r, void *ctx);
 /* api/projects.c: the project of the path, by id or slug. NULL: answered 404. */
 const struct project *project_of(struct call *c);
-/* api/secrets.c: "NAME=value" of each secret of the process that is still set, opened, into `arena`, which the caller
- * wipes. False: answered. */
-bool secrets_open(struct call *c, const struct process *p, struct arena *arena, struct strs *ret_env);
+/* Open the secrets of a process: done(c, env) with "NAME=value", lent and wiped behind it, now or in a later turn; or
+ * the call was answered. */
+void secrets_open(struct call *c, const struct process *p, void (*done)(struct call *c, struct strs env));
 /* Overwrite the values. */
 void secrets_wipe(struct strs env);
 /* api/follow.c, api/stream.c: model or clock have moved. */

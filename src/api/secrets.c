@@ -5,7 +5,9 @@
 #include "api/follow.h"
 #include "api/handlers.h"
 #include "api/parts.h"
+#include "base/clock.h"
 #include "base/own.h"
+#include "control/keyring.h"
 #include "control/secret.h"
 #include "platform/decide_owned.h"
 #include "wire/owned.h"
@@ -50,15 +52,43 @@ void secrets_list(struct call *c)
 /* ---- set, unset ---- */
 
 struct change {
+    struct call *call;
     struct id project_id, id;
     struct str name, sealed;
+    struct str ended; /* the sealed value that this ends; empty: none */
+    int64_t sealed_mono_us;
     bool is_new;
 };
+
+static struct change *change_new(struct call *c, const struct project *p)
+{
+    struct change *x = arena_alloc(&c->arena, sizeof(*x));
+    *x = (struct change){.call = c, .project_id = p->id, .name = str_from(http_request_param(c->r, "name"))};
+    return x;
+}
+
+/* Note what is ended if this decision stands. NULL: there is none of that name. */
+static const struct secret *note_ended(const struct decide *d, struct change *x)
+{
+    const struct secret *s = model_secret_by_name(d->model, model_project(d->model, x->project_id), x->name);
+    x->ended = s == NULL ? (struct str){0} : arena_str(&x->call->arena, str_from(s->value));
+    return s;
+}
+
+/* Its event is durable: nobody is to open that value again. What dies before is finished by the sweep. */
+static void drop_ended(struct call *c, const struct change *x, size_t events_n)
+{
+    struct keyring *k = control_keyring(c->api->o.control, NULL);
+    if (k != NULL && events_n > 0 && x->ended.len > 0)
+        keyring_drop(k, x->ended);
+}
 
 static enum err set_decide(const struct decide *d, void *args, struct event_list *out, struct errinfo *err)
 {
     struct change *x = args;
-    x->is_new = model_secret_by_name(d->model, model_project(d->model, x->project_id), x->name) == NULL;
+    if (clock_mono_us() - x->sealed_mono_us > (int64_t)KEYRING_GRACE_S / 2 * 1000000)
+        return err_set(err, ERR_UNAVAILABLE, "this took so long that its key may be gone: set it again");
+    x->is_new = note_ended(d, x) == NULL;
     return decide_set_secret(d, x->project_id, x->name, x->sealed, out, &x->id, err);
 }
 
@@ -66,7 +96,7 @@ static void was_set(struct call *c, void *args, size_t events_n)
 {
     const struct change *x = args;
     const struct secret *s = id_index_find(&call_model(c)->secrets, x->id);
-    (void)events_n;
+    drop_ended(c, x, events_n);
     if (s == NULL) {
         call_reply_missing(c, "secret");
         return;
@@ -76,17 +106,20 @@ static void was_set(struct call *c, void *args, size_t events_n)
     call_reply_status(c, x->is_new ? 201 : 200, &SECRET_RESOURCE_WIRE, &resource);
 }
 
-static enum err seal_value(struct call *c, struct str value, struct str *ret_sealed, struct errinfo *err)
+static void value_sealed(void *ctx, enum err rc, struct str sealed, const struct errinfo *err)
 {
-    AUTO(buf) struct buf text = {0};
-    if (value.len == 0 || value.len > SECRET_VALUE_MAX)
-        return err_set(err, ERR_INVALID, "'value' has %zu bytes: 1 to %u", value.len, SECRET_VALUE_MAX);
-    enum err rc = secret_seal(c->api->o.control, value, &text, err);
-    *ret_sealed = arena_str(&c->arena, buf_str(&text));
-    return rc;
+    struct change *x = ctx;
+    struct call *c = x->call;
+    if (rc != OK) {
+        call_reply_error(c, err);
+        return;
+    }
+    x->sealed = arena_str(&c->arena, sealed);
+    x->sealed_mono_us = clock_mono_us();
+    call_submit(c, set_decide, x, was_set);
 }
 
-/* The value is wiped from the call's arena before anything is answered. */
+/* The value is wiped from the call's arena before anything is answered; its key is durable before it is decided. */
 void secret_put(struct call *c)
 {
     struct secret_value body;
@@ -94,26 +127,26 @@ void secret_put(struct call *c)
     const struct project *p = project_of(c);
     if (p == NULL || !call_read(c, &SECRET_VALUE_WIRE, &body))
         return;
-    struct change *x = arena_alloc(&c->arena, sizeof(*x));
-    *x = (struct change){.project_id = p->id, .name = str_from(http_request_param(c->r, "name"))};
-    enum err rc = seal_value(c, body.value, &x->sealed, &err);
+    struct keyring *k = control_keyring(c->api->o.control, &err);
+    if (k != NULL && (body.value.len == 0 || body.value.len > SECRET_VALUE_MAX))
+        err_ignore(err_set(&err, ERR_INVALID, "'value' has %zu bytes: 1 to %u", body.value.len, SECRET_VALUE_MAX));
+    if (err.code == OK)
+        keyring_seal(k, body.value, value_sealed, change_new(c, p));
     secrets_wipe((struct strs){&body.value, 1});
-    if (rc == OK)
-        call_submit(c, set_decide, x, was_set);
-    else
+    if (err.code != OK)
         call_reply_error(c, &err);
 }
 
 static enum err unset_decide(const struct decide *d, void *args, struct event_list *out, struct errinfo *err)
 {
-    const struct change *x = args;
+    struct change *x = args;
+    (void)note_ended(d, x);
     return decide_unset_secret(d, x->project_id, x->name, out, err);
 }
 
 static void was_unset(struct call *c, void *args, size_t events_n)
 {
-    (void)args;
-    (void)events_n;
+    drop_ended(c, args, events_n);
     call_reply_text(c, 202, STR("{}"));
 }
 
@@ -122,9 +155,7 @@ void secret_delete(struct call *c)
     const struct project *p = project_of(c);
     if (p == NULL)
         return;
-    struct change *x = arena_alloc(&c->arena, sizeof(*x));
-    *x = (struct change){.project_id = p->id, .name = str_from(http_request_param(c->r, "name"))};
-    call_submit(c, unset_decide, x, was_unset);
+    call_submit(c, unset_decide, change_new(c, p), was_unset);
 }
 
 /* ---- for the node of an instance ---- */
@@ -136,33 +167,61 @@ void secrets_wipe(struct strs env)
             explicit_bzero((void *)(uintptr_t)env.items[i].ptr, env.items[i].len);
 }
 
-static enum err open_one(struct call *c, const struct secret *s, struct arena *arena, struct str *ret,
-                         struct errinfo *err)
+struct opening {
+    struct call *call;
+    struct strs names;
+    void (*done)(struct call *c, struct strs env);
+};
+
+/* The model here may be behind the one that erased a value: whoever asks again later meets the news. */
+static void reply_unopened(struct call *c, const struct errinfo *err)
 {
-    AUTO(buf) struct buf plain = {0};
-    buf_addf(&plain, "%s=", s->name);
-    enum err rc = secret_open(c->api->o.control, s->value, arena_printf(arena, "secret '%s'", s->name), &plain, err);
-    *ret = arena_str(arena, buf_str(&plain));
-    if (plain.ptr != NULL)
-        explicit_bzero(plain.ptr, plain.size);
-    return rc;
+    struct errinfo why = *err;
+    why.code = why.code == ERR_NOT_FOUND ? ERR_UNAVAILABLE : why.code;
+    call_reply_error(c, &why);
 }
 
-bool secrets_open(struct call *c, const struct process *p, struct arena *arena, struct strs *ret_env)
+static void opened(void *ctx, enum err rc, const struct str *values, size_t n, const struct errinfo *err)
+{
+    struct opening *o = ctx;
+    AUTO(arena) struct arena a = {0}; /* not the call's, which an answer ends */
+    struct strs env = {arena_alloc(&a, (n + 1) * sizeof(struct str)), n};
+    if (rc != OK) {
+        reply_unopened(o->call, err);
+        return;
+    }
+    for (size_t i = 0; i < n; i++) {
+        size_t size = o->names.items[i].len + 1 + values[i].len;
+        char *text = arena_alloc(&a, size + 1);
+        memcpy(text, o->names.items[i].ptr, o->names.items[i].len);
+        text[o->names.items[i].len] = '=';
+        memcpy(text + size - values[i].len, values[i].ptr, values[i].len);
+        env.items[i] = (struct str){text, size};
+    }
+    o->done(o->call, env);
+    secrets_wipe(env);
+}
+
+void secrets_open(struct call *c, const struct process *p, void (*done)(struct call *c, struct strs env))
 {
     struct errinfo err = {0};
-    struct strs names = view_secret_names(p, arena);
-    *ret_env = (struct strs){arena_alloc(arena, (names.n + 1) * sizeof(struct str)), 0};
+    struct strs names = view_secret_names(p, &c->arena);
+    struct keyring_value *sealed = arena_alloc(&c->arena, (names.n + 1) * sizeof(*sealed));
+    struct opening *o = arena_alloc(&c->arena, sizeof(*o));
+    *o = (struct opening){c, {arena_alloc(&c->arena, (names.n + 1) * sizeof(struct str)), 0}, done};
     for (size_t i = 0; i < names.n; i++) {
         const struct secret *s = model_secret_by_name(call_model(c), p->project, names.items[i]);
         if (s == NULL)
             continue; /* unset since */
-        if (open_one(c, s, arena, &ret_env->items[ret_env->n], &err) != OK) {
-            secrets_wipe(*ret_env);
-            call_reply_error(c, &err);
-            return false;
-        }
-        ret_env->n++;
+        sealed[o->names.n] =
+            (struct keyring_value){str_from(s->value), str_from(arena_printf(&c->arena, "secret '%s'", s->name))};
+        o->names.items[o->names.n++] = arena_str(&c->arena, names.items[i]);
     }
-    return true;
+    struct keyring *k = o->names.n == 0 ? NULL : control_keyring(c->api->o.control, &err);
+    if (err.code != OK)
+        call_reply_error(c, &err);
+    else if (k == NULL)
+        done(c, o->names);
+    else
+        keyring_open(k, sealed, o->names.n, opened, o);
 }

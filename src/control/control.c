@@ -7,6 +7,7 @@
 #include "base/own.h"
 #include "base/random.h"
 #include "control/parts.h"
+#include "control/secret.h"
 #include "net/dns_txt.h"
 
 /* ---- what the runtime tells ---- */
@@ -148,6 +149,8 @@ enum err control_open(const struct control_options *o, struct control **ret, str
         control_free(c);
         return rc;
     }
+    if (o->seal_key_file != NULL)
+        c->keyring = keyring_new(o->loop, o->event_store, &c->seal_key);
     c->housekeeping = housekeeping_new(c);
     c->leases = leases_new(c);
     control_pulse_start(c);
@@ -188,8 +191,8 @@ void control_close(struct control *c, void (*closed)(void *ctx), void *ctx)
     c->is_closing = true;
     c->closed = closed;
     c->closed_ctx = ctx;
-    c->closing_n = 5u + (c->stream_logs != NULL) + (c->statistics != NULL) + (c->planner != NULL) +
-                   (c->watchdog != NULL) + (c->certifier != NULL) + (c->prover != NULL);
+    c->closing_n = 5u + (c->stream_logs != NULL) + (c->statistics != NULL) + (c->keyring != NULL) +
+                   (c->planner != NULL) + (c->watchdog != NULL) + (c->certifier != NULL) + (c->prover != NULL);
     if (c->planner != NULL)
         planner_close(c->planner);
     if (c->watchdog != NULL)
@@ -205,6 +208,8 @@ void control_close(struct control *c, void (*closed)(void *ctx), void *ctx)
         stream_logs_close(TAKE(c->stream_logs), part_closed, c);
     if (c->statistics != NULL)
         statistics_close(TAKE(c->statistics), part_closed, c);
+    if (c->keyring != NULL)
+        keyring_close(TAKE(c->keyring), part_closed, c);
     log_queue_close(c->reading, part_closed, c);
     app_close(c->app, part_closed, c);
 }
@@ -269,6 +274,13 @@ struct stream_logs *control_stream_logs(const struct control *c)
 struct certificates *control_certificates(const struct control *c)
 {
     return c->certificates;
+}
+
+struct keyring *control_keyring(const struct control *c, struct errinfo *err)
+{
+    if (c->keyring == NULL)
+        err_ignore(err_set(err, ERR_UNAVAILABLE, "this replica has no key for secrets: set 'seal_key_file'"));
+    return c->keyring;
 }
 
 bool control_is_live(const struct control *c)

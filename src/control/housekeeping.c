@@ -19,6 +19,32 @@ static bool is_known(void *ctx, struct id instance)
     return model_instance(c->model, instance) != NULL || model_image_of_builder(c->model, instance) != NULL;
 }
 
+/* What the model names. Only what stands at the end of the log can say that something is not named. */
+static bool mark_keys(void *ctx, const struct store_key *keys, size_t n, bool *used)
+{
+    const struct control *c = ctx;
+    if (control_sight(c, NULL) != SIGHT_LIVE)
+        return false;
+    MODEL_EACH (secret, s, &c->model->secrets)
+        keyring_mark(str_from(s->value), keys, n, used);
+    MODEL_EACH (waiting, w, &c->model->waitlist)
+        keyring_mark(str_from(w->email), keys, n, used);
+    MODEL_EACH (user, u, &c->model->users) {
+        keyring_mark(str_from(u->name), keys, n, used);
+        keyring_mark(str_from(u->email), keys, n, used);
+    }
+    return true;
+}
+
+static void keys_swept(void *ctx, enum err rc, size_t dropped, const struct errinfo *err)
+{
+    const struct control *c = ctx;
+    if (rc != OK)
+        log_err(c->o.log, err, "keys that nothing names");
+    else if (dropped > 0)
+        log_info(c->o.log, "%zu keys that nothing names were dropped", dropped);
+}
+
 static void look(uv_timer_t *timer)
 {
     struct housekeeping *h = timer->data;
@@ -26,6 +52,8 @@ static void look(uv_timer_t *timer)
     if (!control_is_live(c))
         return;
     control_tell_checkpoint(c);
+    if (c->keyring != NULL)
+        keyring_sweep(c->keyring, KEYRING_GRACE_S, mark_keys, keys_swept, c);
     seen_forget_silent(c->seen, clock_mono_us() - CONTROL_STATISTICS_KEPT_S * (int64_t)1000000);
     if (c->statistics != NULL)
         statistics_forget_silent(c->statistics, clock_mono_us() - CONTROL_STATISTICS_KEPT_S * (int64_t)1000000);

@@ -2,6 +2,7 @@
 /* control/parts.h - what a control is made of; only for the files of this room.
  * Layer: control. */
 #include "control/control.h"
+#include "control/keyring.h"
 #include "control/leases.h"
 #include "control/preferred.h"
 #include "crypto/seal.h"
@@ -27,6 +28,7 @@ struct control {
     struct statistics *statistics;   /* NULL: it is not kept here */
     struct certificates *certificates;
     struct seal_key seal_key; /* when o.seal_key_file is set */
+    struct keyring *keyring;  /* NULL: without one */
     struct control_listener *listeners;
     struct planner *planner;     /* NULL: not this process's */
     struct watchdog *watchdog;   /* NULL: not this process's */

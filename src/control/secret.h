@@ -14,3 +14,7 @@ must_check enum err secret_open(const struct control *c, const char *sealed, con
 /* By which the same person is found again without being named: crypto/seal.h, seal_digest. OK | ERR_UNAVAILABLE */
 must_check enum err secret_identity(const struct control *c, struct str text, char ret[static SEAL_DIGEST_TEXT_SIZE],
                                     struct errinfo *err);
+
+/* The keys of values that have one of their own (control/keyring.h). NULL: none here, and *err says ERR_UNAVAILABLE. */
+struct keyring;
+struct keyring *control_keyring(const struct control *c, struct errinfo *err);

@@ -108,3 +108,43 @@ enum err unseal(const struct seal_key *key, struct str sealed, struct buf *ret_p
         return err_set(err, ERR_NOT_FOUND, "sealed under key '%.*s', which is not here", (int)colon, sealed.ptr);
     return open_box(key, buf_str(&box), ret_plain, err);
 }
+
+bool seal_key_id(struct str sealed, char ret[static 17])
+{
+    uint8_t id[8];
+    size_t colon = str_find(sealed, ':');
+    return colon < sealed.len && hex_parse(str_slice(sealed, 0, colon), id, sizeof(id)) &&
+           str_copy_to(str_slice(sealed, 0, colon), ret, 17);
+}
+
+void seal_key_random(struct seal_key *ret)
+{
+    random_bytes(ret->bytes, sizeof(ret->bytes));
+    set_id(ret);
+}
+
+enum err seal_key_wrap(const struct seal_key *under, const struct seal_key *key, struct buf *ret_wrapped,
+                       struct errinfo *err)
+{
+    return seal(under, (struct str){(const char *)key->bytes, sizeof(key->bytes)}, ret_wrapped, err);
+}
+
+enum err seal_key_unwrap(const struct seal_key *under, struct str wrapped, const char *id, struct seal_key *ret,
+                         struct errinfo *err)
+{
+    AUTO(secret) struct buf bytes = {0};
+    struct seal_key key;
+    enum err rc = unseal(under, wrapped, &bytes, err);
+    if (rc != OK)
+        return rc;
+    if (bytes.len != sizeof(key.bytes))
+        return err_set(err, ERR_CORRUPT, "key '%s' has the wrong size", id);
+    memcpy(key.bytes, bytes.ptr, sizeof(key.bytes));
+    set_id(&key);
+    if (strcmp(key.id, id) == 0)
+        *ret = key;
+    else
+        rc = err_set(err, ERR_CORRUPT, "what stands as key '%s' is another key", id);
+    seal_key_wipe(&key);
+    return rc;
+}

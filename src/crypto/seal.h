@@ -29,3 +29,14 @@ void seal_digest(const struct seal_key *key, struct str text, char ret[static SE
 /* Append the plain bytes; the caller wipes them (secret_done).
  * OK | ERR_INVALID malformed | ERR_NOT_FOUND sealed under another key (says its id) | ERR_CORRUPT forged or damaged. */
 must_check enum err unseal(const struct seal_key *key, struct str sealed, struct buf *ret_plain, struct errinfo *err);
+/* The id of the key that a sealed text names. false: not a sealed text. */
+bool seal_key_id(struct str sealed, char ret[static 17]);
+/* A new random key that is in no file. */
+void seal_key_random(struct seal_key *ret);
+/* Append `key`, sealed under another: what a store may have. */
+must_check enum err seal_key_wrap(const struct seal_key *under, const struct seal_key *key, struct buf *ret_wrapped,
+                                  struct errinfo *err);
+/* The key of that id. OK | ERR_INVALID | ERR_NOT_FOUND wrapped under another key | ERR_CORRUPT damaged, or another's:
+ * somebody exchanged two */
+must_check enum err seal_key_unwrap(const struct seal_key *under, struct str wrapped, const char *id,
+                                    struct seal_key *ret, struct errinfo *err);

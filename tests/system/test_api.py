@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import subprocess
 import threading
 import time
@@ -767,6 +768,12 @@ def test_secrets_of_a_project(world):
     assert any(b'SetSecret' in f.read_bytes() for f in files)
     for clear in (value, later):
         assert not [str(f) for f in files if clear.encode() in f.read_bytes()]
+    # each value has a key of its own beside the log, and those of values that were replaced or unset are gone
+    log = b''.join(f.read_bytes() for f in files if f.suffix == '.jsonl')
+    set_ids = [m.decode() for m in re.findall(rb'"name":"(?:API_TOKEN|OTHER|NEW)","value":\{"sealed":"([0-9a-f]{16}):', log)]
+    assert len(set(set_ids)) == 4, set_ids  # API_TOKEN, OTHER, API_TOKEN again, NEW
+    kept = lambda: {f.name for f in world.folder.rglob('keys/*')} & set(set_ids)
+    until(lambda: kept() == {set_ids[2], set_ids[3]}, 'the keys of what was replaced or unset are gone')
     for p in (project, other):
         world.user.ok('DELETE', f'/v1/projects/{p["project_id"]}', status=202)
 

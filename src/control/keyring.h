@@ -1,0 +1,55 @@
+#pragma once
+/* control/keyring.h - the keys that sealed values are opened with: one for each value, in the store's table of keys
+ * beside the log, wrapped under the installation's key. A value whose key was dropped is erased, wherever its bytes
+ * are. Layer: control. Thread: loop; the store is asked in uv's pool, with a handle of its own, one job after the
+ * other.
+ *
+ * Nothing is kept in memory from one job to the next: what was dropped is opened by no replica from then on.
+ * Order: a key is durable before its value is handed out, so before any event has it; it is dropped after the event
+ * that ends it is durable. What dies in between leaves a key that nothing names: keyring_sweep. */
+#include <uv.h>
+
+#include "crypto/seal.h"
+#include "store/store.h"
+
+struct keyring;
+
+/* master is borrowed for its life, spec is copied. The store is opened by the first job. Returned: keyring_close. */
+struct keyring *keyring_new(uv_loop_t *loop, const char *spec, const struct seal_key *master);
+/* What is queued is still done and answered; then closed(ctx), from the loop or from inside. */
+void keyring_close(struct keyring *k, void (*closed)(void *ctx), void *ctx);
+
+/* Seal a value (copied, and wiped) under a new key. sealed: {"sealed":"<key id>:…"}, lent for the call; its key is
+ * durable. Names the value within KEYRING_GRACE_S, or its key is gone again.
+ * OK | ERR_LIMIT | ERR_DENIED, ERR_IO, ERR_UNAVAILABLE of the store. done is called once, never from inside. */
+typedef void (*keyring_sealed_fn)(void *ctx, enum err rc, struct str sealed, const struct errinfo *err);
+void keyring_seal(struct keyring *k, struct str value, keyring_sealed_fn done, void *ctx);
+
+/* Open values, those under the installation's key too (as older releases sealed).
+ *   sealed  {"sealed":…}, copied    what  "secret 'X'", for errors; copied
+ *   values  lent for the call, and wiped behind it; one for each in order
+ * OK | ERR_NOT_FOUND the key of one is gone: it was erased | ERR_UNAVAILABLE another installation's key | ERR_CORRUPT |
+ * of the store. The first error ends it. */
+struct keyring_value {
+    struct str sealed, what;
+};
+typedef void (*keyring_opened_fn)(void *ctx, enum err rc, const struct str *values, size_t n,
+                                  const struct errinfo *err);
+void keyring_open(struct keyring *k, const struct keyring_value *sealed, size_t n, keyring_opened_fn done, void *ctx);
+
+/* Drop the key of a sealed value (copied), if it has one of its own: when the event that ends it is durable. A failure
+ * is left to the sweep. */
+void keyring_drop(struct keyring *k, struct str sealed);
+
+/* A key that nothing names is dropped when it is so old: until then its event may be on its way (chosen; an event
+ * follows its key within seconds). */
+#define KEYRING_GRACE_S 3600
+/* Drop every key that nothing names and that was written more than grace_s ago (by the store's clock).
+ *   mark  called in the loop for each page, in order of names: set used[i] where the model names keys[i]. false: it
+ *         cannot be told now, nothing more is dropped
+ *   done  may be NULL. Nothing, when one is under way already. */
+typedef bool (*keyring_mark_fn)(void *ctx, const struct store_key *keys, size_t n, bool *used);
+typedef void (*keyring_swept_fn)(void *ctx, enum err rc, size_t dropped, const struct errinfo *err);
+void keyring_sweep(struct keyring *k, int64_t grace_s, keyring_mark_fn mark, keyring_swept_fn done, void *ctx);
+/* For a mark: the sealed value (JSON) names a key of this page. */
+void keyring_mark(struct str sealed, const struct store_key *keys, size_t n, bool *used);
