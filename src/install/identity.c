@@ -87,6 +87,8 @@ static const char *role_of(struct str program)
         return "edge";
     if (str_eq(program, STR("node-proxy")))
         return "node-proxy";
+    if (str_eq(program, STR("active-notifier")))
+        return "notifier"; /* says on NATS what moved, and nothing to anybody else */
     if (str_eq(program, STR("public-api")))
         return "public-api"; /* node-agents obey the role control: what faces users does not have it */
     return "control";

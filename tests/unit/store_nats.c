@@ -232,8 +232,9 @@ static void await_ports(struct test_nats *n, int *ret_port)
     }
     const char *nats = json_string_value(json_array_get(json_object_get(doc, "nats"), 0));
     const char *monitor = json_string_value(json_array_get(json_object_get(doc, "monitoring"), 0));
-    assert_true(nats != NULL && monitor != NULL && strncmp(nats, "nats://", 7) == 0);
-    (void)snprintf(n->address, sizeof(n->address), "%.60s", nats + 7);
+    const char *host = nats == NULL ? NULL : strstr(nats, "://"); /* "nats" or "tls" in front */
+    assert_true(host != NULL && monitor != NULL);
+    (void)snprintf(n->address, sizeof(n->address), "%.60s", host + 3);
     (void)snprintf(n->monitor, sizeof(n->monitor), "%.60s", monitor);
     uint64_t port = 0;
     const char *colon = strrchr(n->address, ':');

@@ -1,0 +1,11 @@
+#pragma once
+/* notifier/authorization.h - the part of a nats-server's configuration that says who may do what.
+ * Layer: notifier. Pure. A user is the identity in a certificate (verify_and_map); everything that is not allowed is
+ * forbidden, requests and answers too:
+ *   notifier    publishes below slipform.<installation>, subscribes to nothing
+ *   control, public-api   subscribe to logs       edge  to its region       node  to itself */
+#include "base/buf.h"
+#include "notifier/audience.h"
+
+/* "authorization { users: […] }" for every node that has joined: a program of each role may be on each node. */
+void authorization_format(const struct audience *a, const char *installation, struct buf *out);
