@@ -5,12 +5,14 @@
 
 #include "base/own.h"
 #include "daemon/daemon.h"
+#include "daemon/hints.h"
 #include "edge/edge.h"
 #include "edge/run_dir.h"
+#include "wire/notification.h"
 
 struct settings {
-    const char *node, *state_dir, *run_dir, *edge_https, *edge_http, *envoy_binary, *management_name;
-    struct setting_list management_urls;
+    const char *node, *state_dir, *run_dir, *edge_https, *edge_http, *envoy_binary, *management_name, *region;
+    struct setting_list management_urls, nats_servers;
     int64_t https_public_port, envoy_concurrency, sticky_seconds, stop_grace_ms;
     bool proxy_protocol;
 };
@@ -41,10 +43,14 @@ static const struct setting SETTINGS[] = {
      "Envoy's worker threads"},
     {"stop_grace_ms", SETTING_INT, offsetof(struct settings, stop_grace_ms), "5000", false, 0, 600000, NULL,
      "how long open connections may go on at a stop"},
+    {"region", SETTING_TEXT, offsetof(struct settings, region), "", false, 0, 0, NULL,
+     "name of its region; needed with nats_servers"},
+    HINTS_SETTING(struct settings, nats_servers),
 };
 
 struct state {
     struct edge *edge;
+    struct hints *hints;
     char *run_dir;
     char *management_name;
     char *https_address, *http_address;
@@ -139,6 +145,29 @@ static enum err fill_options(struct daemon *d, struct state *s, struct edge_opti
     return OK;
 }
 
+static void look(void *ctx)
+{
+    const struct state *s = ctx;
+    if (s->edge != NULL)
+        edge_hint(s->edge);
+}
+
+static enum err open_hints(struct daemon *d, struct errinfo *err)
+{
+    const struct settings *set = d->settings;
+    struct state *s = d->state;
+    char subject[NOTIFICATION_SUBJECT_SIZE];
+    if (set->nats_servers.n > 0 && set->region[0] == '\0')
+        return err_set(err, ERR_INVALID, "nats_servers needs 'region' too");
+    notification_edge_subject(d->common.installation, str_from(set->region), subject);
+    return hints_open(d, &set->nats_servers, subject, look, s, &s->hints, err);
+}
+
+static void on_nothing(void *ctx)
+{
+    (void)ctx;
+}
+
 static enum err start(struct daemon *d, struct errinfo *err)
 {
     const struct settings *set = d->settings;
@@ -165,7 +194,17 @@ static enum err start(struct daemon *d, struct errinfo *err)
         return rc;
     o.run_dir = s->run_dir;
     metrics_on_render(d->metrics, on_render, d);
-    return edge_open(&o, &s->edge, err);
+    rc = open_hints(d, err);
+    if (rc == OK)
+        rc = edge_open(&o, &s->edge, err);
+    if (rc != OK)
+        hints_close(TAKE(s->hints), on_nothing, NULL); /* stop() is not called for what never ran */
+    return rc;
+}
+
+static void on_hints_closed(void *ctx)
+{
+    daemon_stopped(ctx);
 }
 
 static void on_stopped(void *ctx)
@@ -173,15 +212,17 @@ static void on_stopped(void *ctx)
     struct daemon *d = ctx;
     struct state *s = d->state;
     s->edge = NULL;
-    daemon_stopped(d);
+    hints_close(TAKE(s->hints), on_hints_closed, d);
 }
 
 static void stop(struct daemon *d)
 {
     const struct settings *set = d->settings;
     struct state *s = d->state;
-    if (s == NULL || s->edge == NULL)
+    if (s == NULL)
         daemon_stopped(d);
+    else if (s->edge == NULL)
+        on_stopped(d);
     else
         edge_stop(s->edge, (unsigned)set->stop_grace_ms, on_stopped, d);
 }

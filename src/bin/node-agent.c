@@ -5,12 +5,14 @@
 #include "base/buf.h"
 #include "base/own.h"
 #include "daemon/daemon.h"
+#include "daemon/hints.h"
 #include "node/agent/agent.h"
+#include "wire/notification.h"
 
 struct agent_settings {
     const char *home, *node_id, *node_name, *zone, *region, *prefix, *agent_url, *program_folder;
     const char *kernel_file, *initramfs_file, *qemu_file, *fabric_interface, *os_tag, *run_as_user;
-    struct setting_list labels, listen, management_api, guest_denied, resolvers, runtimes;
+    struct setting_list labels, listen, management_api, guest_denied, resolvers, runtimes, nats_servers;
     int64_t proxy_port, route_table, vcpus;
     uint64_t memory_bytes, disk_bytes;
 };
@@ -61,6 +63,7 @@ static const struct setting SETTINGS[] = {
     ROW(INT, vcpus, "0", false, "offered to instances; 0: what the host has"),
     ROW(SIZE, memory_bytes, "0", false, "offered to instances; 0: nine tenths of the host's"),
     ROW(SIZE, disk_bytes, "0", false, "offered to instances; 0: nine tenths of the home's"),
+    HINTS_SETTING(struct agent_settings, nats_servers),
 };
 
 static const struct program_flag FLAGS[] = {
@@ -72,6 +75,7 @@ struct program_state {
     struct agent_options options;
     struct agent *agent;
     struct gauge *instances;
+    struct hints *hints;
 };
 
 static enum err check(const struct daemon *d, struct errinfo *err)
@@ -176,6 +180,24 @@ static struct agent_options options_of(struct daemon *d)
     return o;
 }
 
+static void look(void *ctx)
+{
+    const struct program_state *p = ctx;
+    agent_hint(p->agent);
+}
+
+/* Not for --stop-all and --probe, which follow nobody. */
+static enum err open_hints(struct daemon *d, struct errinfo *err)
+{
+    const struct agent_settings *s = d->settings;
+    struct program_state *p = d->state;
+    char subject[NOTIFICATION_SUBJECT_SIZE];
+    if (p->options.stop_all || p->options.probe)
+        return OK;
+    notification_node_subject(d->common.installation, p->options.node_id, subject);
+    return hints_open(d, &s->nats_servers, subject, look, p, &p->hints, err);
+}
+
 static enum err start(struct daemon *d, struct errinfo *err)
 {
     struct program_state *p = arena_alloc(&d->arena, sizeof(*p));
@@ -185,14 +207,23 @@ static enum err start(struct daemon *d, struct errinfo *err)
         metrics_gauge(d->metrics, "slipform_agent_instances", "instances that this node-agent holds", NULL, 0);
     metrics_on_render(d->metrics, on_render, p);
     enum err rc = agent_start(&p->options, &p->agent, err);
+    if (rc == OK)
+        rc = open_hints(d, err);
     if (rc != OK)
         agent_stop(p->agent, NULL, NULL); /* stop() is not called for what never ran */
     return rc;
 }
 
-static void on_stopped(void *ctx)
+static void on_hints_closed(void *ctx)
 {
     daemon_stopped(ctx);
+}
+
+static void on_stopped(void *ctx)
+{
+    const struct daemon *d = ctx;
+    struct program_state *p = d->state;
+    hints_close(TAKE(p->hints), on_hints_closed, ctx);
 }
 
 static void stop(struct daemon *d)

@@ -4,12 +4,14 @@
 #include "api/api.h"
 #include "control/control.h"
 #include "daemon/daemon.h"
+#include "daemon/hints.h"
+#include "wire/notification.h"
 
 /* Requests that are being answered when the program stops (chosen; long polls are answered at once). */
 #define GRACE_MS 2000u
 
 struct platform_program_settings {
-    struct setting_list workloads, listen, tuning;
+    struct setting_list workloads, listen, tuning, nats_servers;
     const char *event_store, *blob_folder, *state_dir, *logs_folder, *streams_folder, *statistics_folder,
         *certificates_folder, *ca_cert_file, *ca_key_file, *seal_key_file, *dns_server;
     const char *token_hash_file, *app_domain, *replica;
@@ -52,6 +54,7 @@ static const struct setting SETTINGS[] = {
     ROW(TEXT, replica, NULL, false, "name of this replica in votes; absent: the instance's id"),
     ROW_INT(edge_https_port, "443", 1, 65535, "where edges answer, for URLs"),
     ROW_INT(node_timeout_seconds, "15", 1, 3600, "a node that was not heard for this long is suspected"),
+    HINTS_SETTING(struct platform_program_settings, nats_servers),
     ROW(LIST, tuning, NULL, false, "figures of the planner, name=value, e.g. drain_seconds=300"),
 };
 
@@ -61,6 +64,7 @@ struct platform_program {
     struct control *control;
     struct api *api;
     struct http_server *server;
+    struct hints *hints;
 };
 
 static const char *const WORKLOADS[] = {"management-api", "public-api", "planner", "watchdog", "certificates"};
@@ -245,10 +249,32 @@ static void api_closed(void *ctx)
     control_close(p->control, control_closed, ctx);
 }
 
-static void server_closed(void *ctx)
+static void hints_closed(void *ctx)
 {
     const struct platform_program *p = ctx;
     api_close(p->api, api_closed, ctx);
+}
+
+static void server_closed(void *ctx)
+{
+    struct platform_program *p = ctx;
+    struct hints *h = p->hints;
+    p->hints = NULL;
+    hints_close(h, hints_closed, ctx);
+}
+
+static void look(void *ctx)
+{
+    const struct platform_program *p = ctx;
+    app_hint(control_app(p->control));
+}
+
+static enum err open_hints(struct platform_program *p, struct errinfo *err)
+{
+    const struct platform_program_settings *s = p->d->settings;
+    char subject[NOTIFICATION_SUBJECT_SIZE];
+    notification_log_subject(p->d->common.installation, control_position(p->control).log, subject);
+    return hints_open(p->d, &s->nats_servers, subject, look, p, &p->hints, err);
 }
 
 static enum err start(struct daemon *d, struct errinfo *err)
@@ -273,7 +299,9 @@ static enum err start(struct daemon *d, struct errinfo *err)
                                            .exchange_ctx = d});
     daemon_on_readyz(d, fill_readyz);
     metrics_on_render(d->metrics, set_gauges, p);
-    rc = open_server(p, err);
+    rc = open_hints(p, err);
+    if (rc == OK)
+        rc = open_server(p, err);
     if (rc != OK)
         server_closed(p);
     return rc;

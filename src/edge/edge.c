@@ -413,6 +413,12 @@ void edge_numbers(const struct edge *e, struct edge_numbers *ret_numbers)
         ret_numbers->held[t] = xds_server_held(e->xds, t);
 }
 
+void edge_hint(struct edge *e)
+{
+    if (e->follower != NULL)
+        follower_kick(e->follower);
+}
+
 void edge_stop(struct edge *e, unsigned grace_ms, void (*on_stopped)(void *ctx), void *ctx)
 {
     e->is_stopping = true;

@@ -43,6 +43,9 @@ must_check enum err edge_open(const struct edge_options *o, struct edge **ret_ed
 /* Envoy is live and has acknowledged its listeners and all that it asked for at least once. */
 bool edge_is_ready(const struct edge *e);
 
+/* Somebody says that routes may be others: ask now, unless an answer is under way. */
+void edge_hint(struct edge *e);
+
 struct edge_numbers {
     size_t routes, hosts, streams, refused, held[XDS_TYPES_N], certificates_pending;
     uint64_t envoy_restarts;

@@ -25,6 +25,7 @@ struct follower {
     uv_timer_t timer;
     unsigned retry_ms;
     size_t tries_n;
+    bool is_kicked; /* while a call was under way that may have missed it */
     int64_t sent_us, answered_us, confirmed_us;
     bool is_closing;
 };
@@ -59,6 +60,7 @@ static void ask(struct follower *f)
     call.url = url.ptr;
     call.total_timeout_ms = CALL_TIMEOUT_MS;
     f->sent_us = clock_mono_us();
+    f->is_kicked = false;
     f->call = http_client_send(f->options.client, &call, on_answer, f);
 }
 
@@ -131,7 +133,7 @@ static void on_answer(struct http_result *result, void *ctx)
     if (!is_all_confirmed(f))
         ask_after(f, HEARTBEAT_MS);
     else if (!is_news && f->answered_us - f->sent_us < QUIET_MS * 1000)
-        ask_after(f, QUIET_MS);
+        ask_after(f, f->is_kicked ? RETRY_MIN_MS : QUIET_MS);
     else
         ask(f);
 }
@@ -144,6 +146,17 @@ void follower_confirm(struct follower *f, const char *cursor)
     f->confirmed_us = clock_mono_us();
     if (f->answered_us != 0)
         ask(f); /* not while one is under way: that one's answer is followed by the next */
+}
+
+void follower_kick(struct follower *f)
+{
+    int64_t since_ms = (clock_mono_us() - f->sent_us) / 1000;
+    if (f->is_closing || !is_all_confirmed(f))
+        return;
+    if (f->call != NULL)
+        f->is_kicked = true;
+    else
+        ask_after(f, since_ms < RETRY_MIN_MS ? (unsigned)(RETRY_MIN_MS - since_ms) : 0);
 }
 
 const char *follower_confirmed(const struct follower *f)

@@ -30,6 +30,9 @@ struct follower_options {
 struct follower *follower_open(const struct follower_options *o);
 /* This cursor is in force here; the next request, at once when it is news, carries it. Copied. */
 void follower_confirm(struct follower *f, const char *cursor);
+/* There may be news: ask now rather than when a pause is over, five times a second at most. A call that is under way is
+ * waited for; while a document waits for its confirmation nothing is asked. */
+void follower_kick(struct follower *f);
 const char *follower_confirmed(const struct follower *f); /* lent until the next confirm */
 /* When the last answer came (clock_mono_us); 0: none yet. And when the last confirmation was sent off. */
 int64_t follower_answered_us(const struct follower *f);

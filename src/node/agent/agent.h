@@ -58,5 +58,7 @@ must_check enum err agent_start(const struct agent_options *o, struct agent **re
 /* Stop the agent, not what it runs. on_stopped is called when every handle is closed. */
 void agent_stop(struct agent *a, void (*on_stopped)(void *ctx), void *ctx);
 void agent_free(struct agent *a);
+/* Somebody says that what should run here may be something else: ask now, unless an answer is under way. */
+void agent_hint(struct agent *a);
 /* For metrics. */
 size_t agent_instances_n(const struct agent *a);

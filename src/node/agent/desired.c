@@ -147,6 +147,12 @@ static void on_error(const struct errinfo *err, unsigned failures_n, void *ctx)
         log_warn(a->o.log, "the control plane does not answer (what runs goes on): %s", err->msg);
 }
 
+void agent_hint(struct agent *a)
+{
+    if (a->follow != NULL)
+        follow_kick(a->follow);
+}
+
 enum err desired_follow(struct agent *a, struct errinfo *err)
 {
     (void)err;
