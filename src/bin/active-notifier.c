@@ -18,8 +18,8 @@ static const struct setting SETTINGS[] = {
      "the log of the platform, e.g. files;path=/var/lib/slipform/log; it is only read"},
     {"nats_servers", SETTING_LIST, offsetof(struct settings, nats_servers), NULL, true, 0, 0, NULL,
      "tls://HOST:PORT of each nats-server; one is used at a time"},
-    {"poll_ms", SETTING_INT, offsetof(struct settings, poll_ms), "1000", false, 10, 60000, NULL,
-     "the log is looked at this often though no hint of its growth came"},
+    {"poll_ms", SETTING_INT, offsetof(struct settings, poll_ms), "50", false, 10, 60000, NULL,
+     "the log is looked at this often though its store has said nothing; how late news of a PostgreSQL log are"},
 };
 
 static const struct program_flag FLAGS[] = {

@@ -21,7 +21,7 @@ PROGRAM = pathlib.Path(os.environ.get('SLIPFORM_BUILD', ROOT / 'build')) / 'plat
 INSTALLATION = 'test-0'
 
 
-def until(check, what, seconds=20):
+def until(check, what, seconds=20, pause=0.05):
     """The first true answer of check(), asked again and again; fails with `what` after so many seconds."""
     end = time.monotonic() + seconds
     while True:
@@ -29,7 +29,7 @@ def until(check, what, seconds=20):
         if answer:
             return answer
         assert time.monotonic() < end, f'not within {seconds} s: {what}'
-        time.sleep(0.05)
+        time.sleep(pause)
 
 
 def openssl(*words):
