@@ -13,6 +13,7 @@ struct tail {
     struct id log;
     enum err rc;
     struct errinfo why;
+    uint64_t retry_at_ms; /* of the loop's clock, with must_reopen */
     bool is_reading, has_news, must_reopen, is_live, is_troubled, is_closing;
     void (*closed)(void *ctx);
     void *closed_ctx;
@@ -99,6 +100,7 @@ static void on_read(uv_work_t *work, int status)
         take(t);
     } else {
         t->must_reopen = true;
+        t->retry_at_ms = uv_now(t->o.loop) + TAIL_RETRY_MS;
         say(t, true);
     }
     store_batch_done(&t->batch);
@@ -119,14 +121,16 @@ static void look(struct tail *t)
 
 static void on_timer(uv_timer_t *timer)
 {
-    look(timer->data);
+    struct tail *t = timer->data;
+    if (!t->must_reopen || uv_now(t->o.loop) >= t->retry_at_ms)
+        look(t);
 }
 
 static void on_growth(void *ctx)
 {
     struct tail *t = ctx;
     if (t->must_reopen)
-        return; /* at the poll's pace */
+        return; /* at its own pace */
     look(t);
 }
 

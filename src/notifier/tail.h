@@ -3,8 +3,8 @@
  * in uv's pool, one after the other.
  *
  * Happy path: a hint of the store, or poll_ms -> read -> each record to on_record -> at the end on_end. Failures: said
- * once by on_trouble, the store is opened anew at the next poll; a log that was rewritten is read from its beginning,
- * after on_reset. */
+ * once by on_trouble, the store is opened anew after TAIL_RETRY_MS, again and again; a log that was rewritten is read
+ * from its beginning, after on_reset. */
 #include <uv.h>
 
 #include "store/store.h"
@@ -12,6 +12,9 @@
 /* Records and bytes of one reading (as app/ has them). */
 #define TAIL_READ_RECORDS 1000u
 #define TAIL_READ_BYTES 1048576u
+
+/* Between attempts to open a store anew (chosen). */
+#define TAIL_RETRY_MS 1000u
 
 struct tail;
 struct tail_options {

@@ -133,6 +133,11 @@ def test_replicas_are_told(world):
     before = world.metric(world.second, 'slipform_nats_hints')
     until(lambda: world.user.ok('POST', '/v1/projects', {'name': f'left-{time.monotonic_ns()}'}, 201)
           and world.metric(world.second, 'slipform_nats_hints') > before, 'the other notifier goes on')
+    world.server.restart()
+    until(lambda: world.user.ask('POST', '/v1/projects', {'name': 'after-restart'}).status in (201, 409), 'it writes again', seconds=30)
+    before = world.metric(world.second, 'slipform_nats_hints')
+    until(lambda: world.user.ok('POST', '/v1/projects', {'name': f'again-{time.monotonic_ns()}'}, 201)
+          and world.metric(world.second, 'slipform_nats_hints') > before, 'the notifier reads the log again', seconds=30)
     world.kill_nats()
     world.live('without-nats')
     assert world.metric(world.second, 'slipform_nats_up') == 0
