@@ -10,7 +10,8 @@
 #include "event/hash.h"
 
 struct image_builder_settings {
-    const char *management_url, *image_id, *context_digest, *dockerfile;
+    struct setting_list management_url;
+    const char *image_id, *context_digest, *dockerfile;
     const char *blob_folder, *work_folder, *cache_folder, *build_isolation;
     int64_t build_timeout_seconds;
     uint64_t image_size_max;
@@ -23,7 +24,7 @@ struct image_builder_settings {
     .fallback = (fallback_), .required = (required_), .doc = (doc_)
 
 static const struct setting SETTINGS[] = {
-    {ROW(TEXT, management_url, NULL, true, "https://host:port of the management API")},
+    {ROW(LIST, management_url, NULL, true, "https://host:port of the management API; several: replicas of it")},
     {ROW(TEXT, image_id, NULL, true, "the image to build")},
     {ROW(TEXT, context_digest, NULL, true, "sha256:... of the build context, a tar in blob_folder")},
     {ROW(TEXT, dockerfile, "Dockerfile", false, "path of the Dockerfile in the context")},
@@ -105,14 +106,15 @@ static enum err start(struct daemon *d, struct errinfo *err)
     struct build_run_options o = {.loop = d->loop,
                                   .client = d->client,
                                   .log = &d->log,
-                                  .management_url = s->management_url,
+                                  .management_urls = s->management_url.items,
+                                  .management_urls_n = s->management_url.n,
                                   .core = "/proc/self/exe",
                                   .request = &b->request,
                                   .on_done = on_done,
                                   .ctx = b};
     daemon_call_options(d, &o.call);
     (void)snprintf(b->peer_uri, sizeof(b->peer_uri), "slipform://%s/control/*", d->common.installation);
-    if (strncmp(s->management_url, "https:", 6) == 0)
+    if (s->management_url.n > 0 && strncmp(s->management_url.items[0], "https:", 6) == 0)
         o.call.peer_uri = b->peer_uri;
     b->run = build_run_start(&o);
     daemon_set_ready(d, true, NULL);

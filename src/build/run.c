@@ -16,6 +16,9 @@
 #define RESULT_TIMEOUT_MS 600000u
 #define STOP_TIMEOUT_MS 4000u
 #define CALL_TIMEOUT_MS 10000u
+/* A replica that was asked before it folded what another one wrote is at most this far behind (chosen: a log that is
+ * not seen for 5 s makes it answer 503). */
+#define BEHIND_TIMEOUT_MS 10000u
 /* A cause of 4 KiB and a configuration of 64 KiB, escaped. */
 #define RESULT_SIZE_MAX ((size_t)512 * 1024)
 
@@ -33,7 +36,8 @@ struct build_run {
     bool is_ready;                      /* the report says ready */
     bool has_exited, has_result;        /* both ends of the core have come */
     struct http_call *call;
-    char *url;
+    char *path;
+    size_t url_at;
     uint64_t report_since_ms, report_for_ms;
     unsigned pause_ms;
     int handles_open, exit_code;
@@ -51,7 +55,7 @@ static void handle_closed(uv_handle_t *h)
     buf_done(&r->request);
     buf_done(&r->result);
     buf_done(&r->report);
-    free(r->url);
+    free(r->path);
     free(r);
 }
 
@@ -96,8 +100,11 @@ static void on_reported(struct http_result *result, void *ctx)
         return;
     }
     uint64_t now_ms = uv_now(r->o.loop);
-    bool is_final = result->status >= 400 && result->status < 500 && result->status != 408 && result->status != 429;
-    if (is_final || now_ms - r->report_since_ms > r->report_for_ms) {
+    bool is_refused = result->status >= 400 && result->status < 500 && result->status != 408 && result->status != 429;
+    bool may_be_behind =
+        result->status == 404 && r->o.management_urls_n > 1 && now_ms - r->report_since_ms < BEHIND_TIMEOUT_MS;
+    r->url_at++;
+    if ((is_refused && !may_be_behind) || now_ms - r->report_since_ms > r->report_for_ms) {
         log_err(r->o.log, &result->err, "the image's status could not be reported");
         report_over(r, false);
         return;
@@ -110,8 +117,9 @@ static void on_reported(struct http_result *result, void *ctx)
 static void report_send(struct build_run *r)
 {
     struct http_call_options call = r->o.call;
+    auto_free char *url = mem_printf("%s%s", r->o.management_urls[r->url_at % r->o.management_urls_n], r->path);
     call.method = "PUT";
-    call.url = r->url;
+    call.url = url;
     call.body = buf_str(&r->report);
     call.total_timeout_ms = CALL_TIMEOUT_MS;
     r->call = http_client_send(r->o.client, &call, on_reported, r);
@@ -232,7 +240,7 @@ struct build_run *build_run_start(const struct build_run_options *o)
     char id[ID_TEXT_SIZE];
     r->o = *o;
     id_format(o->request->image_id, id);
-    r->url = mem_printf("%s/v1/images/%s/status", o->management_url, id);
+    r->path = mem_printf("/v1/images/%s/status", id);
     r->in.data = r;
     r->result_pipe.data = r;
     r->process.data = r;

@@ -2,7 +2,8 @@
 /* build/run.h - one build from report to report: tell the platform, run the build core, tell what came of it.
  * Layer: build. Thread: loop. Happy path: PUT building; start the core (build/builder.h) as a child with the request on
  * its stdin; read its result; PUT ready. A report that does not arrive is sent again with growing pauses: the result of
- * a build is worth waiting for. An image that is not waiting for a build any more (409, 404) ends it. */
+ * a build is worth waiting for, and any replica of the control plane takes it. An image that is not waiting for a build
+ * any more (409, 404) ends it; a replica that does not know the image yet is behind, and another one is asked. */
 #include <uv.h>
 
 #include "base/log.h"
@@ -13,7 +14,8 @@ struct build_run_options {
     uv_loop_t *loop;
     struct http_client *client;
     const struct logger *log;
-    const char *management_url;          /* "https://host:port" */
+    const char *const *management_urls; /* "https://host:port": replicas, each as good; borrowed until on_done */
+    size_t management_urls_n;
     struct http_call_options call;       /* TLS files and peer_uri; borrowed until on_done */
     const char *core;                    /* program that is the core when it is called with --core */
     const struct build_request *request; /* borrowed until on_done */

@@ -8,7 +8,7 @@ import uuid
 
 import pytest
 
-from agent_world import Agent, Authority, is_alive, wait_for
+from agent_world import Agent, Authority, ControlPlane, is_alive, wait_for
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason='a node-agent is root')
 
@@ -396,3 +396,35 @@ def test_the_children_of_a_killed_program_stay_and_those_of_a_removed_one_go(age
     agent.call('DELETE', f"/v1/instances/{spec['instance_id']}")
     agent.await_gone(spec['instance_id'])
     assert not is_alive(child)
+
+
+def test_every_replica_hears_the_node_and_any_will_do(folder):
+    """Each replica votes on what is lost, so each gets the heartbeats; states, output and wishes go by one, and by another when that one is away or reads only."""
+    a = Agent(folder, installation=f't{uuid.uuid4().hex[:8]}')
+    first, second = a.plane, ControlPlane(a.authority, a.installation)
+    a.settings['management_api'] = [first.url, second.url]
+    try:
+        a.start()
+        for plane in (first, second):
+            wait_for('two heartbeats', lambda p=plane: len(p.reports) >= 2)
+        assert {r['boot_id'] for r in first.reports} == {r['boot_id'] for r in second.reports}
+        assert first.joins and not second.joins
+        spec = a.spec('web', owner=a.installation, runtime='null')
+        for plane in (first, second):  # one log
+            plane.want(spec)
+        wait_for('told', lambda: (first.last_state(spec['instance_id']) or {}).get('observed') == 'running')
+        assert not second.states
+
+        first.refuse = 10 ** 6  # it does not see the log's end any more
+        count = len(second.reports)
+        for plane in (first, second):
+            plane.want({**spec, 'desired': 'stopped'})
+        wait_for('told to the other', lambda: (second.last_state(spec['instance_id']) or {}).get('observed') == 'stopped', seconds=60)
+        wait_for('heartbeats go on', lambda: len(second.reports) >= count + 2)
+
+        second.close()  # and back: the other one is gone altogether
+        first.refuse = 0
+        first.want(spec)
+        wait_for('told to the first', lambda: first.last_state(spec['instance_id'])['observed'] == 'running', seconds=60)
+    finally:
+        a.close()

@@ -26,6 +26,8 @@ struct world {
     struct build_request request;
     struct logger log;
     char folder[64], core[80], url[64];
+    const char *urls[2]; /* the first is the server above */
+    size_t urls_n;
     struct buf bodies;       /* each report and a newline */
     const int *statuses;     /* answers, in order; 0 ends: 200 from there on */
     bool stop_when_building; /* once the core is running */
@@ -68,6 +70,8 @@ static void world_init(struct world *w, const char *script, const int *statuses)
         .loop = &w->loop, .listen = LISTEN, .listen_n = 1, .routes = ROUTES, .routes_n = 1, .ctx = w};
     assert_int_equal(http_server_open(&o, &w->server, NULL), OK);
     (void)snprintf(w->url, sizeof(w->url), "http://%s", http_server_address(w->server, 0));
+    w->urls[0] = w->url;
+    w->urls_n = 1;
     assert_true(id_parse(STR("0192f0c1-0000-7000-8000-000000000001"), &w->request.image_id));
     w->request.installation = STR("t");
     w->request.context_digest = STR("sha256:x");
@@ -85,7 +89,8 @@ static void world_run(struct world *w)
     const struct build_run_options o = {.loop = &w->loop,
                                         .client = w->client,
                                         .log = &w->log,
-                                        .management_url = w->url,
+                                        .management_urls = w->urls,
+                                        .management_urls_n = w->urls_n,
                                         .core = w->core,
                                         .request = &w->request,
                                         .on_done = on_done,
@@ -168,6 +173,24 @@ static void ends_when_the_image_waits_no_more(void **state)
     world_done(&w);
 }
 
+/* One replica has not folded the image yet, one is not there: another one is told. */
+static void any_replica_will_do(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        struct world w;
+        world_init(&w, "#!/bin/sh\necho '" READY "' >&3\n", i == 0 ? (const int[]){404, 0} : ALL_WELL);
+        w.urls[1] = w.url;
+        w.urls_n = 2;
+        if (i == 1)
+            w.urls[0] = "http://127.0.0.1:1"; /* nobody listens */
+        world_run(&w);
+        assert_int_equal(w.exit_code, 0);
+        assert_non_null(strstr(w.bodies.ptr, "building\"}\n" READY "\n"));
+        world_done(&w);
+    }
+}
+
 static void stops(void **state)
 {
     (void)state;
@@ -192,6 +215,7 @@ int main(void)
         cmocka_unit_test(reports_ready),
         cmocka_unit_test(reports_failures),
         cmocka_unit_test(ends_when_the_image_waits_no_more),
+        cmocka_unit_test(any_replica_will_do),
         cmocka_unit_test(stops),
     };
     return cmocka_run_group_tests_name("build_run", tests, NULL, NULL);

@@ -381,6 +381,7 @@ static struct agent *agent_new(const struct agent_options *o)
     a->instances_folder = mem_printf("%s/instances", o->home);
     a->tombstones_folder = mem_printf("%s/tombstones", o->home);
     a->peer_uri = mem_printf("slipform://%s/control/*", o->installation);
+    report_begin(a);
     (void)uv_timer_init(o->loop, &a->timer);
     (void)uv_timer_init(o->loop, &a->heartbeat);
     (void)uv_timer_init(o->loop, &a->ended);
@@ -443,10 +444,7 @@ void agent_stop(struct agent *a, void (*on_stopped)(void *ctx), void *ctx)
     struct instance *i, *next;
     HASH_ITER(hh, a->instances, i, next)
     instance_drop(i); /* what it runs goes on */
-    if (a->join.call != NULL)
-        http_call_cancel(TAKE(a->join.call));
-    if (a->report.call != NULL)
-        http_call_cancel(TAKE(a->report.call));
+    report_end(a);
     resolver_stop(TAKE(a->resolver), false);
     image_cache_free(TAKE(a->images));
     preflight_free(TAKE(a->preflight));
@@ -481,6 +479,7 @@ void agent_free(struct agent *a)
     free(a->instances_folder);
     free(a->tombstones_folder);
     free(a->peer_uri);
+    free(a->heartbeats);
     free(a->probe_folder);
     free(a->probe_cgroup);
     free(a);

@@ -40,6 +40,14 @@ struct delivery {
     unsigned failures_n;
 };
 
+/* The heartbeats of one replica of the control plane: each hears all of them, because each votes on what is lost. */
+struct heartbeat {
+    struct agent *agent;
+    size_t api; /* index into management_apis */
+    struct delivery delivery;
+    unsigned refused_n; /* in a row that were taken for old */
+};
+
 struct instance {
     struct agent *agent;
     struct id id;
@@ -102,7 +110,6 @@ struct agent {
     char boot_id[AGENT_BOOT_ID_SIZE], kernel_boot_id[BOOT_ID_SIZE];
     char incarnation[40];
     int64_t report_seq, report_seq_kept;
-    unsigned refused_n; /* heartbeats in a row that were taken for old */
     struct runtime_host host;
     struct network *network;
     struct resolver *resolver;
@@ -112,8 +119,9 @@ struct agent {
     struct http_server *event_channel; /* NULL: no microVMs here */
     struct follow *follow;
     size_t api; /* that answered last */
-    struct delivery join, report;
-    int64_t hurried_ms; /* a heartbeat was sent before its time, for news of an umbilical */
+    struct delivery join;
+    struct heartbeat *heartbeats; /* management_apis_n */
+    int64_t hurried_ms;           /* a heartbeat was sent before its time, for news of an umbilical */
 };
 
 int64_t agent_now_ms(void);
@@ -180,7 +188,9 @@ void report_logs(struct instance *i);
 void report_tick(struct agent *a, int64_t now_ms);
 void report_instance_tick(struct instance *i, int64_t now_ms);
 void report_cancel(struct instance *i);
-void report_node(struct agent *a); /* a heartbeat now */
+void report_begin(struct agent *a); /* once, before the first tick */
+void report_end(struct agent *a);   /* the node's own are cancelled; no tick after it */
+void report_node(struct agent *a);  /* a heartbeat now */
 void report_node_fill(struct agent *a, struct node_report *ret, struct arena *arena);
 const char *report_api(const struct agent *a); /* NULL: none known */
 void report_used(const struct agent *a, struct resources *ret_used);

@@ -32,10 +32,13 @@ int64_t report_next_seq(struct agent *a)
 /* The control plane takes its reports for old ones: its home was put back to an earlier state, or a late report of an
  * earlier boot was taken for a new one. Under another name its numbers say nothing about those of before. Once: if that
  * does not help, it is for another reason. */
-static void heartbeat_refused(struct agent *a)
+static void heartbeat_refused(struct heartbeat *h)
 {
-    if (++a->refused_n != REFUSED_TOO_OFTEN)
+    struct agent *a = h->agent;
+    if (++h->refused_n != REFUSED_TOO_OFTEN)
         return;
+    for (size_t i = 0; i < a->o.management_apis_n; i++)
+        a->heartbeats[i].refused_n = REFUSED_TOO_OFTEN; /* what the other replicas say is of the old name */
     log_warn(a->o.log, "the control plane takes the reports of this node for old ones: it goes on under a new name");
     agent_incarnate(a);
     keep_numbers(a);
@@ -46,10 +49,11 @@ const char *report_api(const struct agent *a)
     return a->o.management_apis_n == 0 ? NULL : a->o.management_apis[a->api % a->o.management_apis_n];
 }
 
-static struct http_call *tell_control(struct agent *a, const char *method, const char *path, const char *content_type,
-                                      struct str body, void (*on_done)(struct http_result *, void *), void *ctx)
+static struct http_call *tell(const struct agent *a, const char *api, const char *method, const char *path,
+                              const char *content_type, struct str body, void (*on_done)(struct http_result *, void *),
+                              void *ctx)
 {
-    auto_free char *url = mem_printf("%s%s", report_api(a), path);
+    auto_free char *url = mem_printf("%s%s", api, path);
     struct http_call_options call = {.method = method,
                                      .url = url,
                                      .content_type = content_type,
@@ -61,6 +65,14 @@ static struct http_call *tell_control(struct agent *a, const char *method, const
                                      .connect_timeout_ms = 3000,
                                      .total_timeout_ms = 15000};
     return http_client_send(a->o.client, &call, on_done, ctx);
+}
+
+/* The replica that answered last: one is enough, what it takes is in the log of all. */
+static struct http_call *tell_control(const struct agent *a, const char *method, const char *path,
+                                      const char *content_type, struct str body,
+                                      void (*on_done)(struct http_result *, void *), void *ctx)
+{
+    return tell(a, report_api(a), method, path, content_type, body, on_done, ctx);
 }
 
 enum outcome { TAKEN, REFUSED, AGAIN };
@@ -246,17 +258,18 @@ static void send_join(struct agent *a)
     a->join.call = tell_control(a, "POST", "/v1/nodes", NULL, buf_str(&body), on_join_done, a);
 }
 
-static void on_report_done(struct http_result *r, void *ctx)
+static void on_heartbeat_done(struct http_result *r, void *ctx)
 {
-    struct agent *a = ctx;
-    a->report.call = NULL;
+    struct heartbeat *h = ctx;
+    struct agent *a = h->agent;
+    h->delivery.call = NULL;
     if (r->status == 404) /* a control plane that does not know us (yet, or any more) */
         a->join.is_wanted = true;
     if (r->status == 409)
-        heartbeat_refused(a);
+        heartbeat_refused(h);
     else if (r->code == OK)
-        a->refused_n = 0;
-    if (r->code != OK)
+        h->refused_n = 0;
+    if (r->code != OK && a->api % a->o.management_apis_n == h->api)
         a->api++; /* the next heartbeat is the retry */
     report_tick(a, agent_now_ms());
 }
@@ -296,8 +309,9 @@ void report_node_fill(struct agent *a, struct node_report *ret, struct arena *ar
         ret->cursor = str_from(follow_cursor(a->follow));
 }
 
-static void send_report(struct agent *a)
+static void send_heartbeat(struct heartbeat *h)
 {
+    struct agent *a = h->agent;
     AUTO(arena) struct arena arena = {0};
     AUTO(buf) struct buf body = {0};
     struct node_report r;
@@ -307,13 +321,14 @@ static void send_report(struct agent *a)
     fields_encode(&NODE_REPORT_WIRE, &r, &body);
     id_format(a->o.node_id, id);
     auto_free char *path = mem_printf("/v1/nodes/%s/status", id);
-    a->report.is_wanted = false;
-    a->report.call = tell_control(a, "PUT", path, NULL, buf_str(&body), on_report_done, a);
+    h->delivery.is_wanted = false;
+    h->delivery.call = tell(a, a->o.management_apis[h->api], "PUT", path, NULL, buf_str(&body), on_heartbeat_done, h);
 }
 
 void report_node(struct agent *a)
 {
-    a->report.is_wanted = true;
+    for (size_t i = 0; i < a->o.management_apis_n; i++)
+        a->heartbeats[i].delivery.is_wanted = true;
     agent_wake_at(a, 0);
 }
 
@@ -321,6 +336,23 @@ void report_tick(struct agent *a, int64_t now_ms)
 {
     if (deliver(a, &a->join, now_ms))
         send_join(a);
-    if (a->join.call == NULL && deliver(a, &a->report, now_ms))
-        send_report(a);
+    for (size_t i = 0; a->join.call == NULL && i < a->o.management_apis_n; i++)
+        if (deliver(a, &a->heartbeats[i].delivery, now_ms))
+            send_heartbeat(&a->heartbeats[i]);
+}
+
+void report_begin(struct agent *a)
+{
+    a->heartbeats = mem_calloc(a->o.management_apis_n + 1, sizeof(*a->heartbeats));
+    for (size_t i = 0; i < a->o.management_apis_n; i++)
+        a->heartbeats[i] = (struct heartbeat){.agent = a, .api = i};
+}
+
+void report_end(struct agent *a)
+{
+    if (a->join.call != NULL)
+        http_call_cancel(TAKE(a->join.call));
+    for (size_t i = 0; a->heartbeats != NULL && i < a->o.management_apis_n; i++)
+        if (a->heartbeats[i].delivery.call != NULL)
+            http_call_cancel(TAKE(a->heartbeats[i].delivery.call));
 }
