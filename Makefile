@@ -29,6 +29,12 @@ test: ## every test; ends with `N passed, N failed`
 	@tools/initramfs
 	@tools/test
 
+test-cluster: ## tests that raise an installation of several operators (dev-1)
+	@tools/setup build run test
+	@tools/compile build
+	@tools/initramfs
+	@tools/test cluster
+
 sim-long: ## the simulator over 10,000 seeds, on all cores
 	@tools/setup build test
 	@tools/compile build
@@ -52,4 +58,4 @@ bench: ## figures into build/bench.json
 uninstall: ## stop dev-0 and remove its state, keep the cache of the set-up
 	@tools/uninstall
 
-.PHONY: help setup build up down test sim-long sim-mutants check bench uninstall
+.PHONY: help setup build up down test test-cluster sim-long sim-mutants check bench uninstall

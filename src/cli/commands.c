@@ -2,8 +2,9 @@
 #include "cli/verbs.h"
 
 const struct command CLI_COMMANDS[] = {
-    {"up", "", "raise the installation on this machine, or put right what is not up", NULL, 0, 0, false, verb_up},
-    {"down", "", "stop it and take its objects out of the system; its data stays", NULL, 0, 0, true, verb_down},
+    {"up", "", "raise the installation on this machine, or put right what is not up", TOWER_FLAGS, 0, 0, false,
+     verb_up},
+    {"down", "", "stop it and take its objects out of the system; its data stays", TOWER_FLAGS, 0, 0, true, verb_down},
     {"deploy", "[DIR] --project P", "build DIR by its Dockerfile and serve it", DEPLOY_FLAGS, 0, 1, true, verb_deploy},
     {"status", "[ID]", "the installation, or why a deployment, an instance, a node or an application is as it is",
      STATUS_FLAGS, 0, 1, true, verb_status},

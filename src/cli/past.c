@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/own.h"
+#include "install/log_place.h"
 #include "platform/describe.h"
 #include "store/store.h"
 
@@ -64,14 +65,14 @@ static enum err fold(struct store *store, struct model *m, const struct until *u
 
 enum err past_fold(const struct cli *c, const char *at, struct model **ret_model, struct errinfo *err)
 {
-    char path[PATH_SIZE];
+    char spec[LOG_SPEC_SIZE];
     struct until until;
     struct store *store = NULL;
     enum err rc = until_parse(at, &until, err);
     if (rc != OK)
         return rc;
-    auto_free char *spec = mem_printf("files;path=%s", home_path(&c->home, path, "log/platform"));
-    rc = store_open(spec, &(struct store_options){.mode = STORE_READ}, &store, NULL, err);
+    rc = store_open(log_spec(&c->home, LOG_AS_REPLICA, spec), &(struct store_options){.mode = STORE_READ}, &store, NULL,
+                    err);
     if (rc != OK)
         return err_wrap(err, rc, "the log of '%s'", c->home.path);
     struct model *m = model_new();

@@ -8,7 +8,9 @@
 #include "cli/rows.h"
 #include "cli/table.h"
 #include "cli/verbs.h"
+#include "install/database.h"
 #include "install/host_network.h"
+#include "install/log_place.h"
 #include "install/supervise.h"
 
 static void add_problem(json_t *problems, const char *code, const char *title, const char *detail, const char *hint)
@@ -81,7 +83,8 @@ static void add_agents(const struct cli *c, json_t *programs, json_t *problems)
         char id[ID_TEXT_SIZE] = "";
         if (n != NULL)
             id_format(n->node_id, id);
-        json_array_append_new(programs, program_row("node-agent", STR(""), str_from(id), s->pid, s->restarts, STR("")));
+        json_array_append_new(programs, program_row(supervised_is_database(s) ? "postgres" : "node-agent", STR(""),
+                                                    str_from(id), s->pid, s->restarts, STR("")));
     }
 }
 
@@ -161,15 +164,62 @@ static void add_control(const struct cli *c, json_t *doc, json_t *problems)
     json_object_set_new(doc, "model_hash", hash != NULL ? json_incref(hash) : json_null());
 }
 
-static json_t *logs_of(const struct cli *c, const json_t *position)
+/* Each operator's management-api: what it holds of the log, and whether it sees its end. The first is in `position`. */
+static json_t *replicas_of(const struct cli *c, json_t *problems)
 {
-    char path[PATH_SIZE];
+    json_t *rows = json_array();
+    bool is_first = true; /* it is add_control's */
+    for (size_t i = 0; i < c->home.inst.nodes.n; i++) {
+        const struct installation_node *n = home_node(&c->home, i);
+        if (!home_is_operator(n))
+            continue;
+        char url[96], title[128];
+        auto_json json_t *ready = NULL, *problem = NULL;
+        struct errinfo err;
+        struct client_call call = {.url = home_operator_local_url(&c->home, n, url),
+                                   .path = "/readyz",
+                                   .timeout_ms = 5000,
+                                   .ret_problem = &problem};
+        enum err rc = client_call(c, &call, &ready, &err);
+        const json_t *said = rc == OK ? ready : problem;
+        json_t *seq = json_object_get(said, "seq"), *hash = json_object_get(said, "model_hash"), *row = json_object(),
+               *state = json_object_get(said, "state");
+        json_object_set_new(row, "node", json_from_str(n->name));
+        json_object_set_new(row, "zone", json_from_str(n->zone));
+        json_object_set_new(row, "url", json_string(url));
+        json_object_set_new(row, "status",
+                            rc == OK        ? json_string("live")
+                            : state != NULL ? json_incref(state)
+                                            : json_string("down"));
+        json_object_set_new(row, "seq", seq != NULL ? json_incref(seq) : json_null());
+        json_object_set_new(row, "model_hash", hash != NULL ? json_incref(hash) : json_null());
+        json_array_append_new(rows, row);
+        if (rc != OK && !is_first) {
+            (void)snprintf(title, sizeof(title), "the replica of the control plane on '%.*s' is not live",
+                           STR_ARG(n->name));
+            add_problem(problems, "replica-down", title, err.msg, "the others go on; run 'slipform up'");
+        }
+        is_first = false;
+    }
+    return rows;
+}
+
+static json_t *logs_of(const struct cli *c, const json_t *position, json_t *problems)
+{
+    char path[LOG_SPEC_SIZE];
+    struct errinfo err;
+    bool is_database = home_store_is(&c->home, "postgres");
     json_t *row = json_object(), *rows = json_array();
     json_t *log = json_object_get(position, "log"), *seq = json_object_get(position, "seq");
     json_object_set_new(row, "log_id", log != NULL ? json_incref(log) : json_null());
     json_object_set_new(row, "name", json_string("platform"));
-    json_object_set_new(row, "store", json_string("files"));
-    json_object_set_new(row, "path", json_string(home_path(&c->home, path, "log/platform")));
+    json_object_set_new(row, "store", json_string(is_database ? "postgres" : "files"));
+    json_object_set_new(row, "path",
+                        is_database ? json_string(log_spec(&c->home, LOG_AS_REPLICA, path))
+                                    : json_string(home_path(&c->home, path, "log/platform")));
+    if (is_database && database_is_well(&c->home, &err) != OK)
+        add_problem(problems, "database-down", "the database that the log is in does not answer", err.msg,
+                    "its log is store/postgres/server.log in the home; 'slipform up' starts it again");
     json_object_set_new(row, "seq", seq != NULL ? json_incref(seq) : json_null());
     json_array_append_new(rows, row);
     return rows;
@@ -187,17 +237,18 @@ static json_t *status_of(const struct cli *c)
     bool is_up = host_network_is_up(h);
     if (!is_up)
         add_problem(problems, "network-down", "the network of the installation is not there", "", "run 'slipform up'");
-    json_object_set_new(doc, "status",
-                        json_string(!is_up && !supervise_is_running(h) ? "stopped"
-                                    : json_array_size(problems) == 0   ? "healthy"
-                                                                       : "degraded"));
     json_object_set_new(doc, "home", json_string(h->path));
     set_path(doc, "ca_file", h, "ca/ca.crt");
     set_path(doc, "token_file", h, "operator/token");
     set_path(doc, "client_cert_file", h, "operator/client.crt");
     set_path(doc, "client_key_file", h, "operator/client.key");
     json_object_set_new(doc, "endpoints", endpoints_of(c));
-    json_object_set_new(doc, "logs", logs_of(c, json_object_get(doc, "position")));
+    json_object_set_new(doc, "logs", logs_of(c, json_object_get(doc, "position"), problems));
+    json_object_set_new(doc, "replicas", replicas_of(c, problems));
+    json_object_set_new(doc, "status",
+                        json_string(!is_up && !supervise_is_running(h) ? "stopped"
+                                    : json_array_size(problems) == 0   ? "healthy"
+                                                                       : "degraded"));
     json_object_set_new(doc, "programs", programs);
     json_object_set_new(doc, "problems", problems);
     return doc;
@@ -220,6 +271,13 @@ static int installation_status(struct cli *c)
                    *edge = table_cell(doc, "endpoints.edge_https");
     (void)printf("%.*s is %s, at event %s\n  management API  %s\n  public API      %s\n  edge            %s\n\n",
                  STR_ARG(c->home.inst.name), status, seq[0] != '\0' ? seq : "?", management, public_api, edge);
+    static const struct column REPLICAS[] = {{"REPLICA", "node", COLUMN_TEXT},  {"ZONE", "zone", COLUMN_TEXT},
+                                             {"STATUS", "status", COLUMN_TEXT}, {"EVENT", "seq", COLUMN_TEXT},
+                                             {"URL", "url", COLUMN_TEXT},       {0}};
+    if (json_array_size(json_object_get(doc, "replicas")) > 1) {
+        table_print(json_object_get(doc, "replicas"), REPLICAS);
+        (void)puts("");
+    }
     table_print(json_object_get(doc, "programs"), PROGRAMS);
     size_t i = 0;
     json_t *p = NULL;

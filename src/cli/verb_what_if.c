@@ -7,6 +7,7 @@
 #include "base/own.h"
 #include "cli/table.h"
 #include "cli/what_if.h"
+#include "install/log_place.h"
 #include "platform/describe.h"
 
 const struct flag WHAT_IF_FLAGS[] = {
@@ -235,8 +236,9 @@ static enum err choose(struct what_if_run *r, const char *log, struct errinfo *e
     if (has_other)
         o.reference = what_if_own_planner(&r->own);
     if (program != NULL) {
+        char own[LOG_SPEC_SIZE];
         auto_free char *spec =
-            log != NULL ? eventlog_spec(log) : mem_printf("files;path=%s/log/platform", r->c->home.path);
+            log != NULL ? eventlog_spec(log) : mem_strdup(log_spec(&r->c->home, LOG_AS_REPLICA, own));
         (void)signal(SIGPIPE, SIG_IGN); /* one that ends is an answer that does not come */
         enum err rc = asked_planner_open(program, spec, r->given, &r->asked, &r->build, err);
         if (rc != OK)
@@ -357,7 +359,8 @@ int verb_what_if(struct cli *c)
     const char *log = c->args_n > 0 ? c->args[0] : NULL;
     if (log == NULL && c->home.inst.name.len == 0)
         return cli_failf(c, ERR_NOT_FOUND, "there is no installation in '%s': name a LOG", c->home.path);
-    auto_free char *own_log = mem_printf("files;path=%s/log/platform", c->home.path);
+    char own_log[LOG_SPEC_SIZE];
+    log_spec(&c->home, LOG_AS_REPLICA, own_log);
     if (cli_flag(c, "answer"))
         return what_if_answer(c, log != NULL ? log : own_log);
     struct what_if_run r = {.c = c,

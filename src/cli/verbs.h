@@ -24,8 +24,8 @@ int verb_diff(struct cli *c);
 int verb_what_if(struct cli *c);
 int verb_doctor(struct cli *c);
 
-extern const struct flag DEPLOY_FLAGS[], EVENTS_FLAGS[], LOGS_FLAGS[], BOOTSTRAP_FLAGS[], STATUS_FLAGS[], PS_FLAGS[],
-    APPS_FLAGS[];
+extern const struct flag DEPLOY_FLAGS[], EVENTS_FLAGS[], LOGS_FLAGS[], BOOTSTRAP_FLAGS[], TOWER_FLAGS[], STATUS_FLAGS[],
+    PS_FLAGS[], APPS_FLAGS[];
 extern const struct flag EVENTLOG_FLAGS[];
 extern const char EVENTLOG_DETAILS[];
 extern const struct flag WHAT_IF_FLAGS[];

@@ -1,6 +1,7 @@
 /* The verbs that raise and end an installation: up, down, uninstall, supervise, bootstrap. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/json.h"
@@ -10,6 +11,10 @@
 #include "install/supervise.h"
 #include "install/up.h"
 
+const struct flag TOWER_FLAGS[] = {
+    {"tower", FLAG_TEXT, "NAME", "which installation: dev-0 (default), dev-1, or a folder with inventory and log"},
+    {0},
+};
 const struct flag BOOTSTRAP_FLAGS[] = {
     {"check", FLAG_TEXT, "PATH", "report every bad line of a bootstrap log with its reason"},
     {"dry-run", FLAG_BOOL, "", "show what PATH (default: the log of dev-0) would start, and where"},
@@ -22,16 +27,20 @@ static void say_step(void *ctx, const char *text)
     (void)fprintf(stderr, c->stderr_is_tty ? "\033[36m›\033[0m %s\n" : "%s\n", text);
 }
 
-/* tower/dev-0 beside the build folder of a clone, or below the share folder of a package. */
-static const char *tower_folder(const struct cli *c, char ret[static PATH_SIZE])
+/* A folder (it has a slash), or a name: tower/<name> beside the build folder of a clone, or below the share folder of a
+ * package. */
+static const char *tower_folder(const char *flag, const struct cli *c, char ret[static PATH_SIZE])
 {
-    const char *given = getenv("SLIPFORM_TOWER");
-    if (given != NULL && given[0] != '\0')
+    const char *given = flag != NULL ? flag : getenv("SLIPFORM_TOWER");
+    if (given == NULL || given[0] == '\0')
+        given = "dev-0";
+    if (strchr(given, '/') != NULL) {
         (void)snprintf(ret, PATH_SIZE, "%s", given);
-    else
-        (void)snprintf(ret, PATH_SIZE, "%.400s/../tower/dev-0", c->exe_folder);
+        return ret;
+    }
+    (void)snprintf(ret, PATH_SIZE, "%.400s/../tower/%.64s", c->exe_folder, given);
     if (access(ret, F_OK) != 0)
-        (void)snprintf(ret, PATH_SIZE, "/usr/share/slipform/tower/dev-0");
+        (void)snprintf(ret, PATH_SIZE, "/usr/share/slipform/tower/%.64s", given);
     return ret;
 }
 
@@ -40,7 +49,7 @@ int verb_up(struct cli *c)
     char tower[PATH_SIZE];
     const char *cache = getenv("SLIPFORM_CACHE"), *runtime = getenv("SLIPFORM_RUNTIME");
     struct up_options o = {.exe_folder = c->exe_folder,
-                           .tower_folder = tower_folder(c, tower),
+                           .tower_folder = tower_folder(cli_text(c, "tower"), c, tower),
                            .cache_folder = cache != NULL && cache[0] != '\0' ? cache : "/var/cache/slipform",
                            .runtime = runtime != NULL && runtime[0] != '\0' ? runtime : "auto",
                            .say = say_step,
@@ -63,6 +72,10 @@ int verb_up(struct cli *c)
 int verb_down(struct cli *c)
 {
     struct errinfo err;
+    const char *tower = cli_text(c, "tower");
+    if (tower != NULL && strchr(tower, '/') == NULL && c->home.inst.name.len > 0 && !str_eq_c(c->home.inst.name, tower))
+        return cli_failf(c, ERR_CONFLICT, "in '%s' is the installation '%.*s', not '%s': nothing was stopped",
+                         c->home.path, STR_ARG(c->home.inst.name), tower);
     if (install_down(&c->home, say_step, c, &err) != OK)
         return cli_fail(c, &err);
     cli_say(c, "down; the data stays in '%s'", c->home.path);
@@ -151,7 +164,7 @@ int verb_bootstrap(struct cli *c)
         return check(c, cli_text(c, "check"));
     if (cli_flag(c, "dry-run")) {
         char tower[PATH_SIZE], path[PATH_SIZE];
-        (void)snprintf(path, sizeof(path), "%.480s/bootstrap.jsonl", tower_folder(c, tower));
+        (void)snprintf(path, sizeof(path), "%.480s/bootstrap.jsonl", tower_folder(NULL, c, tower));
         return dry_run(c, c->args_n > 0 ? c->args[0] : path);
     }
     (void)cli_failf(c, ERR_INVALID,

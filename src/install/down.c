@@ -84,6 +84,8 @@ enum err install_down(const struct home *h, void (*say)(void *ctx, const char *t
     say(ctx, "instances of the workers");
     if (stopped == OK)
         stopped = stop_nodes(h, "worker", err);
+    if (stopped == OK)
+        stopped = supervise_stop_database(h, err);
     say(ctx, "network");
     struct errinfo why;
     rc = host_network_down(h, &why);

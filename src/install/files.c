@@ -34,6 +34,11 @@ enum err files_user(int *ret_uid, int *ret_gid, struct errinfo *err)
     return OK;
 }
 
+struct str files_run_name(const struct installation_node *n)
+{
+    return home_is_operator(n) && !n->has_namespace ? STR("edge") : n->name;
+}
+
 enum err files_folders(const struct home *h, int uid, int gid, struct errinfo *err)
 {
     /* root's, and those that the platform's programs write in */
@@ -53,9 +58,8 @@ enum err files_folders(const struct home *h, int uid, int gid, struct errinfo *e
     for (size_t i = 0; rc == OK && i < h->inst.nodes.n; i++) {
         char path[PATH_SIZE];
         static const char *const BELOW[] = {"", "/settings", "/identities"};
-        /* Sockets of the Envoys: a short path, because the name of a socket has 107 bytes at most. */
-        bool is_worker = str_eq_c(home_node(h, i)->label, "worker");
-        home_path(h, path, "run/%.*s", STR_ARG(is_worker ? home_node(h, i)->name : STR("edge")));
+        const struct installation_node *n = home_node(h, i);
+        home_path(h, path, "run/%.*s", STR_ARG(files_run_name(n)));
         rc = folder_make_owned(path, 0750, (uid_t)uid, (gid_t)gid, err);
         for (size_t k = 0; rc == OK && k < 3; k++)
             rc = folder_make_owned(home_path(h, path, "nodes/%.*s%s", STR_ARG(home_node(h, i)->name), BELOW[k]), 0755,

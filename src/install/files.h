@@ -9,5 +9,7 @@ must_check enum err files_folders(const struct home *h, int uid, int gid, struct
 /* Copy programs, kernel and initramfs whose bytes differ, each replaced at once. *ret_changed: at least one was. */
 must_check enum err files_programs(const struct home *h, const struct up_options *o, bool *ret_changed,
                                    struct errinfo *err);
+/* The name of its folder below run/, where sockets of Envoys are: short, a socket's name has 107 bytes at most. */
+struct str files_run_name(const struct installation_node *n);
 /* Give the event log's files to the user (the installer wrote the first events as root). */
 must_check enum err files_own_log(const struct home *h, int uid, int gid, struct errinfo *err);

@@ -49,10 +49,11 @@ enum err health_programs(const struct home *h, const struct bootstrap_instance *
     return OK;
 }
 
-static enum err get(const struct home *h, const char *path, json_t **ret, struct errinfo *err)
+static enum err get(const struct home *h, const struct installation_node *n, const char *path, json_t **ret,
+                    struct errinfo *err)
 {
     char url[256], base[96], ca[PATH_SIZE], cert[PATH_SIZE], key[PATH_SIZE];
-    (void)snprintf(url, sizeof(url), "%s%s", home_management_url(h, base), path);
+    (void)snprintf(url, sizeof(url), "%s%s", home_operator_local_url(h, n, base), path);
     struct http_call_options o = {.url = url,
                                   .connect_timeout_ms = 2000,
                                   .total_timeout_ms = 5000,
@@ -87,12 +88,19 @@ static enum err node_is_ready(const json_t *items, const struct installation_nod
 
 enum err health_control(const struct home *h, struct errinfo *err)
 {
-    auto_json json_t *ready = NULL, *nodes = NULL;
-    enum err rc = get(h, "/readyz", &ready, err);
-    if (rc == OK)
-        rc = get(h, "/v1/nodes", &nodes, err);
-    if (rc != OK)
-        return err_wrap(err, rc, "management-api");
+    auto_json json_t *nodes = NULL;
+    enum err rc = OK;
+    for (size_t i = 0; i < h->inst.nodes.n; i++) {
+        const struct installation_node *n = home_node(h, i);
+        auto_json json_t *ready = NULL;
+        if (!home_is_operator(n))
+            continue;
+        rc = get(h, n, "/readyz", &ready, err);
+        if (rc == OK && nodes == NULL)
+            rc = get(h, n, "/v1/nodes", &nodes, err);
+        if (rc != OK)
+            return err_wrap(err, rc, "management-api of '%.*s'", STR_ARG(n->name));
+    }
     for (size_t i = 0; i < h->inst.nodes.n; i++) {
         rc = node_is_ready(json_object_get(nodes, "items"), home_node(h, i), err);
         if (rc != OK)

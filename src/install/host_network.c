@@ -59,8 +59,8 @@ static enum err bridge_up(const struct home *h, struct errinfo *err)
     return ip_batch(NULL, &c, err);
 }
 
-/* The machine's side of a worker: its namespace, a veth pair into it, the route to its microVMs. */
-static enum err worker_link_up(const struct home *h, const struct installation_node *n, struct errinfo *err)
+/* The machine's side of a host that is a namespace: its namespace, a veth pair into it, the route to its microVMs. */
+static enum err link_up(const struct home *h, const struct installation_node *n, struct errinfo *err)
 {
     char bridge[32], ns[128], link[32], address[64];
     bridge_name(h, bridge);
@@ -72,12 +72,25 @@ static enum err worker_link_up(const struct home *h, const struct installation_n
     if (!link_exists(link))
         buf_addf(&c, "link add %s type veth peer name slpfab netns %s\n", link, ns);
     buf_addf(&c, "link set %s master %s up\n", link, bridge);
-    buf_addf(&c, "route replace %.*s:%llx::/64 via %s dev %s\n", STR_ARG(h->inst.prefix), (long long)n->number,
-             home_fabric_address(h, n, address), bridge);
+    if (!home_is_operator(n))
+        buf_addf(&c, "route replace %.*s:%llx::/64 via %s dev %s\n", STR_ARG(h->inst.prefix), (long long)n->number,
+                 home_fabric_address(h, n, address), bridge);
     return ip_batch(NULL, &c, err);
 }
 
-static enum err worker_inside_up(const struct home *h, const struct installation_node *n, struct errinfo *err)
+/* An operator leads requests to the microVMs of every worker. */
+static void routes_to_workers(const struct home *h, struct buf *commands)
+{
+    char address[64];
+    for (size_t i = 0; i < h->inst.nodes.n; i++) {
+        const struct installation_node *n = home_node(h, i);
+        if (!home_is_operator(n) && n->has_namespace)
+            buf_addf(commands, "route replace %.*s:%llx::/64 via %s dev slpfab\n", STR_ARG(h->inst.prefix),
+                     (long long)n->number, home_fabric_address(h, n, address));
+    }
+}
+
+static enum err inside_up(const struct home *h, const struct installation_node *n, struct errinfo *err)
 {
     char ns[128], address[64], ipv4[32], gateway[32];
     AUTO(buf) struct buf c = {0};
@@ -85,6 +98,8 @@ static enum err worker_inside_up(const struct home *h, const struct installation
              "link set lo up\nlink set slpfab up\naddr replace %s/64 dev slpfab nodad\naddr replace %s/24 dev slpfab\n",
              home_fabric_address(h, n, address), home_fabric_ipv4(h, n, ipv4));
     buf_addf(&c, "route replace default via %s dev slpfab\n", home_fabric_ipv4(h, NULL, gateway));
+    if (home_is_operator(n))
+        routes_to_workers(h, &c);
     return ip_batch(home_namespace(h, n, ns), &c, err);
 }
 
@@ -187,9 +202,9 @@ enum err host_network_up(const struct home *h, struct errinfo *err)
         const struct installation_node *n = home_node(h, i);
         if (!n->has_namespace)
             continue;
-        rc = worker_link_up(h, n, err);
+        rc = link_up(h, n, err);
         if (rc == OK)
-            rc = worker_inside_up(h, n, err);
+            rc = inside_up(h, n, err);
     }
     if (rc == OK)
         rc = forwarding_up(h, err);

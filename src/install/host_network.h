@@ -1,9 +1,10 @@
 #pragma once
 /* install/host_network.h - the network of an installation on one machine: a bridge (the fabric) in the machine's own
- * network namespace, one namespace per worker, routes to each worker's /64, IPv4 egress by NAT. Layer: install.
+ * network namespace, one namespace per other host, routes to each worker's /64, IPv4 egress by NAT. Layer: install.
  *
  *   machine: bridge slp<tag>br  <prefix>::1, 100.127.<octet>.1     worker: slpfab  <prefix>::11, 100.127.<octet>.11
  *   route <prefix>:<number>::/64 via the worker                    default IPv4 route via the machine
+ *   operators in a namespace have the same addresses and the same routes to the workers
  */
 #include "install/installation.h"
 

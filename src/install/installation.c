@@ -28,6 +28,7 @@ static const struct field FIELDS[] = {
     FIELD_REQ(STR, installation, app_domain, "app_domain", "hosts are <project>.<app domain>"),
     FIELD_REQ(STR, installation, os_tag, "os_tag", "in the names of OS objects"),
     FIELD_REQ(STR, installation, created, "created", "RFC 3339"),
+    FIELD_OPT(STR, installation, store, "store", "of the platform's log: files, postgres"),
     FIELD_REQ(STR, installation, prefix, "prefix", "ULA /48"),
     FIELD_REQ(I64, installation, edge_http_port, "edge_http_port", "port"),
     FIELD_REQ(I64, installation, edge_https_port, "edge_https_port", "port"),
@@ -151,12 +152,46 @@ static void add_nodes(struct home *h, struct installation *inst, const struct in
     inst->nodes = (struct objects){nodes, inv->nodes_n};
 }
 
+/* What the installer cannot raise is refused before anything is written. */
+static enum err check_inventory(const struct inventory *inv, struct errinfo *err)
+{
+    size_t operators_n = 0;
+    for (unsigned i = 0; i < inv->nodes_n; i++) {
+        const struct inventory_node *n = &inv->nodes[i];
+        bool is_operator = strcmp(n->label, "control") == 0;
+        if (!is_operator && strcmp(n->label, "worker") != 0)
+            return err_set(err, ERR_INVALID, "the inventory's node '%s' is a '%s': 'control' or 'worker'", n->name,
+                           n->label);
+        for (unsigned k = 0; k < i; k++)
+            if (strcmp(inv->nodes[k].name, n->name) == 0 || (!inv->nodes[k].has_namespace && !n->has_namespace))
+                return err_set(err, ERR_INVALID,
+                               "the inventory's nodes '%s' and '%s' are the same host: one name each, and one at most "
+                               "without a namespace",
+                               inv->nodes[k].name, n->name);
+        if (is_operator && operators_n++ == 0 && n->has_namespace)
+            return err_set(err, ERR_INVALID,
+                           "the inventory's first operator '%s' must be the machine itself (namespace: false): people "
+                           "reach the installation by it",
+                           n->name);
+    }
+    const char *store = inv->store == NULL ? "files" : inv->store;
+    if (operators_n == 0)
+        return err_set(err, ERR_INVALID, "the inventory has no node with the label 'control'");
+    if (strcmp(store, "files") != 0 && strcmp(store, "postgres") != 0)
+        return err_set(err, ERR_INVALID, "the inventory's store is '%s': 'files' or 'postgres'", store);
+    return OK;
+}
+
 enum err home_create(struct home *h, const struct inventory *inv, void (*say)(void *ctx, const char *text), void *ctx,
                      struct errinfo *err)
 {
+    enum err rc = check_inventory(inv, err);
+    if (rc != OK)
+        return rc;
     struct installation inst = {.name = arena_str(&h->arena, str_from(inv->installation)),
                                 .region = arena_str(&h->arena, str_from(inv->region)),
-                                .app_domain = arena_str(&h->arena, str_from(inv->app_domain))};
+                                .app_domain = arena_str(&h->arena, str_from(inv->app_domain)),
+                                .store = arena_str(&h->arena, str_from(inv->store == NULL ? "files" : inv->store))};
     choose_names(h, &inst);
     choose_ports(&inst, &inv->ports, say, ctx);
     add_nodes(h, &inst, inv);
@@ -164,7 +199,7 @@ enum err home_create(struct home *h, const struct inventory *inv, void (*say)(vo
     fields_encode(&TABLE, &inst, &text);
     buf_add_char(&text, '\n');
     char file[PATH_SIZE];
-    enum err rc = file_replace(home_path(h, file, "installation.json"), buf_str(&text), 0644, err);
+    rc = file_replace(home_path(h, file, "installation.json"), buf_str(&text), 0644, err);
     if (rc == OK)
         h->inst = inst;
     return rc;
@@ -225,6 +260,37 @@ const char *home_public_url(const struct home *h, char ret[static 96])
 {
     (void)snprintf(ret, 96, "https://127.0.0.1:%lld", (long long)h->inst.public_api_port);
     return ret;
+}
+
+bool home_is_operator(const struct installation_node *n)
+{
+    return !str_eq_c(n->label, "worker");
+}
+
+size_t home_operators_n(const struct home *h)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < h->inst.nodes.n; i++)
+        n += home_is_operator(home_node(h, i)) ? 1 : 0;
+    return n;
+}
+
+const char *home_operator_url(const struct home *h, const struct installation_node *n, char ret[static 96])
+{
+    char address[64];
+    (void)snprintf(ret, 96, "https://[%s]:%lld", home_fabric_address(h, n, address),
+                   (long long)h->inst.management_api_port);
+    return ret;
+}
+
+const char *home_operator_local_url(const struct home *h, const struct installation_node *n, char ret[static 96])
+{
+    return n->has_namespace ? home_operator_url(h, n, ret) : home_management_url(h, ret);
+}
+
+bool home_store_is(const struct home *h, const char *kind)
+{
+    return str_eq_c(h->inst.store.len == 0 ? STR("files") : h->inst.store, kind);
 }
 
 const char *home_namespace(const struct home *h, const struct installation_node *n, char ret[static 128])

@@ -19,6 +19,7 @@ struct installation_node {
 struct installation {
     struct id installation_id;
     struct str name, region, app_domain, os_tag, created;
+    struct str store;  /* of the platform's log: "files" (also when empty), "postgres" */
     struct str prefix; /* the random ULA /48, "fd12:3456:789a" */
     int64_t edge_http_port, edge_https_port, management_api_port, public_api_port, node_agent_port, node_proxy_port;
     int64_t fabric_ipv4_octet; /* hosts meet in 100.127.<octet>.0/24 */
@@ -52,8 +53,18 @@ const char *home_fabric_address(const struct home *h, const struct installation_
 const char *home_fabric_ipv4(const struct home *h, const struct installation_node *n, char ret[static 32]);
 /* "https://[…]:7610" of its node-agent. */
 const char *home_agent_url(const struct home *h, const struct installation_node *n, char ret[static 96]);
+/* For people: of the first operator. */
 const char *home_management_url(const struct home *h, char ret[static 96]);
 const char *home_public_url(const struct home *h, char ret[static 96]);
+
+/* Operators: nodes that carry the control plane and an edge. The first one is by what people and the CLI reach it. */
+bool home_is_operator(const struct installation_node *n);
+size_t home_operators_n(const struct home *h);
+/* Where programs of other hosts reach the management-api of an operator, "https://[fd12::12]:7600". */
+const char *home_operator_url(const struct home *h, const struct installation_node *n, char ret[static 96]);
+/* Where programs of the same host do: 127.0.0.1, but in a namespace, whose certificates are for the fabric. */
+const char *home_operator_local_url(const struct home *h, const struct installation_node *n, char ret[static 96]);
+bool home_store_is(const struct home *h, const char *kind);
 /* "slipform-dev-0-ab12-w1" */
 const char *home_namespace(const struct home *h, const struct installation_node *n, char ret[static 128]);
 /* "slipform_dev_0_ab12" */

@@ -29,6 +29,7 @@ static const cyaml_schema_field_t FIELDS[] = {
     CYAML_FIELD_STRING_PTR("installation", CYAML_FLAG_POINTER, struct inventory, installation, 1, 32),
     CYAML_FIELD_STRING_PTR("region", CYAML_FLAG_POINTER, struct inventory, region, 1, 32),
     CYAML_FIELD_STRING_PTR("app_domain", CYAML_FLAG_POINTER, struct inventory, app_domain, 1, 200),
+    CYAML_FIELD_STRING_PTR("store", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct inventory, store, 1, 32),
     {.key = "nodes",
      .value = {.type = CYAML_SEQUENCE,
                .flags = CYAML_FLAG_POINTER,

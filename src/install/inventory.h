@@ -17,6 +17,7 @@ struct inventory_ports {
 };
 struct inventory {
     char *installation, *region, *app_domain;
+    char *store; /* of the platform's log: "files", "postgres"; NULL: files */
     struct inventory_node *nodes;
     unsigned nodes_n;
     struct inventory_ports ports;

@@ -5,6 +5,8 @@
 #include <unistd.h>
 
 #include "base/own.h"
+#include "install/files.h"
+#include "install/log_place.h"
 #include "os/file.h"
 
 /* A settings file under construction: one flat YAML mapping. Texts are written as JSON strings, which are YAML. */
@@ -36,16 +38,46 @@ static enum err write_file(const char *path, struct buf *text, bool *ret_changed
     return file_replace(path, buf_str(text), 0644, err);
 }
 
-static void platform_settings(const struct home *h, bool is_public, struct buf *b)
+/* Operators by their addresses on the fabric, `first` (may be NULL) before the others, by `first_url`. */
+static void put_operators(const struct home *h, const char *name, const struct installation_node *first,
+                          const char *first_url, struct buf *b)
 {
-    char path[PATH_SIZE], spec[PATH_SIZE + 32], address[64];
+    char url[96];
+    const char *comma = "";
+    buf_addf(b, "%s: [", name);
+    if (first != NULL) {
+        buf_addf(b, "\"%s\"", first_url);
+        comma = ", ";
+    }
+    for (size_t i = 0; i < h->inst.nodes.n; i++) {
+        const struct installation_node *n = home_node(h, i);
+        if (!home_is_operator(n) || n == first)
+            continue;
+        buf_addf(b, "%s\"%s\"", comma, home_operator_url(h, n, url));
+        comma = ", ";
+    }
+    buf_add_c(b, "]\n");
+}
+
+/* Whom a host asks first: operators by its own number, so that they share the load. */
+static const struct installation_node *operator_of(const struct home *h, const struct installation_node *n)
+{
+    int64_t skip = n->number % (int64_t)home_operators_n(h);
+    for (size_t i = 0; i < h->inst.nodes.n; i++)
+        if (home_is_operator(home_node(h, i)) && skip-- == 0)
+            return home_node(h, i);
+    return NULL;
+}
+
+static void platform_settings(const struct home *h, const struct installation_node *n, bool is_public, struct buf *b)
+{
+    char spec[LOG_SPEC_SIZE], address[64];
     int64_t port = is_public ? h->inst.public_api_port : h->inst.management_api_port;
     buf_addf(b, "listen: [\"127.0.0.1:%lld\"", (long long)port);
-    if (!is_public)
-        buf_addf(b, ", \"[%s]:%lld\"", home_fabric_address(h, NULL, address), (long long)port);
+    if (!is_public || n->has_namespace)
+        buf_addf(b, ", \"[%s]:%lld\"", home_fabric_address(h, n, address), (long long)port);
     buf_add_c(b, "]\n");
-    (void)snprintf(spec, sizeof(spec), "files;path=%s", home_path(h, path, "log/platform"));
-    put(b, "event_store", spec);
+    put(b, "event_store", log_spec(h, LOG_AS_REPLICA, spec));
     put_path(b, "blob_folder", h, "blobs");
     put_path(b, "logs_folder", h, "logs");
     put_path(b, "token_hash_file", h, "ca/operator-token.sha256");
@@ -66,8 +98,8 @@ static void edge_settings(const struct home *h, const struct up_options *o, cons
 {
     char text[PATH_SIZE], url[96];
     buf_addf(b, "node: %.*s\n", STR_ARG(n->name));
-    put_path(b, "run_dir", h, "run/edge");
-    buf_addf(b, "management_urls: [\"%s\"]\n", home_management_url(h, url));
+    put(b, "run_dir", home_path(h, text, "run/%.*s", STR_ARG(files_run_name(n))));
+    put_operators(h, "management_urls", n, home_operator_local_url(h, n, url), b);
     buf_addf(b, "edge_https: \"[::]:%lld\"\nedge_http: \"[::]:%lld\"\n", (long long)h->inst.edge_https_port,
              (long long)h->inst.edge_http_port);
     put_int(b, "https_public_port", h->inst.edge_https_port);
@@ -88,10 +120,11 @@ static void node_proxy_settings(const struct home *h, const struct up_options *o
     put_int(b, "envoy_concurrency", 1); /* the workers share this machine */
 }
 
-static void builder_settings(const struct home *h, const struct up_options *o, struct buf *b)
+static void builder_settings(const struct home *h, const struct up_options *o, const struct installation_node *n,
+                             struct buf *b)
 {
     char url[96];
-    put(b, "management_url", home_management_url(h, url));
+    put_operators(h, "management_url", n, home_operator_local_url(h, n, url), b);
     put_path(b, "blob_folder", h, "blobs");
     put(b, "cache_folder", o->cache_folder);
 }
@@ -122,8 +155,8 @@ static void agent_settings(const struct home *h, const struct up_options *o, con
     put(b, "key_file", home_path(h, path, "nodes/%.*s/identity/key.pem", STR_ARG(n->name)));
     put(b, "agent_url", home_agent_url(h, n, url));
     buf_addf(b, "listen: [\"[%s]:%lld\"]\n", home_fabric_address(h, n, address), (long long)h->inst.node_agent_port);
-    buf_addf(b, "management_api: [\"https://[%s]:%lld\"]\n", home_fabric_address(h, NULL, address),
-             (long long)h->inst.management_api_port);
+    const struct installation_node *first = home_is_operator(n) ? n : operator_of(h, n);
+    put_operators(h, "management_api", first, home_operator_url(h, first, url), b);
     put_path(b, "program_folder", h, "programs");
     put_path(b, "kernel_file", h, "programs/vmlinuz");
     put_path(b, "initramfs_file", h, "programs/initramfs.cpio");
@@ -155,11 +188,11 @@ static enum err write_node(const struct home *h, const struct up_options *o, con
     for (size_t i = 0; rc == OK && i < sizeof(CONTROL) / sizeof(CONTROL[0]); i++) {
         buf_clear(&b);
         if (i < 2)
-            platform_settings(h, i == 1, &b);
+            platform_settings(h, n, i == 1, &b);
         else if (i == 2)
             edge_settings(h, o, n, &b);
         else
-            builder_settings(h, o, &b);
+            builder_settings(h, o, n, &b);
         rc = write_file(home_path(h, path, "nodes/%.*s/settings/%s.yaml", STR_ARG(n->name), CONTROL[i]), &b,
                         ret_changed, err);
     }

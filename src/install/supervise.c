@@ -11,6 +11,8 @@
 
 #include "base/clock.h"
 #include "base/own.h"
+#include "install/database.h"
+#include "install/files.h"
 #include "os/child.h"
 #include "os/file.h"
 #include "os/ns.h"
@@ -19,6 +21,12 @@
 enum { BACKOFF_MS_MIN = 1000, BACKOFF_MS_MAX = 30000, GOOD_RUN_MS = 60000 };
 /* 16 MiB of an agent's log; older lines go at its next start (chosen). */
 enum { AGENT_LOG_SIZE_MAX = 16 * 1024 * 1024 };
+
+/* 60 s: a checkpoint on a slow disk (chosen). */
+enum { DATABASE_STOP_MS = 60000 };
+/* The hosts and the database. A node's name has no colon. */
+enum { SUPERVISED_MAX = INVENTORY_NODES_MAX + 1 };
+#define SUPERVISED_DATABASE "store:postgres"
 
 static const struct field AGENT_FIELDS[] = {
     FIELD_REQ(STR, supervised, name, "name", "node"),
@@ -34,9 +42,11 @@ static const struct field STATE_FIELDS[] = {
 static const struct field_table STATE_TABLE = FIELD_TABLE(supervise_state, STATE_FIELDS);
 
 struct supervisor;
+/* A program that is kept alive: a node-agent, or the database. */
 struct agent {
     struct supervisor *sup;
-    const struct installation_node *node;
+    const struct installation_node *node; /* NULL: the database */
+    struct str name;
     struct child *child;
     uv_timer_t timer;
     int64_t started_ms, backoff_ms, restarts;
@@ -46,7 +56,7 @@ struct supervisor {
     uv_loop_t loop;
     uv_signal_t term, interrupt;
     bool is_stopping;
-    struct agent agents[INVENTORY_NODES_MAX];
+    struct agent agents[SUPERVISED_MAX];
     size_t n;
 };
 
@@ -55,18 +65,17 @@ static void say(const struct supervisor *s, const char *what, const struct agent
     char now[CLOCK_TEXT_SIZE];
     clock_format_us(clock_wall_us(), now);
     (void)s;
-    (void)fprintf(stderr,
-                  "{\"time\":\"%s\",\"level\":\"info\",\"program\":\"supervise\",\"msg\":\"node-agent %.*s: %s%s\"}\n",
-                  now, STR_ARG(a->node->name), what, detail);
+    (void)fprintf(stderr, "{\"time\":\"%s\",\"level\":\"info\",\"program\":\"supervise\",\"msg\":\"%s%.*s: %s%s\"}\n",
+                  now, a->node == NULL ? "" : "node-agent ", STR_ARG(a->name), what, detail);
 }
 
 static void write_state(const struct supervisor *s)
 {
-    struct supervised rows[INVENTORY_NODES_MAX];
+    struct supervised rows[SUPERVISED_MAX];
     for (size_t i = 0; i < s->n; i++) {
         const struct agent *a = &s->agents[i];
         struct child_ref ref = a->child != NULL ? child_ref(a->child) : (struct child_ref){0};
-        rows[i] = (struct supervised){a->node->name, ref.pid, (int64_t)ref.start_ticks, a->restarts};
+        rows[i] = (struct supervised){a->name, ref.pid, (int64_t)ref.start_ticks, a->restarts};
     }
     struct supervise_state state = {.pid = getpid(), .agents = {rows, s->n}};
     AUTO(buf) struct buf text = {0};
@@ -123,7 +132,7 @@ static void agent_exited(struct child *c, const struct child_status *status, voi
         return;
     }
     for (size_t i = 0; i < a->sup->n; i++)
-        if (a->sup->agents[i].child != NULL)
+        if (a->sup->agents[i].child != NULL && a->sup->agents[i].node != NULL)
             return;
     uv_stop(&a->sup->loop);
 }
@@ -131,7 +140,10 @@ static void agent_exited(struct child *c, const struct child_status *status, voi
 static int open_log(const struct agent *a)
 {
     char path[PATH_SIZE];
-    home_path(a->sup->home, path, "nodes/%.*s/agent.log", STR_ARG(a->node->name));
+    if (a->node == NULL)
+        home_path(a->sup->home, path, "store/postgres/server.log");
+    else
+        home_path(a->sup->home, path, "nodes/%.*s/agent.log", STR_ARG(a->name));
     struct stat st;
     int flags = O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC;
     if (stat(path, &st) == 0 && st.st_size > AGENT_LOG_SIZE_MAX)
@@ -139,7 +151,35 @@ static int open_log(const struct agent *a)
     return open(path, flags, 0640);
 }
 
-static enum err spawn(struct agent *a, struct errinfo *err)
+static enum err spawn_database(struct agent *a, struct errinfo *err)
+{
+    AUTO(arena) struct arena arena = {0};
+    const char *argv[DATABASE_ARGV_MAX];
+    static const char *const ENV[] = {"PATH=/usr/sbin:/sbin:/usr/bin:/bin", "LANG=C", NULL};
+    int uid = 0, gid = 0;
+    enum err rc = files_user(&uid, &gid, err);
+    if (rc == OK)
+        rc = database_command(a->sup->home, &arena, argv, err);
+    if (rc != OK)
+        return rc;
+    auto_close int log = open_log(a);
+    if (log < 0)
+        return err_set_os(err, ERR_IO, errno, "log of the database");
+    struct child_fd fds[] = {{log, 1}, {log, 2}};
+    struct child_spec spec = {.argv = argv,
+                              .env = ENV,
+                              .fds = fds,
+                              .fds_n = 2,
+                              .drop_user = true,
+                              .uid = (uid_t)uid,
+                              .gid = (gid_t)gid,
+                              .drop_caps = true,
+                              .no_new_privs = true,
+                              .new_session = true};
+    return child_spawn(&a->sup->loop, &spec, agent_exited, a, &a->child, err);
+}
+
+static enum err spawn_agent(struct agent *a, struct errinfo *err)
 {
     char program[PATH_SIZE], config[PATH_SIZE], ns_name[128];
     home_path(a->sup->home, program, "programs/node-agent");
@@ -169,7 +209,7 @@ static void agent_start(struct agent *a)
 {
     struct errinfo err;
     a->started_ms = clock_mono_us() / 1000;
-    if (spawn(a, &err) != OK) {
+    if ((a->node == NULL ? spawn_database(a, &err) : spawn_agent(a, &err)) != OK) {
         say(a->sup, "can't be started: ", a, err.msg);
         a->restarts++;
         agent_later(a);
@@ -184,7 +224,7 @@ static void agent_adopt_or_start(struct agent *a, const struct supervise_state *
     for (size_t i = 0; i < before->agents.n; i++) {
         const struct supervised *s = (const struct supervised *)before->agents.items + i;
         struct child_ref ref = {(pid_t)s->pid, (uint64_t)s->start_ticks};
-        if (!str_eq(s->name, a->node->name) || s->pid == 0)
+        if (!str_eq(s->name, a->name) || s->pid == 0)
             continue;
         a->restarts = s->restarts;
         if (child_adopt(&a->sup->loop, ref, agent_exited, a, &a->child, NULL) == OK) {
@@ -204,7 +244,7 @@ static void on_term(uv_signal_t *signal, int number)
     bool has_any = false;
     for (size_t i = 0; i < s->n; i++) {
         uv_timer_stop(&s->agents[i].timer);
-        if (s->agents[i].child != NULL) {
+        if (s->agents[i].child != NULL && s->agents[i].node != NULL) { /* the database goes on: programs write to it */
             has_any = true;
             err_ignore(child_kill(s->agents[i].child, SIGTERM, NULL)); /* it has ended already: agent_exited comes */
         }
@@ -236,10 +276,15 @@ enum err supervise_run(const struct home *h, struct errinfo *err)
     uv_loop_init(&s->loop);
     watch_signal(s, &s->term, SIGTERM);
     watch_signal(s, &s->interrupt, SIGINT);
+    if (home_store_is(h, "postgres"))
+        s->agents[s->n++].name = STR(SUPERVISED_DATABASE);
     for (size_t i = 0; i < s->n; i++) {
         struct agent *a = &s->agents[i];
         a->sup = s;
-        a->node = home_node(h, i);
+        if (i < h->inst.nodes.n) {
+            a->node = home_node(h, i);
+            a->name = a->node->name;
+        }
         uv_timer_init(&s->loop, &a->timer);
         a->timer.data = a;
     }
@@ -258,6 +303,21 @@ bool supervise_is_running(const struct home *h)
     auto_close int lock = -1;
     home_path(h, path, "run/supervise.lock");
     return file_exists(path) && file_lock(path, &lock, NULL) == ERR_CONFLICT;
+}
+
+static enum err end_process(const struct supervised *a, const char *what, int signal, int64_t timeout_ms,
+                            struct errinfo *err)
+{
+    struct child_ref ref = {(pid_t)a->pid, (uint64_t)a->start_ticks};
+    if (a->pid == 0 || !child_ref_is_alive(ref))
+        return OK;
+    (void)kill(ref.pid, signal);
+    for (int64_t ms = 0; ms < timeout_ms && child_ref_is_alive(ref); ms += 20)
+        usleep(20000);
+    if (child_ref_is_alive(ref))
+        return err_set(err, ERR_UNAVAILABLE, "the %s '%.*s' (pid %d) does not end", what, STR_ARG(a->name),
+                       (int)ref.pid);
+    return OK;
 }
 
 static bool wait_for(const struct home *h, bool running, int64_t timeout_ms)
@@ -308,17 +368,31 @@ enum err supervise_stop(const struct home *h, struct errinfo *err)
         return err_set(err, ERR_UNAVAILABLE, "the supervisor (pid %lld) does not end", (long long)state.pid);
     /* It was killed before us: its agents went on alone. */
     supervise_state_read(h, &arena, &state);
-    for (size_t i = 0; i < state.agents.n; i++) {
+    enum err rc = OK;
+    for (size_t i = 0; rc == OK && i < state.agents.n; i++) {
         const struct supervised *a = (const struct supervised *)state.agents.items + i;
-        struct child_ref ref = {(pid_t)a->pid, (uint64_t)a->start_ticks};
-        if (a->pid == 0 || !child_ref_is_alive(ref))
-            continue;
-        (void)kill(ref.pid, SIGTERM);
-        for (int k = 0; k < 500 && child_ref_is_alive(ref); k++)
-            usleep(20000);
-        if (child_ref_is_alive(ref))
-            return err_set(err, ERR_UNAVAILABLE, "the node-agent of '%.*s' (pid %d) does not end", STR_ARG(a->name),
-                           (int)ref.pid);
+        if (!supervised_is_database(a))
+            rc = end_process(a, "node-agent", SIGTERM, 10000, err);
     }
-    return OK;
+    return rc;
+}
+
+bool supervised_is_database(const struct supervised *s)
+{
+    return str_eq_c(s->name, SUPERVISED_DATABASE);
+}
+
+enum err supervise_stop_database(const struct home *h, struct errinfo *err)
+{
+    AUTO(arena) struct arena arena = {0};
+    struct supervise_state state;
+    supervise_state_read(h, &arena, &state);
+    enum err rc = OK;
+    for (size_t i = 0; rc == OK && i < state.agents.n; i++) {
+        const struct supervised *a = (const struct supervised *)state.agents.items + i;
+        /* SIGINT: PostgreSQL ends its sessions, writes a checkpoint and ends. */
+        if (supervised_is_database(a))
+            rc = end_process(a, "database", SIGINT, DATABASE_STOP_MS, err);
+    }
+    return rc;
 }

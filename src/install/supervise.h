@@ -4,7 +4,8 @@
  * Happy path: one process per installation; it starts a node-agent per host of the inventory, each in its network
  * namespace, writes who runs where to <home>/run/supervise.json, and starts one again when it ends (1 s later, doubling
  * to 30 s). SIGTERM: it ends the agents (which leave their instances running) and itself. It was killed: the agents go
- * on, the next one finds them in supervise.json and adopts them. */
+ * on, the next one finds them in supervise.json and adopts them. The database of the log (install/database.h) is kept
+ * alive in the same way, and outlives the supervisor. */
 #include "install/installation.h"
 
 /* Run in this process until SIGTERM. OK | ERR_CONFLICT another one runs | ERR_IO */
@@ -17,13 +18,17 @@ must_check enum err supervise_stop(const struct home *h, struct errinfo *err);
 bool supervise_is_running(const struct home *h);
 
 struct supervised {
-    struct str name; /* node */
+    struct str name; /* node, or the database */
     int64_t pid, start_ticks, restarts;
 };
 struct supervise_state {
     int64_t pid;
     struct objects agents; /* of struct supervised */
 };
+bool supervised_is_database(const struct supervised *s);
+/* After supervise_stop, which leaves it running for the programs that write to it, once those have ended. OK also when
+ * none runs. */
+must_check enum err supervise_stop_database(const struct home *h, struct errinfo *err);
 /* What supervise.json says, without the pids that are not theirs any more; all zero when there is none. Texts in the
  * arena. */
 void supervise_state_read(const struct home *h, struct arena *a, struct supervise_state *ret);

@@ -7,10 +7,12 @@
 #include "base/clock.h"
 #include "base/own.h"
 #include "bootstrap/prod_bootstrap.h"
+#include "install/database.h"
 #include "install/files.h"
 #include "install/health.h"
 #include "install/host_network.h"
 #include "install/identity.h"
+#include "install/log_place.h"
 #include "install/settings.h"
 #include "install/supervise.h"
 #include "os/file.h"
@@ -51,16 +53,19 @@ static enum err load_inventory(struct up *u, struct errinfo *err)
 {
     char file[PATH_SIZE];
     (void)snprintf(u->log_file, sizeof(u->log_file), "%.480s/bootstrap.jsonl", u->o->tower_folder);
-    if (u->h->inst.name.len == 0) {
-        struct inventory *inv = NULL;
-        (void)snprintf(file, sizeof(file), "%.480s/inventory.yaml", u->o->tower_folder);
-        enum err rc = inventory_load(file, &inv, err);
-        if (rc == OK)
-            rc = home_create(u->h, inv, u->o->say, u->o->ctx, err);
-        inventory_free(inv);
-        if (rc != OK)
-            return rc;
-    }
+    struct inventory *inv = NULL;
+    (void)snprintf(file, sizeof(file), "%.480s/inventory.yaml", u->o->tower_folder);
+    enum err rc = inventory_load(file, &inv, err);
+    if (rc == OK && u->h->inst.name.len == 0)
+        rc = home_create(u->h, inv, u->o->say, u->o->ctx, err);
+    else if (rc == OK && !str_eq_c(u->h->inst.name, inv->installation))
+        rc = err_set(err, ERR_CONFLICT,
+                     "in '%s' is the installation '%.*s', and '%s' is of '%s': name that one's tower, or another "
+                     "SLIPFORM_HOME",
+                     u->h->path, STR_ARG(u->h->inst.name), file, inv->installation);
+    inventory_free(inv);
+    if (rc != OK)
+        return rc;
     return bootstrap_instances(u->log_file, &u->arena, &u->instances, &u->instances_n, err);
 }
 
@@ -126,6 +131,8 @@ static enum err write_files(struct up *u, struct errinfo *err)
         rc = files_folders(u->h, u->uid, u->gid, err);
     if (rc == OK)
         rc = files_programs(u->h, u->o, &u->programs_changed, err);
+    if (rc == OK && home_store_is(u->h, "postgres"))
+        rc = database_create(u->h, u->uid, u->gid, err);
     if (rc == OK)
         rc = identity_write_all(u->h, u->instances, u->instances_n, u->uid, u->gid, err);
     return rc == OK ? settings_write_all(u->h, u->o, &u->settings_changed, err) : rc;
@@ -134,13 +141,13 @@ static enum err write_files(struct up *u, struct errinfo *err)
 static enum err seed(struct up *u, struct errinfo *err)
 {
     say(u, "region and zones in the event log");
-    char spec[PATH_SIZE + 32], path[PATH_SIZE];
+    char spec[LOG_SPEC_SIZE];
     struct str zones[INVENTORY_NODES_MAX];
     for (size_t i = 0; i < u->h->inst.nodes.n; i++)
         zones[i] = home_node(u->h, i)->zone;
-    (void)snprintf(spec, sizeof(spec), "files;path=%s", home_path(u->h, path, "log/platform"));
-    enum err rc = bootstrap_seed_places(spec, u->h->inst.region, zones, u->h->inst.nodes.n, err);
-    return rc == OK ? files_own_log(u->h, u->uid, u->gid, err) : rc;
+    enum err rc =
+        bootstrap_seed_places(log_spec(u->h, LOG_AS_OWNER, spec), u->h->inst.region, zones, u->h->inst.nodes.n, err);
+    return rc == OK && home_store_is(u->h, "files") ? files_own_log(u->h, u->uid, u->gid, err) : rc;
 }
 
 /* Try `check` every 200 ms until it is OK or the deadline passes, saying now and then what it waits for. */
@@ -165,6 +172,31 @@ static enum err wait_until(struct up *u, enum err (*check)(struct up *u, struct 
         }
         usleep(200000);
     }
+}
+
+static enum err check_database(struct up *u, struct errinfo *err)
+{
+    return database_is_well(u->h, err);
+}
+
+/* A log in files is there before anything runs; one in a database needs its server, which the supervisor starts. */
+static enum err start_log_and_agents(struct up *u, int64_t until_us, struct errinfo *err)
+{
+    char exe[PATH_SIZE];
+    bool has_database = home_store_is(u->h, "postgres");
+    enum err rc = has_database ? OK : seed(u, err);
+    if (rc == OK) {
+        say(u, "supervisor and node-agents");
+        rc = supervise_start(u->h, home_path(u->h, exe, "programs/slipform"), err);
+    }
+    if (rc == OK && has_database) {
+        rc = wait_until(u, check_database, until_us, err);
+        if (rc == OK)
+            rc = database_prepare(u->h, err);
+        if (rc == OK)
+            rc = seed(u, err);
+    }
+    return rc;
 }
 
 static enum err check_agents(struct up *u, struct errinfo *err)
@@ -216,7 +248,6 @@ static enum err run_bootstrap(struct up *u, struct errinfo *err)
 static enum err raise_it(struct up *u, struct errinfo *err)
 {
     int64_t until_us = clock_mono_us() + (u->o->timeout_s == 0 ? TIMEOUT_S_DEFAULT : u->o->timeout_s) * 1000000;
-    char exe[PATH_SIZE];
     if (!supervise_is_running(u->h) && health_agents(u->h, err) != OK) {
         enum err rc = check_ports(u, err);
         if (rc != OK)
@@ -233,11 +264,7 @@ static enum err raise_it(struct up *u, struct errinfo *err)
         rc = host_network_up(u->h, err);
     }
     if (rc == OK)
-        rc = seed(u, err);
-    if (rc == OK) {
-        say(u, "supervisor and node-agents");
-        rc = supervise_start(u->h, home_path(u->h, exe, "programs/slipform"), err);
-    }
+        rc = start_log_and_agents(u, until_us, err);
     if (rc == OK)
         rc = wait_until(u, check_agents, until_us, err);
     if (rc == OK)

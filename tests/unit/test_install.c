@@ -6,10 +6,15 @@
 
 #include <cmocka.h>
 
+#include <stdio.h>
+#include <string.h>
+
 #include "base/own.h"
 #include "folder.h"
 #include "install/installation.h"
 #include "install/inventory.h"
+#include "install/log_place.h"
+#include "install/settings.h"
 #include "os/file.h"
 
 #define NODE "  - {name: op1, zone: local-a, label: control, namespace: false}\n"
@@ -62,11 +67,116 @@ static void home_that_cannot_be_read(void **state)
     assert_null(h.arena.blocks); /* nothing is held, so that nobody has to close it */
 }
 
+static void hush(void *ctx, const char *text)
+{
+    (void)ctx;
+    (void)text;
+}
+
+#define OPERATORS                                                                                                      \
+    "  - {name: op1, zone: o1, label: control, namespace: false}\n"                                                    \
+    "  - {name: op2, zone: o2, label: control, namespace: true}\n"
+#define WORKERS                                                                                                        \
+    "  - {name: w1, zone: a, label: worker, namespace: true}\n  - {name: w2, zone: b, label: worker, namespace: "      \
+    "true}\n"
+
+static enum err create(const char *folder, const char *yaml, struct home *ret, struct errinfo *err)
+{
+    struct inventory *inv = NULL;
+    assert_int_equal(load(folder, yaml, &inv, NULL), OK);
+    assert_int_equal(home_open(folder, ret, NULL), OK);
+    enum err rc = home_create(ret, inv, hush, NULL, err);
+    inventory_free(inv);
+    return rc;
+}
+
+static void hosts_that_cannot_be_raised(void **state)
+{
+    static const struct {
+        const char *yaml, *why;
+    } CASES[] = {
+        {HEAD "  - {name: w1, zone: a, label: worker, namespace: true}\n" PORTS, "no node with the label 'control'"},
+        {HEAD NODE "  - {name: x, zone: a, label: bystander, namespace: true}\n" PORTS, "'x' is a 'bystander'"},
+        {HEAD NODE "  - {name: op1, zone: a, label: worker, namespace: true}\n" PORTS, "the same host"},
+        {HEAD NODE "  - {name: op2, zone: a, label: control, namespace: false}\n" PORTS, "the same host"},
+        {HEAD "  - {name: op2, zone: a, label: control, namespace: true}\n" PORTS, "must be the machine itself"},
+        {HEAD NODE PORTS "store: cassandra\n", "'cassandra'"},
+    };
+    for (size_t i = 0; i < sizeof(CASES) / sizeof(CASES[0]); i++) {
+        struct home h;
+        struct errinfo err = {0};
+        assert_int_equal(create(*state, CASES[i].yaml, &h, &err), ERR_INVALID);
+        if (strstr(err.msg, CASES[i].why) == NULL)
+            fail_msg("case %zu: %s", i, err.msg);
+        auto_free char *file = mem_printf("%s/installation.json", (char *)*state);
+        assert_false(file_exists(file));
+        home_close(&h);
+    }
+}
+
+__attribute__((format(printf, 3, 4))) static void file_has(const struct home *h, const char *below, const char *fmt,
+                                                           ...)
+{
+    char path[PATH_SIZE], text[512];
+    AUTO(buf) struct buf b = {0};
+    va_list ap;
+    va_start(ap, fmt);
+    (void)vsnprintf(text, sizeof(text), fmt, ap);
+    va_end(ap);
+    assert_int_equal(file_read(home_path(h, path, "%s", below), 65536, &b, NULL), OK);
+    buf_add_char(&b, '\0');
+    if (strstr(b.ptr, text) == NULL)
+        fail_msg("'%s' lacks '%s':\n%s", below, text, b.ptr);
+}
+
+/* Every host knows every operator; who asks whom first differs, an operator's own comes first. */
+static void everybody_knows_all_operators(void **state)
+{
+    static const char *const NODES[] = {"op1", "op2", "w1", "w2"};
+    struct home h;
+    char path[PATH_SIZE], spec[LOG_SPEC_SIZE];
+    bool changed = false;
+    assert_int_equal(create(*state, HEAD OPERATORS WORKERS PORTS "store: postgres\n", &h, NULL), OK);
+    home_close(&h);
+    assert_int_equal(home_open(*state, &h, NULL), OK); /* as it was written */
+    assert_int_equal(folder_make(home_path(&h, path, "nodes"), 0755, NULL), OK);
+    for (size_t i = 0; i < 4; i++) {
+        assert_int_equal(folder_make(home_path(&h, path, "nodes/%s", NODES[i]), 0755, NULL), OK);
+        assert_int_equal(folder_make(home_path(&h, path, "nodes/%s/settings", NODES[i]), 0755, NULL), OK);
+    }
+    const struct up_options o = {.cache_folder = "/c", .runtime = "auto"};
+    assert_int_equal(settings_write_all(&h, &o, &changed, NULL), OK);
+    assert_true(changed);
+    char one[64], two[64];
+    home_fabric_address(&h, home_node(&h, 0), one);
+    home_fabric_address(&h, home_node(&h, 1), two);
+    int port = (int)h.inst.management_api_port;
+    file_has(&h, "nodes/w1/node-agent.yaml", "management_api: [\"https://[%s]:%d\", \"https://[%s]:%d\"]", two, port,
+             one, port);
+    file_has(&h, "nodes/w2/node-agent.yaml", "management_api: [\"https://[%s]:%d\", \"https://[%s]:%d\"]", one, port,
+             two, port);
+    file_has(&h, "nodes/op1/settings/edge-proxy.yaml",
+             "management_urls: [\"https://127.0.0.1:%d\", \"https://[%s]:%d\"]", port, two, port);
+    file_has(&h, "nodes/op2/settings/edge-proxy.yaml", "management_urls: [\"https://[%s]:%d\", \"https://[%s]:%d\"]",
+             two, port, one, port);
+    file_has(&h, "nodes/op2/settings/image-builder.yaml", "management_url: [\"https://[%s]:%d\", ", two, port);
+    file_has(&h, "nodes/op2/settings/management-api.yaml", "listen: [\"127.0.0.1:%d\", \"[%s]:%d\"]", port, two, port);
+    file_has(&h, "nodes/op2/settings/management-api.yaml", "event_store: \"%s\"", log_spec(&h, LOG_AS_REPLICA, spec));
+    assert_null(strstr(spec, "rights=owner"));
+    assert_non_null(strstr(log_spec(&h, LOG_AS_OWNER, spec), "user=slipform_owner"));
+    changed = false;
+    assert_int_equal(settings_write_all(&h, &o, &changed, NULL), OK);
+    assert_false(changed);
+    home_close(&h);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(inventory_is_read, folder_setup, folder_teardown),
         cmocka_unit_test_setup_teardown(home_that_cannot_be_read, folder_setup, folder_teardown),
+        cmocka_unit_test_setup_teardown(hosts_that_cannot_be_raised, folder_setup, folder_teardown),
+        cmocka_unit_test_setup_teardown(everybody_knows_all_operators, folder_setup, folder_teardown),
         cmocka_unit_test_setup_teardown(inventory_that_is_wrong, folder_setup, folder_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
