@@ -7,6 +7,7 @@
 struct wait {
     struct call *call;
     collect_fn collect;
+    finish_fn finish; /* NULL: what was collected is the answer */
     uint64_t since;
     bool is_full;
     struct id after;
@@ -57,14 +58,12 @@ void feed_remove_gone(struct call *c, struct feed *f, enum object_kind kind, str
     free(ids);
 }
 
-static void reply_feed(struct call *c, const struct feed *f)
+void follow_reply(struct call *c, const struct feed *f)
 {
-    char cursor[APP_CURSOR_TEXT_SIZE], next[ID_TEXT_SIZE];
-    struct app_position at = control_position(c->api->o.control);
-    app_cursor_format(&at, cursor);
+    char next[ID_TEXT_SIZE];
     AUTO(buf) struct buf text = {0};
     buf_addf(&text, "{\"items\":[%.*s],\"removed\":[%.*s],\"cursor\":\"%s\",\"full\":%s", STR_ARG(buf_str(&f->items)),
-             STR_ARG(buf_str(&f->removed)), cursor, f->is_full ? "true" : "false");
+             STR_ARG(buf_str(&f->removed)), f->cursor, f->is_full ? "true" : "false");
     if (f->has_more) {
         id_format(f->last, next);
         buf_addf(&text, ",\"next\":\"%s\"", next);
@@ -91,6 +90,9 @@ static bool answer(struct wait *w, bool must)
 {
     struct feed f = {.since = w->since, .is_full = w->is_full, .after = w->after, .limit = w->limit};
     struct call *c = w->call;
+    finish_fn finish = w->finish == NULL ? follow_reply : w->finish;
+    struct app_position at = control_position(c->api->o.control);
+    app_cursor_format(&at, f.cursor);
     w->collect(c, &f);
     bool is_done = must || f.is_full || f.items_n > 0 || f.removed_n > 0;
     if (!is_done)
@@ -98,7 +100,10 @@ static bool answer(struct wait *w, bool must)
     if (is_done && c->wait != NULL)
         follow_forget(TAKE(c->wait));
     if (is_done && call_may_answer(c)) /* it may have waited while the sight of the log was lost */
-        reply_feed(c, &f);
+    {
+        http_request_on_cancel(c->r, NULL, NULL); /* what finishes later holds the call until it has answered */
+        finish(c, &f);
+    }
     buf_done(&f.items);
     buf_done(&f.removed);
     return is_done;
@@ -136,7 +141,12 @@ static void begin_wait(struct call *c, const struct wait *asked)
 
 void follow(struct call *c, collect_fn collect)
 {
-    struct wait w = {.call = c, .collect = collect};
+    follow_finished(c, collect, NULL);
+}
+
+void follow_finished(struct call *c, collect_fn collect, finish_fn finish)
+{
+    struct wait w = {.call = c, .collect = collect, .finish = finish};
     int64_t wait_s = 0, limit = 0;
     if (!call_query_i64(c, "wait", 0, FOLLOW_WAIT_S_MAX, 0, &wait_s) ||
         !call_query_i64(c, "limit", 1, FOLLOW_LIMIT_MAX, FOLLOW_LIMIT_MAX, &limit) ||

@@ -19,6 +19,7 @@ struct feed {
     size_t items_n, removed_n;
     struct id last;
     bool has_more;
+    char cursor[APP_CURSOR_TEXT_SIZE]; /* of the model that it was collected from */
 };
 
 /* Called with the model as it is; walks in id order and adds. It may be called several times for one call. */
@@ -31,6 +32,12 @@ void feed_add(struct feed *f, const struct field_table *table, struct id id, con
 void feed_remove(struct feed *f, struct id id);
 /* What the model remembers as removed. scope: of an instance its node; ID_NONE: any. */
 void feed_remove_gone(struct call *c, struct feed *f, enum object_kind kind, struct id scope);
+
+/* The answer is to be: finish(c, f) completes f->items, perhaps later, and calls follow_reply once; f is lent for the
+ * call. */
+typedef void (*finish_fn)(struct call *c, const struct feed *f);
+void follow_finished(struct call *c, collect_fn collect, finish_fn finish);
+void follow_reply(struct call *c, const struct feed *f);
 
 /* Answer the list, now or when there is news: query parameters cursor, wait, limit, after. */
 void follow(struct call *c, collect_fn collect);

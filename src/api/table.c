@@ -196,6 +196,8 @@ const struct api_table_row API_TABLE[] = {
                    .body_limit_bytes = 1024, .request = &WAITLIST_JOIN_WIRE, .answer = &EMPTY_WIRE, .status = 202,
                    .doc = "a place in the waitlist; the answer is the same whether there was one already"}},
     FEED(FACE_PUBLIC, "/v1/waitlist", waitlist_list, OPERATOR, WAITLIST_PLACE_WIRE, PAGING, "who waits, oldest first"),
+    WRITE(FACE_PUBLIC, "DELETE", "/v1/waitlist/{id}", waitlist_erase, OPERATOR, NULL, NULL, 202,
+          "the person is erased: nobody reads the address again, in no copy of the log"),
     LATER(FACE_PUBLIC, "*", "/v1/auth/github", "there are no accounts, use an operator token"),
     LATER(FACE_PUBLIC, "POST", "/v1/webhook/github", "deploy with 'slipform deploy' or POST /v1/deployments"),
     /* ---- this process ---- */

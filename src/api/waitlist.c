@@ -1,12 +1,14 @@
 /* The waitlist: who wants an account once there are any. Anybody may ask, so it is bounded in rate and says nothing of
  * who is in it; an address is kept sealed, and found again by a keyed digest. */
 #include <stdio.h>
+#include <string.h>
 
 #include "api/follow.h"
 #include "api/handlers.h"
 #include "api/parts.h"
 #include "base/clock.h"
 #include "base/own.h"
+#include "control/keyring.h"
 #include "control/secret.h"
 #include "platform/decide_owned.h"
 #include "wire/owned.h"
@@ -46,11 +48,18 @@ static bool is_email(struct str s)
 
 /* Lives on the heap: the caller is answered before anything is decided. */
 struct join {
+    struct call *call; /* until it is answered */
     struct control *control;
     struct id id;
     struct buf sealed;
     char identity[SEAL_DIGEST_TEXT_SIZE];
 };
+
+static void join_free(struct join *x)
+{
+    buf_done(&x->sealed);
+    free(x);
+}
 
 static enum err join_decide(const struct decide *d, void *args, struct event_list *out, struct errinfo *err)
 {
@@ -61,38 +70,52 @@ static enum err join_decide(const struct decide *d, void *args, struct event_lis
 static void joined(void *ctx, enum err rc, size_t events_n, const struct errinfo *err)
 {
     struct join *x = ctx;
-    (void)events_n;
+    struct keyring *k = control_keyring(x->control, NULL);
     if (rc != OK && rc != ERR_CANCELLED)
         log_err(control_logger(x->control), err, "a place in the waitlist");
-    buf_done(&x->sealed);
-    free(x);
+    if (rc == OK && events_n == 0 && k != NULL) /* it waits already, under another key */
+        keyring_drop(k, buf_str(&x->sealed));
+    join_free(x);
 }
 
-static enum err hide(struct call *c, struct str email, struct join *x, struct errinfo *err)
+static enum err identify(const struct control *control, struct str email, struct join *x, struct errinfo *err)
 {
     AUTO(buf) struct buf lower = {0};
     buf_add_str(&lower, email);
     for (size_t i = 0; i < lower.len; i++)
         if (lower.ptr[i] >= 'A' && lower.ptr[i] <= 'Z')
             lower.ptr[i] = (char)(lower.ptr[i] | 0x20); /* ASCII: is_email has looked */
-    enum err rc = secret_seal(c->api->o.control, email, &x->sealed, err);
-    return rc == OK ? secret_identity(c->api->o.control, buf_str(&lower), x->identity, err) : rc;
+    return secret_identity(control, buf_str(&lower), x->identity, err);
 }
 
 /* The answer is the same, takes the same time and tells no position, whether the address waits already or not. */
+static void email_sealed(void *ctx, enum err rc, struct str sealed, const struct errinfo *err)
+{
+    struct join *x = ctx;
+    struct call *c = TAKE(x->call);
+    if (rc != OK) {
+        join_free(x);
+        call_reply_error(c, err);
+        return;
+    }
+    buf_add_str(&x->sealed, sealed);
+    control_submit(x->control, join_decide, x, joined, x);
+    call_reply_text(c, 202, STR("{}"));
+}
+
 static void take(struct call *c, struct str email)
 {
     struct errinfo err = {0};
     struct join *x = mem_alloc(sizeof(*x));
+    x->call = c;
     x->control = c->api->o.control;
-    if (hide(c, email, x, &err) != OK) {
-        buf_done(&x->sealed);
-        free(x);
+    struct keyring *k = control_keyring(x->control, &err);
+    if (k == NULL || identify(x->control, email, x, &err) != OK) {
+        join_free(x);
         call_reply_error(c, &err);
         return;
     }
-    control_submit(x->control, join_decide, x, joined, x);
-    call_reply_text(c, 202, STR("{}"));
+    keyring_seal(k, email, email_sealed, x);
 }
 
 void waitlist_join(struct call *c)
@@ -114,22 +137,126 @@ void waitlist_join(struct call *c)
     take(c, body.email);
 }
 
+/* ---- the list: places are collected with sealed addresses, which are opened before it is answered ---- */
+
+struct place {
+    struct id id;
+    struct str sealed;
+    int64_t created_ns;
+};
+
+struct listing {
+    struct place *places; /* FOLLOW_LIMIT_MAX at most, on the heap */
+    size_t n, size;
+    struct feed feed;
+};
+
+static void listing_free(void *data)
+{
+    struct listing *l = data;
+    free(l->places);
+    buf_done(&l->feed.removed);
+    free(l);
+}
+
 static void collect(struct call *c, struct feed *f)
 {
+    struct listing *l = c->data;
+    l->n = 0;
     MODEL_EACH (waiting, w, &call_model(c)->waitlist) {
         if (!feed_wants(f, w->id, w->changed_seq))
             continue;
-        AUTO(arena) struct arena a = {0};
-        AUTO(buf) struct buf email = {0};
-        struct errinfo err = {0};
-        if (secret_open(c->api->o.control, w->email, "an address", &email, &err) != OK)
-            buf_addf(&email, "(%s)", err.msg);
-        struct waitlist_place place = {w->id, buf_str(&email), view_time_ns(w->created_ns, &a)};
-        feed_add(f, &WAITLIST_PLACE_WIRE, w->id, &place);
+        if (l->n == l->size) {
+            l->size = l->size == 0 ? 16 : l->size * 2;
+            l->places = mem_realloc(l->places, l->size * sizeof(*l->places));
+        }
+        l->places[l->n++] = (struct place){w->id, arena_str(&c->arena, str_from(w->email)), w->created_ns};
+        f->items_n++;
+        f->last = w->id;
     }
+}
+
+static void addresses_opened(void *ctx, enum err rc, const struct str *values, size_t n, const struct errinfo *err)
+{
+    struct call *c = ctx;
+    struct listing *l = c->data;
+    if (rc != OK) {
+        call_reply_error(c, err);
+        return;
+    }
+    AUTO(arena) struct arena a = {0};
+    struct feed f = l->feed;
+    f.items = (struct buf){0};
+    f.items_n = 0;
+    for (size_t i = 0; i < n; i++) {
+        struct str email = values[i].ptr == NULL ? STR("(erased)") : values[i];
+        struct waitlist_place place = {l->places[i].id, email, view_time_ns(l->places[i].created_ns, &a)};
+        feed_add(&f, &WAITLIST_PLACE_WIRE, place.waiting_id, &place);
+    }
+    follow_reply(c, &f);
+    if (f.items.ptr != NULL)
+        explicit_bzero(f.items.ptr, f.items.size);
+    buf_done(&f.items);
+}
+
+static void finish(struct call *c, const struct feed *f)
+{
+    struct listing *l = c->data;
+    struct errinfo err = {0};
+    struct keyring *k = control_keyring(c->api->o.control, &err);
+    if (k == NULL) {
+        call_reply_error(c, &err);
+        return;
+    }
+    call_position(c); /* what was collected is of now */
+    l->feed = *f;
+    l->feed.items = l->feed.removed = (struct buf){0};
+    buf_add_str(&l->feed.removed, buf_str(&f->removed));
+    struct keyring_value *sealed = mem_calloc(l->n + 1, sizeof(*sealed));
+    for (size_t i = 0; i < l->n; i++)
+        sealed[i] = (struct keyring_value){l->places[i].sealed, STR("an address"), true};
+    keyring_open(k, sealed, l->n, addresses_opened, c);
+    free(sealed);
 }
 
 void waitlist_list(struct call *c)
 {
-    follow(c, collect);
+    c->data = mem_alloc(sizeof(struct listing));
+    c->data_free = listing_free;
+    follow_finished(c, collect, finish);
+}
+
+/* ---- erasing ---- */
+
+struct erasing {
+    struct call *call;
+    struct id id;
+    struct str ended;
+};
+
+static enum err erase_decide(const struct decide *d, void *args, struct event_list *out, struct errinfo *err)
+{
+    struct erasing *x = args;
+    const struct waiting *w = id_index_find(&d->model->waitlist, x->id);
+    if (w == NULL)
+        return err_set(err, ERR_NOT_FOUND, "there is no such place in the waitlist");
+    x->ended = arena_str(&x->call->arena, str_from(w->email));
+    return decide_erase_subject(d, x->id, out, err);
+}
+
+static void was_erased(struct call *c, void *args, size_t events_n)
+{
+    const struct erasing *x = args;
+    struct keyring *k = control_keyring(c->api->o.control, NULL);
+    if (k != NULL && events_n > 0)
+        keyring_drop(k, x->ended); /* what dies before is finished by the sweep */
+    call_reply_text(c, 202, STR("{}"));
+}
+
+void waitlist_erase(struct call *c)
+{
+    struct erasing *x = arena_alloc(&c->arena, sizeof(*x));
+    x->call = c;
+    if (call_id(c, "id", "place in the waitlist", &x->id))
+        call_submit(c, erase_decide, x, was_erased);
 }

@@ -205,6 +205,8 @@ static void work_open(struct keyring *k, struct job *j)
     for (size_t i = 0; i < j->n && j->rc == OK; i++) {
         AUTO(secret) struct buf one = {0};
         j->rc = open_one(k, &j->values[i], &one, &j->err);
+        j->values[i].may_be_erased = j->values[i].may_be_erased && j->rc == ERR_NOT_FOUND;
+        j->rc = j->values[i].may_be_erased ? OK : j->rc;
         if (j->plain.size - j->plain.len < one.len) { /* grown here: what it leaves is wiped */
             struct buf more = {0};
             buf_reserve(&more, 2 * (j->plain.len + one.len));
@@ -223,7 +225,10 @@ static void done_open(struct keyring *k, struct job *j)
     struct str *values = arena_alloc(&j->arena, (j->n + 1) * sizeof(*values));
     for (size_t i = 0; i < j->n && j->rc == OK; i++) {
         size_t from = i == 0 ? 0 : j->ends[i - 1];
-        values[i] = (struct str){j->plain.ptr + from, j->ends[i] - from};
+        if (j->values[i].may_be_erased) /* it was */
+            values[i] = (struct str){0};
+        else
+            values[i] = (struct str){j->plain.ptr + from, j->ends[i] - from};
     }
     j->opened_done(j->ctx, j->rc, values, j->rc == OK ? j->n : 0, &j->err);
     job_free(j);
@@ -236,8 +241,8 @@ void keyring_open(struct keyring *k, const struct keyring_value *sealed, size_t 
     j->values = arena_alloc(&j->arena, (n + 1) * sizeof(*j->values));
     j->ends = arena_alloc(&j->arena, (n + 1) * sizeof(*j->ends));
     for (size_t i = 0; i < n; i++)
-        j->values[i] =
-            (struct keyring_value){arena_str(&j->arena, sealed[i].sealed), arena_str(&j->arena, sealed[i].what)};
+        j->values[i] = (struct keyring_value){arena_str(&j->arena, sealed[i].sealed),
+                                              arena_str(&j->arena, sealed[i].what), sealed[i].may_be_erased};
     add(k, j);
 }
 

@@ -32,6 +32,7 @@ void keyring_seal(struct keyring *k, struct str value, keyring_sealed_fn done, v
  * of the store. The first error ends it. */
 struct keyring_value {
     struct str sealed, what;
+    bool may_be_erased; /* then its value is {NULL,0}, and no error */
 };
 typedef void (*keyring_opened_fn)(void *ctx, enum err rc, const struct str *values, size_t n,
                                   const struct errinfo *err);

@@ -16,8 +16,14 @@ enum { NO_MESSAGE = 10037, STREAM_NOT_FOUND = 10059, WRONG_LAST = 10071, WRONG_L
 static bool decode(struct str text, struct buf *ret)
 {
     AUTO(buf) struct buf url = {0};
-    for (size_t i = 0; i < text.len && text.ptr[i] != '='; i++)
-        buf_add_char(&url, text.ptr[i] == '+' ? '-' : text.ptr[i] == '/' ? '_' : text.ptr[i]);
+    for (size_t i = 0; i < text.len && text.ptr[i] != '='; i++) {
+        char c = text.ptr[i];
+        if (c == '+')
+            c = '-';
+        else if (c == '/')
+            c = '_';
+        buf_add_char(&url, c);
+    }
     return base64url_parse(buf_str(&url), ret);
 }
 

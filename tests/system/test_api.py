@@ -792,9 +792,26 @@ def test_waitlist(world):
     problem(anybody.get('/v1/waitlist'), 401, 'unauthenticated')
     files = [f for f in world.folder.rglob('*') if f.is_file()]
     assert not [f for f in files if email.lower() in f.read_bytes().decode(errors='replace').lower()]
+    # who followed is told; each place has a key of its own, and who is erased cannot be read again, in no copy of the log
+    cursor = world.user.ok('GET', '/v1/waitlist').json['cursor']
+    second = f'Bob-{uuid.uuid4().hex}@example.org'
+    assert join(second).status == 202
+    news = world.user.ok('GET', f'/v1/waitlist?cursor={cursor}&wait=20').json
+    assert [p['email'] for p in news['items']] == [second] and not news['full']
+    key_of = lambda: re.findall(rb'"email":\{"sealed":"([0-9a-f]{16}):', b''.join(f.read_bytes() for f in world.folder.rglob('*.jsonl')))
+    kept = lambda: {f.name for f in world.folder.rglob('keys/*')}
+    ids = [k.decode() for k in key_of()]
+    assert len(ids) == 2 and until(lambda: kept() >= set(ids), 'both have keys') is not False
+    place = world.user.items('/v1/waitlist')[0]['waiting_id']
+    problem(anybody.ask('DELETE', f'/v1/waitlist/{place}'), 401, 'unauthenticated')
+    problem(world.user.ask('DELETE', f'/v1/waitlist/{uuid.uuid4()}'), 404, 'not-found')
+    world.user.ok('DELETE', f'/v1/waitlist/{place}', status=202)
+    problem(world.user.ask('DELETE', f'/v1/waitlist/{place}'), 404, 'not-found')
+    assert [p['email'] for p in world.user.items('/v1/waitlist')] == [second]
+    until(lambda: ids[0] not in kept() and ids[1] in kept(), 'the key of the erased is gone, the other stays')
     answers = [join(f'{n}@example.org') for n in range(25)]
     refused = [a for a in answers if a.status != 202]
-    assert 3 <= len(refused) <= 7 and {a.headers['Retry-After'] for a in refused} == {'6'}
+    assert 4 <= len(refused) <= 8 and {a.headers['Retry-After'] for a in refused} == {'6'}
     problem(refused[0], 429, 'too-many')
     until(lambda: len(world.user.items('/v1/waitlist')) == 1 + 25 - len(refused), 'who was not refused has a place')
 

@@ -95,15 +95,20 @@ static void on_opened(void *ctx, enum err rc, const struct str *values, size_t n
     w->is_done = true;
 }
 
-static enum err open_values(struct world *w, size_t replica, size_t n, const char *const *sealed)
+static enum err open_lenient(struct world *w, size_t replica, size_t n, const char *const *sealed, bool is_lenient)
 {
     struct keyring_value values[8];
     for (size_t i = 0; i < n; i++)
-        values[i] = (struct keyring_value){str_from(sealed[i]), STR("secret 'X'")};
+        values[i] = (struct keyring_value){str_from(sealed[i]), STR("secret 'X'"), is_lenient};
     w->is_done = false;
     keyring_open(w->k[replica], values, n, on_opened, w);
     wait_done(w);
     return w->rc;
+}
+
+static enum err open_values(struct world *w, size_t replica, size_t n, const char *const *sealed)
+{
+    return open_lenient(w, replica, n, sealed, false);
 }
 
 static void expect(struct world *w, size_t replica, const char *sealed, const char *value)
@@ -201,6 +206,10 @@ static void erased(void **state)
         assert_int_equal(w.opened.len, 0);
         expect(&w, i, b, "keep me");
     }
+    const char *around[] = {a, b, a};
+    assert_int_equal(open_lenient(&w, 0, 3, around, true), OK); /* of a list: those that are there */
+    buf_add_char(&w.opened, '\0');
+    assert_string_equal(w.opened.ptr, "|keep me||");
     world_close(&w);
 }
 
