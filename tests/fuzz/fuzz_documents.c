@@ -6,11 +6,15 @@
 #include "fuzz.h"
 #include "node/agent/keep.h"
 #include "wire/deployment.h"
+#include "wire/explanation.h"
 #include "wire/guest.h"
 #include "wire/image.h"
 #include "wire/instance.h"
 #include "wire/node.h"
+#include "wire/notification.h"
+#include "wire/owned.h"
 #include "wire/route.h"
+#include "wire/umbilical.h"
 
 static const struct field_table *const TABLES[] = {
     &NODE_JOIN_WIRE,
@@ -46,6 +50,18 @@ static const struct field_table *const TABLES[] = {
     &KEPT_STATE_TABLE,
     &KEPT_AGENT_TABLE,
     &BUILD_REQUEST_TABLE,
+    &DOMAIN_CREATE_WIRE,
+    &DOMAIN_RESOURCE_WIRE,
+    &EXPLANATION_WIRE,
+    &NOTIFICATION_WIRE,
+    &PROJECT_PATCH_WIRE,
+    &SCALING_WIRE,
+    &SECRET_RESOURCE_WIRE,
+    &SECRET_VALUE_WIRE,
+    &UMBILICAL_REPORT_WIRE,
+    &UMBILICAL_WIRE,
+    &WAITLIST_JOIN_WIRE,
+    &WAITLIST_PLACE_WIRE,
 };
 
 static void document(const struct field_table *t, struct str json)
