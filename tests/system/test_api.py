@@ -968,8 +968,8 @@ def test_nodes_and_objects_by_the_cli(world):
         assert all(word in text for word in words), text
     # What cannot be is said, with the exit codes of the contract.
     for words, code, said in ((('nodes', 'drain', 'nobody'), 3, "there is no node 'nobody'"), (('nodes', 'drain'), 1, "say 'nodes drain NODE'"),
-                              (('nodes', 'paint', 'worker-9'), 1, "say 'nodes drain NODE'"), (('status', 'worker-9'), 1, 'is no id of'),
-                              (('status', str(uuid.uuid4())), 3, 'there is no deployment, instance or node')):
+                              (('nodes', 'paint', 'worker-9'), 1, "say 'nodes drain NODE'"), (('status', 'worker-9'), 1, 'no id of'),
+                              (('status', str(uuid.uuid4())), 3, 'there is no deployment, instance, node or application')):
         done = world.cli(*words, check=False)
         assert said in done.stderr and done.returncode == code, (words, done)
     assert 'drain it first' in world.cli('nodes', 'leave', 'worker-9', check=False).stderr

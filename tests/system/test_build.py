@@ -280,7 +280,7 @@ IMAGE_ID = '0192f0c1-0000-7000-8000-00000000000a'
 def image_builder(builder, management, context):
     """The program as a node-agent starts it: settings by file and environment."""
     settings = builder.work.parent / 'image-builder.yaml'
-    settings.write_text(f'management_url: {management.url}\nblob_folder: {builder.blobs}\nwork_folder: {builder.work}\n'
+    settings.write_text(f'management_url: [{management.url}]\nblob_folder: {builder.blobs}\nwork_folder: {builder.work}\n'
                         f'cache_folder: {CACHE}\n')
     env = {'SLIPFORM_INSTALLATION': INSTALLATION, 'SLIPFORM_IMAGE_ID': IMAGE_ID, 'SLIPFORM_METRICS_LISTEN': 'none',
            'SLIPFORM_CONTEXT_DIGEST': builder.put(context)}
