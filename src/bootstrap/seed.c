@@ -1,6 +1,7 @@
 /* The first events of an installation's own log: its region and its zones. */
 #include "base/own.h"
 #include "base/random.h"
+#include "bootstrap/fold_record.h"
 #include "bootstrap/prod_bootstrap.h"
 #include "platform/decide.h"
 #include "store/store.h"
@@ -13,11 +14,7 @@ static enum err fold_all(struct store *store, struct model *m, struct store_pos 
         if (rc != OK || batch.n == 0)
             return rc;
         for (size_t i = 0; i < batch.n; i++) {
-            AUTO(arena) struct arena a = {0};
-            struct event ev;
-            rc = event_decode(&batch.items[i].e, &a, &ev, err);
-            if (rc == OK)
-                rc = model_apply(m, &ev, err);
+            rc = fold_record(store, m, &batch.items[i], err);
             if (rc != OK)
                 return err_wrap(err, rc, "log '%s', event %llu", store_name(store),
                                 (unsigned long long)batch.items[i].seq);

@@ -19,8 +19,5 @@ must_check enum err eventlog_open(const char *text, enum store_mode mode, struct
 /* Fold behind m->seq up to record `until` (0: all), as the platform does: what a SetAside names is passed over.
  * OK | ERR_CORRUPT a record is refused: m->seq is the one before | as store_read */
 must_check enum err eventlog_fold(struct store *s, struct model *m, uint64_t until, struct errinfo *err);
-/* One record of s, the next one of m, likewise. *a is for the call. */
-must_check enum err eventlog_fold_one(struct store *s, struct model *m, const struct store_record *r, struct arena *a,
-                                      struct errinfo *err);
 /* One record as a line of JSON, as `slipform events --json` has it; no newline. */
 void eventlog_add_json(struct buf *out, const struct store *s, const struct store_record *r);

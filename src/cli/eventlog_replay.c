@@ -3,6 +3,7 @@
 
 #include "app/replay.h"
 #include "base/own.h"
+#include "bootstrap/fold_record.h"
 #include "cli/eventlog.h"
 #include "store/durable.h"
 
@@ -31,8 +32,7 @@ static void discard(void *model)
 static enum err apply(void *model, const struct store_record *r, struct errinfo *err)
 {
     struct fold *f = model;
-    AUTO(arena) struct arena a = {0};
-    return eventlog_fold_one(f->log, f->m, r, &a, err);
+    return fold_record(f->log, f->m, r, err);
 }
 
 static void hash(const void *model, uint8_t ret_hash[static HASH_SIZE])

@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/own.h"
+#include "bootstrap/fold_record.h"
 #include "install/log_place.h"
 #include "platform/describe.h"
 #include "store/store.h"
@@ -30,19 +31,15 @@ static enum err until_parse(const char *at, struct until *ret, struct errinfo *e
 }
 
 /* *ret_more false: the next event is later than asked for. */
-static enum err fold_batch(struct model *m, const struct store_batch *batch, const struct until *until, bool *ret_more,
-                           struct errinfo *err)
+static enum err fold_batch(struct store *store, struct model *m, const struct store_batch *batch,
+                           const struct until *until, bool *ret_more, struct errinfo *err)
 {
     for (size_t i = 0; i < batch->n; i++) {
-        AUTO(arena) struct arena a = {0};
-        struct event ev;
         const struct store_record *r = &batch->items[i];
         *ret_more = until->is_position ? r->seq <= until->seq : r->e.time.instant_ns <= until->ns;
         if (!*ret_more)
             return OK;
-        enum err rc = event_decode(&r->e, &a, &ev, err);
-        if (rc == OK)
-            rc = model_apply(m, &ev, err);
+        enum err rc = fold_record(store, m, r, err);
         if (rc != OK)
             return err_wrap(err, rc, "event %llu", (unsigned long long)r->seq);
     }
@@ -56,7 +53,7 @@ static enum err fold(struct store *store, struct model *m, const struct until *u
         AUTO(store_batch) struct store_batch batch = {0};
         enum err rc = store_read(store, m->seq, 0, ENVELOPE_BATCH_SIZE_MAX, &batch, err);
         if (rc == OK)
-            rc = fold_batch(m, &batch, until, &more, err);
+            rc = fold_batch(store, m, &batch, until, &more, err);
         if (rc != OK)
             return rc;
     }

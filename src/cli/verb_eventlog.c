@@ -6,6 +6,7 @@
 #include "base/encode.h"
 #include "base/json.h"
 #include "base/own.h"
+#include "bootstrap/fold_record.h"
 #include "cli/eventlog.h"
 #include "event/hash.h"
 
@@ -132,26 +133,8 @@ static int create(struct cli *c, const char *log)
 
 /* ---- hash ---- */
 
-enum err eventlog_fold_one(struct store *s, struct model *m, const struct store_record *r, struct arena *a,
-                           struct errinfo *err)
-{
-    struct event ev;
-    struct errinfo cause = {0};
-    enum err rc = event_decode(&r->e, a, &ev, &cause);
-    if (rc == OK)
-        rc = model_apply(m, &ev, &cause);
-    if (rc == OK)
-        return OK;
-    uint64_t after = 0;
-    rc = app_set_aside_find(s, r->seq, &after, err);
-    if (rc == OK)
-        model_pass_over(m, r->e.time);
-    return rc == ERR_NOT_FOUND ? err_set(err, ERR_CORRUPT, "%s", cause.msg) : rc;
-}
-
 enum err eventlog_fold(struct store *s, struct model *m, uint64_t until, struct errinfo *err)
 {
-    AUTO(arena) struct arena a = {0};
     for (;;) {
         AUTO(store_batch) struct store_batch batch = {0};
         enum err rc = store_read(s, m->seq, 1000, ENVELOPE_BATCH_SIZE_MAX, &batch, err);
@@ -161,8 +144,7 @@ enum err eventlog_fold(struct store *s, struct model *m, uint64_t until, struct 
             const struct store_record *r = &batch.items[i];
             if (until > 0 && r->seq > until)
                 return OK;
-            arena_reset(&a);
-            rc = eventlog_fold_one(s, m, r, &a, err);
+            rc = fold_record(s, m, r, err);
             if (rc != OK)
                 return err_wrap(err, rc, "event %llu of log '%s'", (unsigned long long)r->seq, store_name(s));
         }

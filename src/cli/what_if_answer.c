@@ -1,4 +1,5 @@
 /* slipform what-if LOG --answer: this build's planner, asked by another build. */
+#include "bootstrap/fold_record.h"
 #include "cli/what_if.h"
 
 #include "base/json.h"
@@ -79,7 +80,7 @@ static enum err fold_up_to(struct answering *a, uint64_t seq, struct errinfo *er
         if (rc == OK && r == NULL)
             return err_set(err, ERR_NOT_FOUND, "the log ends at event %llu", (unsigned long long)a->m->seq);
         if (rc == OK)
-            rc = eventlog_fold_one(a->history.store, a->m, r, &a->asking, err);
+            rc = fold_record(a->history.store, a->m, r, err);
         if (rc != OK)
             return err_wrap(err, rc, "event %llu", (unsigned long long)a->m->seq + 1);
     }

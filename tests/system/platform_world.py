@@ -110,6 +110,13 @@ class Client:
     def items(self, path, **options):
         return self.ok('GET', path, **options).json['items']
 
+    def events(self):
+        """All of the platform's log, page by page."""
+        found = []
+        while page := self.items(f'/v1/events?limit=1000&after={found[-1]["seq"] if found else 0}'):
+            found += page
+        return found
+
 
 class Program:
     """`platform` with some workloads; can be killed and started again on its port."""

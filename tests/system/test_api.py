@@ -569,7 +569,7 @@ def test_an_instance_is_withdrawn_before_it_is_told_to_stop(world, way):
             assert 'when no live edge leads to it any more' in said, said
         world.edge.confirms = True
         world.until(lambda: not look(), 'its node is told')
-        events = [e['payload'] for e in world.operator.items('/v1/events?limit=1000') if e['type'].endswith('InstanceStatusChange')
+        events = [e['payload'] for e in world.operator.events() if e['type'].endswith('InstanceStatusChange')
                   and e['payload']['instanceId'] == leaves[0]['instance_id'] and 'desired' in e['payload']]
         assert [e.get('withdraw', False) for e in events[-2:]] == [True, False], events
         assert events[-1]['because']['rule'] == 'every live edge has withdrawn it'
@@ -635,7 +635,7 @@ def test_a_project_is_scaled(world):
     assert 'scaling' not in world.user.ok('PATCH', path, {'scaling': {'max': 0}}).json
     world.user.ok('PATCH', path, {'instances': 3})
     world.until(lambda: len(instances_of(world, d['deployment_id'])) == 3, 'two went')
-    scaled = [e['payload']['instancesWanted'] for e in world.operator.items('/v1/events?limit=1000') if e['type'] == 'ScaleProcess'
+    scaled = [e['payload']['instancesWanted'] for e in world.operator.events() if e['type'] == 'ScaleProcess'
               and e['payload']['processId'] == d['deployment_id']]
     assert scaled == [5, 3]
     problem(world.user.ask('PATCH', f'/v1/projects/{uuid.uuid4()}', {'instances': 3}), 404, 'not-found')
@@ -715,7 +715,7 @@ def test_a_domain_is_proved_by_its_txt_record(world):
         world.until(lambda: domain({'host': 'none.example.net'}).get('cause') == 'it has no TXT record yet', 'the third has none', seconds=60)
     with dns(world, (wrong['txt_name'], wrong['txt_value'])):  # mended: it is looked up again
         world.until(lambda: domain(wrong)['status'] == 'serving', 'the mended record proves it', seconds=60)
-    said = [e['payload'] for e in world.operator.items('/v1/events?limit=1000') if e['type'] == 'VerifyDomain' and e['payload']['domainId'] == wrong['domain_id']]
+    said = [e['payload'] for e in world.operator.events() if e['type'] == 'VerifyDomain' and e['payload']['domainId'] == wrong['domain_id']]
     assert [e['status'] for e in said] == ['failed', 'verified', 'serving'], 'a cause is told once'
     assert said[1]['because']['rule'] == 'its records were looked up'
     world.user.ok('DELETE', f'/v1/projects/{project["project_id"]}', status=202)
@@ -929,7 +929,7 @@ def test_edges_are_led_to_an_application(world):
     route = routes()['counter-1']
     assert route['route_id'] == first['process_id'] and len(route['endpoints']) == 2
     assert [h['host'] for h in route['hosts']] == [first['url'].split('/')[2].split(':')[0]]
-    assert any(c['type'] == 'IssueCertificate' and c['payload']['host'] == route['hosts'][0]['host'] for c in world.operator.items('/v1/events?limit=1000'))
+    assert any(c['type'] == 'IssueCertificate' and c['payload']['host'] == route['hosts'][0]['host'] for c in world.operator.events())
     cursor = world.operator.get('/v1/routes').json['cursor']
     second = put('Counter.1', '2', expose=True).json
     world.until(lambda: get('2')['route'] == 'serving', 'the next version takes over')
