@@ -107,16 +107,6 @@ enum err cert_info_read(struct str pem, struct arena *arena, struct cert_info *r
     return OK;
 }
 
-enum err cert_info_read_file(const char *file, struct arena *arena, struct cert_info *ret_info, struct errinfo *err)
-{
-    AUTO(buf) struct buf pem = {0};
-    enum err rc = crypto_file_read(file, &pem, err);
-    if (rc != OK)
-        return rc;
-    rc = cert_info_read(buf_str(&pem), arena, ret_info, err);
-    return rc == OK ? OK : err_wrap(err, rc, "'%s'", file);
-}
-
 static enum err identity_of_names(const GENERAL_NAMES *names, struct identity *ret_identity, struct errinfo *err)
 {
     int found_n = 0;

@@ -23,9 +23,6 @@ struct cert_info {
 /* The first certificate of a PEM text. OK | ERR_INVALID not a certificate, or too big. */
 must_check enum err cert_info_read(struct str pem, struct arena *arena, struct cert_info *ret_info,
                                    struct errinfo *err);
-/* OK | ERR_NOT_FOUND | ERR_INVALID | ERR_IO. */
-must_check enum err cert_info_read_file(const char *file, struct arena *arena, struct cert_info *ret_info,
-                                        struct errinfo *err);
 /* The one slipform:// URI SAN of a DER certificate. Says nothing about trust: verify the chain first.
  * OK | ERR_NOT_FOUND no such SAN | ERR_INVALID not a certificate, two such SANs, or a malformed one. */
 must_check enum err cert_identity(const void *der, size_t size, struct identity *ret_identity, struct errinfo *err);

@@ -397,11 +397,6 @@ void daemon_notify(const struct daemon *d, const char *text)
         log_warn(&d->log, "%s", err.msg);
 }
 
-const char *daemon_metrics_url(const struct daemon *d)
-{
-    return d->private->metrics_url;
-}
-
 void daemon_count_exchange(struct daemon *d, const struct http_exchange *x)
 {
     char status[12];

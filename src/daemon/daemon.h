@@ -86,5 +86,3 @@ void daemon_server_options(const struct daemon *d, struct http_server_options *r
 void daemon_call_options(const struct daemon *d, struct http_call_options *ret_options);
 /* One datagram to NOTIFY_SOCKET ("STATUS=..."); nothing without one. */
 void daemon_notify(const struct daemon *d, const char *text);
-/* Path of the metrics listener, "http://127.0.0.1:40113"; "" without one. Lent. */
-const char *daemon_metrics_url(const struct daemon *d);

@@ -26,7 +26,7 @@ struct follower {
     unsigned retry_ms;
     size_t tries_n;
     bool is_kicked; /* while a call was under way that may have missed it */
-    int64_t sent_us, answered_us, confirmed_us;
+    int64_t sent_us, answered_us;
     bool is_closing;
 };
 
@@ -143,7 +143,6 @@ void follower_confirm(struct follower *f, const char *cursor)
     if (strcmp(cursor, f->confirmed) == 0)
         return;
     set_text(&f->confirmed, cursor);
-    f->confirmed_us = clock_mono_us();
     if (f->answered_us != 0)
         ask(f); /* not while one is under way: that one's answer is followed by the next */
 }
@@ -167,11 +166,6 @@ const char *follower_confirmed(const struct follower *f)
 int64_t follower_answered_us(const struct follower *f)
 {
     return f->answered_us;
-}
-
-int64_t follower_confirmed_us(const struct follower *f)
-{
-    return f->confirmed_us;
 }
 
 struct follower *follower_open(const struct follower_options *o)

@@ -34,8 +34,7 @@ void follower_confirm(struct follower *f, const char *cursor);
  * waited for; while a document waits for its confirmation nothing is asked. */
 void follower_kick(struct follower *f);
 const char *follower_confirmed(const struct follower *f); /* lent until the next confirm */
-/* When the last answer came (clock_mono_us); 0: none yet. And when the last confirmation was sent off. */
+/* When the last answer came (clock_mono_us); 0: none yet. */
 int64_t follower_answered_us(const struct follower *f);
-int64_t follower_confirmed_us(const struct follower *f);
 /* Frees itself once the loop has closed its handles. */
 void follower_close(struct follower *f);

@@ -417,11 +417,6 @@ struct str http_request_path(const struct http_request *r)
     return r->path;
 }
 
-const struct http_route *http_request_route(const struct http_request *r)
-{
-    return r->route;
-}
-
 const char *http_request_param(const struct http_request *r, const char *name)
 {
     for (size_t i = 0; i < r->params.n; i++)

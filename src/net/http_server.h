@@ -103,7 +103,6 @@ void http_server_close(struct http_server *s, unsigned grace_ms, void (*on_close
 
 const char *http_request_method(const struct http_request *r);
 struct str http_request_path(const struct http_request *r); /* as sent, without the query, still percent-encoded */
-const struct http_route *http_request_route(const struct http_request *r);
 /* Decoded, NUL-terminated, "" when the pattern has no such parameter. */
 const char *http_request_param(const struct http_request *r, const char *name);
 /* First value of a query parameter, decoded, NUL-terminated; NULL when absent. */

@@ -161,11 +161,6 @@ struct id tail_log_id(const struct tail *t)
     return t->log;
 }
 
-bool tail_is_live(const struct tail *t)
-{
-    return t->is_live;
-}
-
 void tail_close(struct tail *t, void (*closed)(void *ctx), void *ctx)
 {
     t->is_closing = true;

@@ -32,6 +32,4 @@ must_check enum err tail_open(const struct tail_options *o, struct tail **ret, s
 /* Where it has read up to. */
 struct store_pos tail_at(const struct tail *t);
 struct id tail_log_id(const struct tail *t);
-/* It was read to the end at least once. */
-bool tail_is_live(const struct tail *t);
 void tail_close(struct tail *t, void (*closed)(void *ctx), void *ctx);

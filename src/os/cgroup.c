@@ -225,24 +225,6 @@ enum err cgroup_create(const struct cgroup_host *h, const char *name, const stru
     return set_limits(h, name, limits, err);
 }
 
-enum err cgroup_add(const struct cgroup_host *h, const char *name, pid_t pid, struct errinfo *err)
-{
-    enum err rc = check_name(h, name, err);
-    if (rc != OK)
-        return rc;
-    AUTO(folders) struct folders f;
-    folders_of(h, name, &f);
-    char value[16];
-    (void)snprintf(value, sizeof(value), "%d", (int)pid);
-    for (size_t i = 0; i < f.n; i++) {
-        int os_errno = write_value(f.paths[i], "cgroup.procs", value);
-        if (os_errno != 0)
-            return err_set_os(err, os_errno == ESRCH || os_errno == ENOENT ? ERR_NOT_FOUND : ERR_IO, os_errno,
-                              "add process %s to '%s'", value, f.paths[i]);
-    }
-    return OK;
-}
-
 enum err cgroup_open_procs(const struct cgroup_host *h, const char *name, int ret_fds[], size_t *ret_n,
                            struct errinfo *err)
 {

@@ -39,7 +39,6 @@ const char *cgroup_kind_name(enum cgroup_kind kind); /* none, v1, v2 */
  * then, and processes can be added and killed | ERR_IO */
 must_check enum err cgroup_create(const struct cgroup_host *h, const char *name, const struct cgroup_limits *limits,
                                   struct errinfo *err);
-must_check enum err cgroup_add(const struct cgroup_host *h, const char *name, pid_t pid, struct errinfo *err);
 /* OK | ERR_NOT_FOUND. What the host does not count is 0. */
 must_check enum err cgroup_usage(const struct cgroup_host *h, const char *name, struct cgroup_usage *ret_usage,
                                  struct errinfo *err);

@@ -255,13 +255,3 @@ int64_t planner_run(struct planner *p)
     places_forget(&p->places);
     return p->out->n > 0 ? p->now_ms : work_soonest(&p->work); /* what follows from these events */
 }
-
-int64_t model_deadline(const struct model *m, const struct platform_settings *s, int64_t now_ms,
-                       const struct observations *seen)
-{
-    AUTO(arena) struct arena a = {0};
-    struct id_source ids = {0};
-    struct plan plan = {.events = {.arena = &a}};
-    model_plan(m, s, now_ms, seen, &ids, &plan);
-    return plan.events.n > 0 ? now_ms : plan.deadline_ms;
-}

@@ -56,6 +56,3 @@ struct plan {
 /* now_ms: the store's clock. ret_plan->events.arena must be set; everything returned lives there. */
 void model_plan(const struct model *m, const struct platform_settings *s, int64_t now_ms,
                 const struct observations *seen, struct id_source *ids, struct plan *ret_plan);
-/* When model_plan has something to do if no news comes; PLAN_NEVER. */
-int64_t model_deadline(const struct model *m, const struct platform_settings *s, int64_t now_ms,
-                       const struct observations *seen);

@@ -138,8 +138,3 @@ void catalogue_each(const struct catalogue *c, enum xds_type type, void (*each)(
     HASH_ITER(hh, c->types[type], e, tmp)
     each(ctx, &e->resource);
 }
-
-size_t catalogue_count(const struct catalogue *c, enum xds_type type)
-{
-    return HASH_COUNT(c->types[type]);
-}

@@ -40,4 +40,3 @@ const struct resource *catalogue_find(const struct catalogue *c, enum xds_type t
 /* Walk one type in no particular order. */
 void catalogue_each(const struct catalogue *c, enum xds_type type, void (*each)(void *ctx, const struct resource *r),
                     void *ctx);
-size_t catalogue_count(const struct catalogue *c, enum xds_type type);

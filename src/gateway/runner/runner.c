@@ -32,11 +32,11 @@ static enum err call(const struct runner *r, const char *method, const char *pat
     return rc;
 }
 
-static void instance_path(struct id id, const char *tail, char ret[static 96])
+static void instance_path(struct id id, char ret[static 96])
 {
     char text[ID_TEXT_SIZE];
     id_format(id, text);
-    (void)snprintf(ret, 96, "/v1/instances/%s%s", text, tail);
+    (void)snprintf(ret, 96, "/v1/instances/%s", text);
 }
 
 enum err runner_start(const struct runner *r, const struct instance_spec *spec, struct errinfo *err)
@@ -46,28 +46,11 @@ enum err runner_start(const struct runner *r, const struct instance_spec *spec, 
     return call(r, "POST", "/v1/instances", buf_str(&body), NULL, err);
 }
 
-enum err runner_delete(const struct runner *r, struct id instance_id, struct errinfo *err)
-{
-    char path[96];
-    instance_path(instance_id, "", path);
-    enum err rc = call(r, "DELETE", path, (struct str){0}, NULL, err);
-    return rc == ERR_NOT_FOUND ? OK : rc;
-}
-
-enum err runner_set_desired(const struct runner *r, struct id instance_id, const char *desired, struct errinfo *err)
-{
-    char path[96];
-    instance_path(instance_id, "/state", path);
-    AUTO(buf) struct buf body = {0};
-    buf_addf(&body, "{\"desired\":\"%s\"}", desired);
-    return call(r, "PUT", path, buf_str(&body), NULL, err);
-}
-
 enum err runner_get(const struct runner *r, struct id instance_id, struct arena *a, struct instance_resource *ret,
                     struct errinfo *err)
 {
     char path[96];
-    instance_path(instance_id, "", path);
+    instance_path(instance_id, path);
     AUTO(buf) struct buf body = {0};
     enum err rc = call(r, "GET", path, (struct str){0}, &body, err);
     return rc == OK ? fields_parse(&INSTANCE_RESOURCE_WIRE, buf_str(&body), a, ret, err) : rc;

@@ -13,10 +13,6 @@ struct runner {
 
 /* OK accepted (or it had it already) | ERR_UNAVAILABLE not now | ERR_INVALID, ERR_DENIED by the agent */
 must_check enum err runner_start(const struct runner *r, const struct instance_spec *spec, struct errinfo *err);
-/* OK also when the agent does not know it. */
-must_check enum err runner_delete(const struct runner *r, struct id instance_id, struct errinfo *err);
-must_check enum err runner_set_desired(const struct runner *r, struct id instance_id, const char *desired,
-                                       struct errinfo *err);
 /* *ret texts live in the arena. */
 must_check enum err runner_get(const struct runner *r, struct id instance_id, struct arena *a,
                                struct instance_resource *ret, struct errinfo *err);
