@@ -20,6 +20,7 @@
 #include "assert_err.h"
 #include "base/json.h"
 #include "base/own.h"
+#include "folder.h"
 #include "store/simulated.h"
 
 /* --- chance --- */
@@ -74,8 +75,8 @@ static inline void world_too_late(uv_timer_t *t)
 
 static inline void world_open(struct world *w, uint64_t seed)
 {
-    *w = (struct world){.now_us = WORLD_BEGIN_US, .chance = {seed * 7919}, .dir = "/tmp/slipform-test-app-XXXXXX"};
-    assert_non_null(mkdtemp(w->dir));
+    *w = (struct world){.now_us = WORLD_BEGIN_US, .chance = {seed * 7919}};
+    assert_true(scratch_make("/tmp", w->dir, sizeof(w->dir)));
     w->stores = store_world_new(seed);
     store_world_set_now_us(w->stores, w->now_us);
     assert_int_equal(uv_loop_init(&w->loop), 0);

@@ -8,12 +8,12 @@
 #include <cmocka.h>
 
 #include <fcntl.h>
-#include <ftw.h>
 #include <stdio.h>
 #include <sys/stat.h>
 
 #include "assert_err.h"
 #include "base/own.h"
+#include "folder.h"
 #include "store/simulated.h"
 #include "store/store.h"
 
@@ -26,22 +26,15 @@ struct fixture {
     void (*before_fork)(void); /* NULL: nothing to do. Of a kind with threads: no handle is open now */
 };
 
-static inline int remove_one_(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-    (void)st, (void)type, (void)ftw;
-    return remove(path);
-}
-
 static inline void remove_folder(const char *path)
 {
-    (void)nftw(path, remove_one_, 16, FTW_DEPTH | FTW_PHYS);
+    (void)scratch_remove(path);
 }
 
 static inline void setup_in(struct fixture *x, const char *parent, const char *more_spec)
 {
     *x = (struct fixture){.opt = {.mode = STORE_CREATE}};
-    (void)snprintf(x->dir, sizeof(x->dir), "%s/slipform-test-store-XXXXXX", parent);
-    assert_non_null(mkdtemp(x->dir));
+    assert_true(scratch_make(parent, x->dir, sizeof(x->dir)));
     (void)snprintf(x->spec, sizeof(x->spec), "files;path=%.63s/log%s", x->dir, more_spec);
 }
 static inline void setup(struct fixture *x)
@@ -51,7 +44,7 @@ static inline void setup(struct fixture *x)
 /* For hundreds of logs in a row, where no disk has to be waited for. */
 static inline void setup_in_memory(struct fixture *x, const char *more_spec)
 {
-    setup_in(x, access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp", more_spec);
+    setup_in(x, scratch_in_memory(), more_spec);
 }
 static inline void teardown(struct fixture *x)
 {

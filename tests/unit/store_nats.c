@@ -258,9 +258,7 @@ bool test_nats_start(struct test_nats *n, const char *sync, const char *more)
     *n = (struct test_nats){0};
     if (!has_server(program))
         return false;
-    (void)snprintf(n->dir, sizeof(n->dir), "%s/slipform-test-nats-XXXXXX",
-                   access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
-    assert_non_null(mkdtemp(n->dir));
+    assert_true(scratch_make(scratch_in_memory(), n->dir, sizeof(n->dir)));
     auto_free char *config = mem_printf("%s/nats.conf", n->dir);
     auto_free char *text = mem_printf("server_name: test\nlisten: \"127.0.0.1:-1\"\nhttp: \"127.0.0.1:-1\"\n"
                                       "ports_file_dir: \"%s\"\n%s\n"
@@ -360,9 +358,7 @@ bool test_nats_cluster_start(struct test_nats_member *members, size_t n)
         struct test_nats_member *m = &members[i];
         *m = (struct test_nats_member){.port = choose_port(&held[2 * i])};
         m->cluster_port = choose_port(&held[2 * i + 1]);
-        (void)snprintf(m->dir, sizeof(m->dir), "%s/slipform-test-nats-XXXXXX",
-                       access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
-        assert_non_null(mkdtemp(m->dir));
+        assert_true(scratch_make(scratch_in_memory(), m->dir, sizeof(m->dir)));
         buf_addf(&routes, "%s\"nats://127.0.0.1:%d\"", i > 0 ? ", " : "", m->cluster_port);
     }
     for (size_t i = 0; i < 2 * n; i++)

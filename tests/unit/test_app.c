@@ -8,7 +8,6 @@
 #include <cmocka.h>
 
 #include <errno.h>
-#include <ftw.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <uv.h>
@@ -21,6 +20,7 @@
 #include "base/own.h"
 #include "base/random.h"
 #include "event/hash.h"
+#include "folder.h"
 
 /* --- the process under test --- */
 
@@ -86,12 +86,6 @@ struct fixture {
     uv_timer_t bound;
 };
 
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-    (void)st, (void)type, (void)ftw;
-    return remove(path);
-}
-
 static void too_late(uv_timer_t *t)
 {
     (void)t;
@@ -101,8 +95,7 @@ static void too_late(uv_timer_t *t)
 static int setup(void **state)
 {
     struct fixture *x = mem_alloc(sizeof(*x));
-    (void)snprintf(x->dir, sizeof(x->dir), "/tmp/slipform-test-app-XXXXXX");
-    assert_non_null(mkdtemp(x->dir));
+    assert_true(scratch_make("/tmp", x->dir, sizeof(x->dir)));
     (void)snprintf(x->spec, sizeof(x->spec), "files;path=%s/log", x->dir);
     assert_int_equal(uv_loop_init(&x->loop), 0);
     assert_int_equal(uv_timer_init(&x->loop, &x->bound), 0);
@@ -118,7 +111,7 @@ static int teardown(void **state)
     for (int turn = 0; turn < 10 && uv_run(&x->loop, UV_RUN_NOWAIT) != 0; turn++)
         continue;                                 /* not until it is empty: after a failed assertion it never is */
     assert_int_equal(uv_loop_close(&x->loop), 0); /* nothing of an app was left in it */
-    (void)nftw(x->dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    (void)scratch_remove(x->dir);
     free(x);
     return 0;
 }

@@ -3,13 +3,13 @@
 
 #include <dirent.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <sys/stat.h>
 #include <utime.h>
 
 #include "base/mem.h"
 #include "base/own.h"
 #include "blob/garbage.h"
+#include "folder.h"
 
 struct fixture {
     char folder[64];
@@ -19,24 +19,17 @@ struct fixture {
 static int setup(void **state)
 {
     struct fixture *f = mem_alloc(sizeof(*f));
-    (void)snprintf(f->folder, sizeof(f->folder), "/tmp/slipform-blob.XXXXXX");
-    assert_non_null(mkdtemp(f->folder));
+    assert_true(scratch_make("/tmp", f->folder, sizeof(f->folder)));
     assert_int_equal(blob_store_open_folder(f->folder, &f->store, NULL), OK);
     *state = f;
     return 0;
-}
-
-static int remove_one(const char *path, const struct stat *st, int flag, struct FTW *ftw)
-{
-    (void)st, (void)flag, (void)ftw;
-    return remove(path);
 }
 
 static int teardown(void **state)
 {
     struct fixture *f = *state;
     blob_store_close(f->store);
-    (void)nftw(f->folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    (void)scratch_remove(f->folder);
     free(f);
     return 0;
 }
@@ -206,14 +199,13 @@ static struct blob_store *again_folder(void)
 static void remove_contract_folder(void)
 {
     if (contract_folder[0] != '\0')
-        (void)nftw(contract_folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+        (void)scratch_remove(contract_folder);
 }
 
 static struct blob_store *open_folder(void)
 {
     remove_contract_folder();
-    (void)snprintf(contract_folder, sizeof(contract_folder), "/tmp/slipform-blob.XXXXXX");
-    assert_non_null(mkdtemp(contract_folder));
+    assert_true(scratch_make("/tmp", contract_folder, sizeof(contract_folder)));
     return again_folder();
 }
 

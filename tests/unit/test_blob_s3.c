@@ -18,6 +18,7 @@
 #include "base/mem.h"
 #include "base/own.h"
 #include "blob/sigv4.h"
+#include "folder.h"
 #include "net/http_client.h"
 #include "os/file.h"
 
@@ -493,8 +494,7 @@ static int run_contract(void)
 int main(void)
 {
     (void)signal(SIGPIPE, SIG_IGN);
-    (void)snprintf(folder, sizeof(folder), "/tmp/slipform-blob-s3.XXXXXX");
-    if (mkdtemp(folder) == NULL)
+    if (!scratch_make("/tmp", folder, sizeof(folder)))
         return 1;
     auto_free char *keys = below("keys");
     if (file_replace(keys, STR(KEYS), 0600, NULL) != OK)

@@ -8,7 +8,6 @@
 #include <archive_entry.h>
 #include <cmocka.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -20,6 +19,7 @@
 #include "build/egress.h"
 #include "build/image_config.h"
 #include "build/trace.h"
+#include "folder.h"
 
 /* --- contexts */
 
@@ -38,8 +38,7 @@ struct fixture {
 static int setup(void **state)
 {
     struct fixture *f = mem_alloc(sizeof(*f));
-    (void)snprintf(f->folder, sizeof(f->folder), "/tmp/slipform-context.XXXXXX");
-    assert_non_null(mkdtemp(f->folder));
+    assert_true(scratch_make("/tmp", f->folder, sizeof(f->folder)));
     (void)snprintf(f->inside, sizeof(f->inside), "%s/in", f->folder);
     assert_int_equal(mkdir(f->inside, 0700), 0);
     f->tar = open(f->folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
@@ -48,17 +47,11 @@ static int setup(void **state)
     return 0;
 }
 
-static int remove_one(const char *path, const struct stat *st, int flag, struct FTW *ftw)
-{
-    (void)st, (void)flag, (void)ftw;
-    return remove(path);
-}
-
 static int teardown(void **state)
 {
     struct fixture *f = *state;
     (void)close(f->tar);
-    (void)nftw(f->folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    (void)scratch_remove(f->folder);
     free(f);
     return 0;
 }

@@ -11,6 +11,7 @@
 #include "base/mem.h"
 #include "base/own.h"
 #include "build/run.h"
+#include "folder.h"
 #include "net/http_server.h"
 #include "os/file.h"
 
@@ -59,8 +60,7 @@ static void world_init(struct world *w, const char *script, const int *statuses)
     static const char *const LISTEN[] = {"127.0.0.1:0"};
     *w = (struct world){
         .statuses = statuses, .exit_code = -1, .log = {.program = "test", .level_min = LOG_ERROR, .fd = -1}};
-    (void)snprintf(w->folder, sizeof(w->folder), "/tmp/slipform-run.XXXXXX");
-    assert_non_null(mkdtemp(w->folder));
+    assert_true(scratch_make("/tmp", w->folder, sizeof(w->folder)));
     (void)snprintf(w->core, sizeof(w->core), "%s/core", w->folder);
     if (script != NULL)
         assert_int_equal(file_replace(w->core, str_from(script), 0755, NULL), OK);

@@ -7,7 +7,6 @@
 
 #include <cmocka.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -16,6 +15,7 @@
 #include "base/encode.h"
 #include "big_model.h"
 #include "control/control.h"
+#include "folder.h"
 #include "os/file.h"
 #include "random_events.h"
 
@@ -37,12 +37,6 @@ struct run {
     char hash[HASH_TEXT_SIZE];
 };
 
-static int remove_one(const char *path, const struct stat *st, int flag, struct FTW *ftw)
-{
-    (void)st, (void)flag, (void)ftw;
-    return remove(path);
-}
-
 static void make_log(struct fixture *f)
 {
     (void)snprintf(f->spec, sizeof(f->spec), "files;path=%s", f->log_folder);
@@ -55,8 +49,7 @@ static void make_log(struct fixture *f)
 static int setup(void **state)
 {
     struct fixture *f = mem_alloc(sizeof(*f));
-    (void)snprintf(f->folder, sizeof(f->folder), "/tmp/slipform-checkpoint.XXXXXX");
-    assert_non_null(mkdtemp(f->folder));
+    assert_true(scratch_make("/tmp", f->folder, sizeof(f->folder)));
     (void)snprintf(f->log_folder, sizeof(f->log_folder), "%s/log", f->folder);
     (void)snprintf(f->state_folder, sizeof(f->state_folder), "%s/state", f->folder);
     (void)snprintf(f->checkpoint, sizeof(f->checkpoint), "%s/checkpoint", f->state_folder);
@@ -71,7 +64,7 @@ static int teardown(void **state)
 {
     struct fixture *f = *state;
     model_free(f->model);
-    (void)nftw(f->folder, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+    (void)scratch_remove(f->folder);
     free(f);
     return 0;
 }
@@ -320,7 +313,7 @@ static void another_log_is_thrown_away(void **state)
     struct fixture *f = *state;
     grow(f, 500);
     starts(f, true, 500, "");
-    (void)nftw(f->log_folder, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+    (void)scratch_remove(f->log_folder);
     assert_int_equal(mkdir(f->log_folder, 0700), 0);
     make_log(f);
     grow(f, 700);

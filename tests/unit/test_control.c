@@ -6,7 +6,6 @@
 
 #include <cmocka.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <sys/stat.h>
 
 #include "base/own.h"
@@ -19,6 +18,7 @@
 #include "control/watchdog.h"
 #include "crypto/ca.h"
 #include "crypto/cert.h"
+#include "folder.h"
 
 struct fixture {
     char folder[64];
@@ -29,24 +29,17 @@ static const struct id A = {{0xa}}, B = {{0xb}};
 static int setup(void **state)
 {
     struct fixture *f = mem_alloc(sizeof(*f));
-    (void)snprintf(f->folder, sizeof(f->folder), "/tmp/slipform-control.XXXXXX");
-    assert_non_null(mkdtemp(f->folder));
+    assert_true(scratch_make("/tmp", f->folder, sizeof(f->folder)));
     assert_int_equal(instance_logs_open(f->folder, &f->logs, NULL), OK);
     *state = f;
     return 0;
-}
-
-static int remove_one(const char *path, const struct stat *st, int flag, struct FTW *ftw)
-{
-    (void)st, (void)flag, (void)ftw;
-    return remove(path);
 }
 
 static int teardown(void **state)
 {
     struct fixture *f = *state;
     instance_logs_close(f->logs);
-    (void)nftw(f->folder, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+    (void)scratch_remove(f->folder);
     free(f);
     return 0;
 }

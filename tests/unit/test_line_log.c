@@ -10,6 +10,7 @@
 
 #include "base/mem.h"
 #include "base/own.h"
+#include "folder.h"
 #include "node/agent/line_log.h"
 #include "os/file.h"
 
@@ -30,8 +31,7 @@ static void reopen(struct place *p)
 static int begin(void **state)
 {
     struct place *p = mem_alloc(sizeof(*p));
-    (void)snprintf(p->folder, sizeof(p->folder), "/tmp/slipform-line-log-XXXXXX");
-    assert_non_null(mkdtemp(p->folder));
+    assert_true(scratch_make("/tmp", p->folder, sizeof(p->folder)));
     reopen(p);
     *state = p;
     return 0;

@@ -20,22 +20,23 @@
 #include "base/buf.h"
 #include "base/mem.h"
 #include "base/own.h"
+#include "folder.h"
 #include "os/cgroup.h"
 #include "os/child.h"
 #include "os/file.h"
 #include "os/ns.h"
 
-static char *folder_new(void)
+static char *new_folder(void)
 {
-    char *path = mem_strdup("/tmp/slipform-test-os.XXXXXX");
-    assert_non_null(mkdtemp(path));
+    char *path = scratch_new("/tmp");
+    assert_non_null(path);
     return path;
 }
 
 static void file_replaced(void **state)
 {
     (void)state;
-    auto_free char *folder = folder_new(), *path = mem_printf("%s/a", folder);
+    auto_free char *folder = new_folder(), *path = mem_printf("%s/a", folder);
     AUTO(buf) struct buf text = {0};
     assert_int_equal(file_read(path, 10, &text, NULL), ERR_NOT_FOUND);
     assert_int_equal(file_replace(path, STR("one"), 0600, NULL), OK);
@@ -67,7 +68,7 @@ static void file_replaced(void **state)
 static void file_locked_once(void **state)
 {
     (void)state;
-    auto_free char *folder = folder_new(), *path = mem_printf("%s/lock", folder);
+    auto_free char *folder = new_folder(), *path = mem_printf("%s/lock", folder);
     int fd = -1, second = -1;
     assert_int_equal(file_lock(path, &fd, NULL), OK);
     assert_int_equal(file_lock(path, &second, NULL), ERR_CONFLICT);
@@ -80,7 +81,7 @@ static void file_locked_once(void **state)
 static void folder_removed_without_links(void **state)
 {
     (void)state;
-    auto_free char *folder = folder_new(), *deep = mem_printf("%s/tree/b/c", folder);
+    auto_free char *folder = new_folder(), *deep = mem_printf("%s/tree/b/c", folder);
     auto_free char *keep = mem_printf("%s/keep", folder), *link = mem_printf("%s/tree/link", folder);
     auto_free char *tree = mem_printf("%s/tree", folder), *file = mem_printf("%s/f", deep);
     assert_int_equal(folder_make(deep, 0700, NULL), OK);
@@ -100,7 +101,7 @@ static void folder_remove_stays_on_its_mount(void **state)
     (void)state;
     if (geteuid() != 0)
         skip();
-    auto_free char *folder = folder_new(), *inner = mem_printf("%s/inner", folder);
+    auto_free char *folder = new_folder(), *inner = mem_printf("%s/inner", folder);
     auto_free char *file = mem_printf("%s/of-somebody", inner);
     assert_int_equal(folder_make(inner, 0700, NULL), OK);
     assert_int_equal(mount("none", inner, "tmpfs", 0, NULL), 0);

@@ -66,8 +66,7 @@ static void too_late(uv_timer_t *t)
 static int setup(void **state)
 {
     struct fixture *x = mem_alloc(sizeof(*x));
-    (void)snprintf(x->folder, sizeof(x->folder), "/tmp/slipform-test-aside-XXXXXX");
-    assert_non_null(mkdtemp(x->folder));
+    assert_true(scratch_make("/tmp", x->folder, sizeof(x->folder)));
     x->spec = mem_printf("files;path=%s/log", x->folder);
     assert_int_equal(store_open(x->spec, NULL, &x->by_hand, NULL, NULL), OK);
     assert_int_equal(uv_loop_init(&x->loop), 0);
@@ -84,7 +83,7 @@ static int teardown(void **state)
     (void)uv_run(&x->loop, UV_RUN_DEFAULT);
     assert_int_equal(uv_loop_close(&x->loop), 0);
     store_close(x->by_hand);
-    assert_int_equal(nftw(x->folder, folder_remove_one_, 16, FTW_DEPTH | FTW_PHYS), 0);
+    assert_int_equal(scratch_remove(x->folder), 0);
     free(x->spec);
     free(x);
     return 0;
