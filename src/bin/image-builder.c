@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/own.h"
+#include "blob/blob.h"
 #include "build/builder.h"
 #include "build/run.h"
 #include "daemon/daemon.h"
@@ -12,7 +13,7 @@
 struct image_builder_settings {
     struct setting_list management_url;
     const char *image_id, *context_digest, *dockerfile;
-    const char *blob_folder, *work_folder, *cache_folder, *build_isolation;
+    const char *blobs, *blob_folder, *work_folder, *cache_folder, *build_isolation;
     int64_t build_timeout_seconds;
     uint64_t image_size_max;
     struct setting_list build_allowed;
@@ -26,11 +27,13 @@ struct image_builder_settings {
 static const struct setting SETTINGS[] = {
     {ROW(LIST, management_url, NULL, true, "https://host:port of the management API; several: replicas of it")},
     {ROW(TEXT, image_id, NULL, true, "the image to build")},
-    {ROW(TEXT, context_digest, NULL, true, "sha256:... of the build context, a tar in blob_folder")},
+    {ROW(TEXT, context_digest, NULL, true, "sha256:... of the build context, a tar among the blobs")},
     {ROW(TEXT, dockerfile, "Dockerfile", false, "path of the Dockerfile in the context")},
-    {ROW(PATH, blob_folder, NULL, true, "blobs: contexts are read, images written")},
+    {ROW(TEXT, blobs, NULL, false,
+         "contexts are read, images written: folder;path=DIR or s3;endpoint=URL;bucket=NAME;...")},
+    {ROW(PATH, blob_folder, NULL, false, "the same as blobs: folder;path=..., as settings of 0.1 have it")},
     {ROW(PATH, work_folder, NULL, false,
-         "for builders alone; layers are cached in it; default: build beside blob_folder")},
+         "for builders alone; layers are cached in it; default: build beside the folder of blobs")},
     {ROW(PATH, cache_folder, "/var/cache/slipform", false,
          "of tools/setup: registry/ is asked before docker.io, build-environment is what a build needs to get out")},
     {ROW(CHOICE, build_isolation, "oci", false, "of RUN steps: runc containers, or chroot only"),
@@ -51,12 +54,16 @@ struct image_builder {
 static enum err fill_request(const struct daemon *d, struct build_request *r, struct arena *arena, struct errinfo *err)
 {
     const struct image_builder_settings *s = d->settings;
-    size_t parent_len = str_rfind(str_from(s->blob_folder), '/');
-    const char *beside = arena_printf(arena, "%.*s/build", (int)parent_len, s->blob_folder);
+    auto_free char *spec = NULL;
+    enum err rc = blob_spec_of(s->blobs, s->blob_folder, &spec, err);
+    if (rc != OK)
+        return rc;
+    struct str folder = blob_spec_folder(spec);
+    const char *beside = arena_printf(arena, "%.*s/build", (int)str_rfind(folder, '/'), folder.ptr);
     *r = (struct build_request){.installation = str_from(d->common.installation),
                                 .context_digest = str_from(s->context_digest),
                                 .dockerfile = str_from(s->dockerfile),
-                                .blob_folder = str_from(s->blob_folder),
+                                .blobs = arena_str(arena, str_from(spec)),
                                 .work_folder = str_from(s->work_folder != NULL ? s->work_folder : beside),
                                 .registry_folder = str_from(arena_printf(arena, "%s/registry", s->cache_folder)),
                                 .environment_file =

@@ -2,6 +2,7 @@
 #include <stddef.h>
 
 #include "api/api.h"
+#include "base/own.h"
 #include "control/control.h"
 #include "daemon/daemon.h"
 #include "daemon/hints.h"
@@ -12,7 +13,7 @@
 
 struct platform_program_settings {
     struct setting_list workloads, listen, tuning, nats_servers;
-    const char *event_store, *blob_folder, *state_dir, *logs_folder, *streams_folder, *statistics_folder,
+    const char *event_store, *blobs, *blob_folder, *state_dir, *logs_folder, *streams_folder, *statistics_folder,
         *certificates_folder, *ca_cert_file, *ca_key_file, *seal_key_file, *dns_server;
     const char *token_hash_file, *app_domain, *replica;
     int64_t edge_https_port, node_timeout_seconds;
@@ -37,7 +38,8 @@ static const struct setting SETTINGS[] = {
     ROW(LIST, workloads, NULL, true, "of management-api, public-api, planner, watchdog, certificates"),
     ROW(LIST, listen, NULL, true, "addresses of the API (TLS), e.g. 127.0.0.1:7100"),
     ROW(TEXT, event_store, NULL, true, "the log of the platform, e.g. files;path=/var/lib/slipform/log"),
-    ROW(PATH, blob_folder, NULL, true, "contexts and images"),
+    ROW(TEXT, blobs, NULL, false, "contexts and images: folder;path=DIR or s3;endpoint=URL;bucket=NAME;..."),
+    ROW(PATH, blob_folder, NULL, false, "the same as blobs: folder;path=..., as settings of 0.1 have it"),
     ROW(PATH, state_dir, NULL, false,
         "for a checkpoint of its model; none: every start folds the log from its first event"),
     ROW(PATH, logs_folder, NULL, false, "lines of instances; none: they are neither kept nor shown here"),
@@ -121,7 +123,9 @@ static enum err check(const struct daemon *d, struct errinfo *err)
         if (rc != OK)
             return rc;
     }
-    return figures(s, &ignored, err);
+    auto_free char *spec = NULL;
+    enum err rc = blob_spec_of(s->blobs, s->blob_folder, &spec, err);
+    return rc == OK ? figures(s, &ignored, err) : rc;
 }
 
 static void on_state(void *ctx, bool is_live, const struct errinfo *cause)
@@ -283,7 +287,10 @@ static enum err start(struct daemon *d, struct errinfo *err)
     struct platform_program *p = arena_alloc(&d->arena, sizeof(*p));
     p->d = d;
     d->state = p;
-    enum err rc = blob_store_open_folder(s->blob_folder, &p->blobs, err);
+    auto_free char *spec = NULL;
+    enum err rc = blob_spec_of(s->blobs, s->blob_folder, &spec, err);
+    if (rc == OK)
+        rc = blob_store_open(spec, &p->blobs, err);
     if (rc == OK)
         rc = open_control(p, err);
     if (rc != OK)

@@ -20,10 +20,37 @@ struct str blob_spec_get(const char *spec, const char *key)
     return (struct str){NULL, 0};
 }
 
+static struct str kind_of(const char *spec)
+{
+    struct str rest = str_from(spec), kind = {NULL, 0};
+    (void)str_next(&rest, ';', &kind);
+    return kind;
+}
+
+struct str blob_spec_folder(const char *spec)
+{
+    return blob_spec_get(spec, str_eq_c(kind_of(spec), "s3") ? "cache" : "path");
+}
+
+enum err blob_spec_of(const char *blobs, const char *blob_folder, char **ret_spec, struct errinfo *err)
+{
+    if ((blobs == NULL) == (blob_folder == NULL))
+        return err_set(err, ERR_INVALID,
+                       blobs == NULL
+                           ? "setting 'blobs' is missing: 'folder;path=DIR' or 's3;endpoint=URL;bucket=NAME;...'"
+                           : "settings 'blobs' and 'blob_folder' say the same: leave out 'blob_folder'");
+    if (blob_folder != NULL && strchr(blob_folder, ';') != NULL)
+        return err_set(err, ERR_INVALID, "setting 'blob_folder': a path with ';' can't be used");
+    if (blobs != NULL && blob_spec_folder(blobs).len == 0)
+        return err_set(err, ERR_INVALID,
+                       "setting 'blobs': use 'folder;path=DIR' or 's3;endpoint=URL;bucket=NAME;region=NAME;cache=DIR'");
+    *ret_spec = blobs != NULL ? mem_strdup(blobs) : mem_printf("folder;path=%s", blob_folder);
+    return OK;
+}
+
 enum err blob_store_open(const char *spec, struct blob_store **ret_store, struct errinfo *err)
 {
-    struct str rest = str_from(spec), kind = {NULL, 0}, path = blob_spec_get(spec, "path");
-    (void)str_next(&rest, ';', &kind);
+    struct str kind = kind_of(spec), path = blob_spec_get(spec, "path");
     if (str_eq_c(kind, "s3"))
         return blob_store_open_s3(spec, ret_store, err);
     if (!str_eq_c(kind, "folder") || path.len == 0)

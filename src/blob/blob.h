@@ -28,6 +28,11 @@
 struct blob_store;
 struct blob_put;
 
+/* The spec that a program's settings name: `blobs` (a spec), or `blob_folder` (a folder, as settings of 0.1 have it);
+ * the other one is NULL. It is not opened. *ret_spec: free(). OK | ERR_INVALID none, both, no such kind */
+must_check enum err blob_spec_of(const char *blobs, const char *blob_folder, char **ret_spec, struct errinfo *err);
+/* The folder of this machine that it uses: of its blobs, or the cache of a bucket's. {NULL, 0}: none is named. */
+struct str blob_spec_folder(const char *spec);
 /* Open what spec names. A bucket is not asked yet: the store opens while it is away; blob_check asks. Credentials are
  * read here. *ret_store: blob_store_close.
  * OK | ERR_INVALID spec, credentials | ERR_DENIED others may read the file with the credentials | ERR_IO */

@@ -16,6 +16,7 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/own.h"
+#include "build/blob_keeper.h"
 #include "build/egress.h"
 #include "build/job.h"
 #include "os/file.h"
@@ -26,9 +27,9 @@
 static const struct field BUILD_REQUEST_FIELDS[] = {
     FIELD_REQ(STR, build_request, installation, "installation", "for the names of objects in the OS"),
     FIELD_OPT(ID, build_request, image_id, "image_id", "for logs"),
-    FIELD_REQ(STR, build_request, context_digest, "context_digest", "of a tar in blob_folder"),
+    FIELD_REQ(STR, build_request, context_digest, "context_digest", "of a tar among the blobs"),
     FIELD_OPT(STR, build_request, dockerfile, "dockerfile", "path in the context; default Dockerfile"),
-    FIELD_REQ(STR, build_request, blob_folder, "blob_folder", "where context and image are"),
+    FIELD_REQ(STR, build_request, blobs, "blobs", "where context and image are: spec of the store"),
     FIELD_REQ(STR, build_request, work_folder, "work_folder", "layers are cached in it"),
     FIELD_OPT(STR, build_request, registry_folder, "registry_folder", "storage of the local registry"),
     FIELD_OPT(STR, build_request, environment_file, "environment_file", "what is needed to reach the outside"),
@@ -149,11 +150,11 @@ static enum err enter(const struct egress *egress, int go_fd, const char *work_f
     return egress_enter(egress, resolv_conf, err);
 }
 
-static int inner(const struct build_request *r, const struct egress *egress, int go_fd, int result_fd,
+static int inner(const struct build_request *r, const struct egress *egress, int go_fd, int blobs_fd, int result_fd,
                  int64_t deadline_us)
 {
     struct errinfo err = {0};
-    struct job j = {.request = r, .deadline_us = deadline_us};
+    struct job j = {.request = r, .deadline_us = deadline_us, .blobs_fd = blobs_fd};
     const char *work_folder = arena_str(&j.arena, r->work_folder).ptr;
     j.folder = arena_printf(&j.arena, "%s/job", work_folder);
     enum err rc = enter(egress, go_fd, work_folder, &err);
@@ -218,7 +219,7 @@ static int block_sigterm(void)
     return signalfd(-1, &term, SFD_CLOEXEC);
 }
 
-static enum err start_inner(const struct build_request *r, const struct egress *egress, int result_fd,
+static enum err start_inner(const struct build_request *r, const struct egress *egress, int blobs_fd, int result_fd,
                             int64_t deadline_us, pid_t *ret_pid, struct errinfo *err)
 {
     int go[2];
@@ -227,7 +228,7 @@ static enum err start_inner(const struct build_request *r, const struct egress *
     pid_t pid = fork_into_namespaces();
     if (pid == 0) {
         (void)close(go[1]);
-        _exit(inner(r, egress, go[0], result_fd, deadline_us));
+        _exit(inner(r, egress, go[0], blobs_fd, result_fd, deadline_us));
     }
     (void)close(go[0]);
     auto_close int go_write = go[1];
@@ -259,12 +260,16 @@ static enum err build(const struct build_request *r, struct arena *arena, int re
         .installation = arena_str(arena, r->installation).ptr, .allowed = allowed, .allowed_n = r->allowed.n};
     struct egress egress = {0};
     auto_close int signals_fd = block_sigterm();
+    struct blob_keeper blobs = {0, -1};
     rc = egress_open(&o, &egress, err);
+    if (rc == OK)
+        rc = blob_keeper_start(arena_str(arena, r->blobs).ptr, &blobs, err);
     pid_t pid = -1;
     if (rc == OK)
-        rc = start_inner(r, &egress, result_fd, deadline_us, &pid, err);
+        rc = start_inner(r, &egress, blobs.fd, result_fd, deadline_us, &pid, err);
     if (rc == OK)
         *ret_exit = wait_for(pid, signals_fd, result_fd);
+    blob_keeper_stop(&blobs);
     egress_close(&egress);
     remove_cgroups(o.installation);
     return rc;

@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "base/own.h"
-#include "blob/blob.h"
+#include "build/blob_keeper.h"
 #include "build/command.h"
 #include "build/context.h"
 #include "build/image_config.h"
@@ -88,12 +88,11 @@ static enum err run(const struct job *j, const struct args *a, struct buf *outpu
         err);
 }
 
-static enum err unpack_context(struct job *j, struct blob_store *blobs, struct errinfo *err)
+static enum err unpack_context(struct job *j, struct errinfo *err)
 {
     const char *digest = arena_str(&j->arena, j->request->context_digest).ptr;
     auto_close int fd = -1;
-    uint64_t size = 0;
-    enum err rc = blob_open(blobs, digest, &fd, &size, err);
+    enum err rc = blob_keeper_get(j->blobs_fd, digest, j->deadline_us, &fd, err);
     if (rc != OK)
         return err_wrap(err, rc, "read the build context");
     const struct context_limits limits = {CONTEXT_SIZE_MAX, CONTEXT_ENTRIES_MAX};
@@ -247,7 +246,7 @@ static void remove_ca_mount_point(const struct job *j, const char *tree)
 
 /* Plain, not compressed: a 247 MB tree takes 1.8 s instead of 23 s, and guests read it without unpacking. Contents,
  * names, modes, owners and times of the tree decide the bytes, nothing else. */
-static enum err make_image(struct job *j, const char *tree, struct blob_store *blobs, struct errinfo *err)
+static enum err make_image(struct job *j, const char *tree, struct errinfo *err)
 {
     const char *file = arena_printf(&j->arena, "%s/root.erofs", j->folder);
     struct args a = {0};
@@ -261,7 +260,8 @@ static enum err make_image(struct job *j, const char *tree, struct blob_store *b
         return rc != OK ? rc : err_set_os(err, ERR_IO, errno, "open '%s'", file);
     char digest[DIGEST_TEXT_SIZE];
     uint64_t size = 0;
-    rc = blob_put_fd(blobs, fd, (uint64_t)j->request->image_size_max_bytes, NULL, digest, &size, err);
+    rc = blob_keeper_put(j->blobs_fd, fd, (uint64_t)j->request->image_size_max_bytes, j->deadline_us, digest, &size,
+                         err);
     if (rc == ERR_LIMIT)
         return err_set(err, rc,
                        "the image's root file system is over %lld MiB: leave out what is needed for the build "
@@ -274,9 +274,9 @@ static enum err make_image(struct job *j, const char *tree, struct blob_store *b
     return OK;
 }
 
-static enum err build(struct job *j, struct blob_store *blobs, struct errinfo *err)
+static enum err build(struct job *j, struct errinfo *err)
 {
-    enum err rc = unpack_context(j, blobs, err);
+    enum err rc = unpack_context(j, err);
     if (rc == OK)
         rc = job_start_registry(j, err);
     if (rc != OK)
@@ -295,7 +295,7 @@ static enum err build(struct job *j, struct blob_store *blobs, struct errinfo *e
     if (rc == OK)
         rc = mount_image(j, image, &tree, err);
     if (rc == OK)
-        rc = make_image(j, tree, blobs, err);
+        rc = make_image(j, tree, err);
     remove_leftovers(j); /* the container that was mounted */
     if (rc == OK)
         say("image: %.*s, %lld bytes", STR_ARG(j->result.digest), (long long)j->result.size_bytes);
@@ -304,13 +304,8 @@ static enum err build(struct job *j, struct blob_store *blobs, struct errinfo *e
 
 enum err job_run(struct job *j, struct errinfo *err)
 {
-    auto_blob_store struct blob_store *blobs = NULL;
     enum err rc = job_prepare(j, err);
-    if (rc == OK)
-        rc = blob_store_open_folder(arena_str(&j->arena, j->request->blob_folder).ptr, &blobs, err);
-    if (rc == OK)
-        rc = build(j, blobs, err);
-    return rc;
+    return rc == OK ? build(j, err) : rc;
 }
 
 void job_done(struct job *j)

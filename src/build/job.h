@@ -15,6 +15,7 @@ struct job {
     struct arena arena;        /* texts of the result */
     struct trace trace;        /* of buildah's output */
     int64_t deadline_us;       /* of the monotonic clock */
+    int blobs_fd;              /* of build/blob_keeper.h */
     const char *folder;        /* work_folder/job, ours until the end */
     const char *context;       /* folder/context */
     const char *driver;        /* overlay or vfs */

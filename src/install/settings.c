@@ -69,6 +69,13 @@ static const struct installation_node *operator_of(const struct home *h, const s
     return NULL;
 }
 
+/* Where contexts and images are. */
+static void put_blobs(const struct home *h, struct buf *b)
+{
+    char folder[PATH_SIZE];
+    buf_addf(b, "blobs: \"folder;path=%s\"\n", home_path(h, folder, "blobs"));
+}
+
 static void platform_settings(const struct home *h, const struct installation_node *n, bool is_public, struct buf *b)
 {
     char spec[LOG_SPEC_SIZE], address[64];
@@ -78,7 +85,7 @@ static void platform_settings(const struct home *h, const struct installation_no
         buf_addf(b, ", \"[%s]:%lld\"", home_fabric_address(h, n, address), (long long)port);
     buf_add_c(b, "]\n");
     put(b, "event_store", log_spec(h, LOG_AS_REPLICA, spec));
-    put_path(b, "blob_folder", h, "blobs");
+    put_blobs(h, b);
     put_path(b, "logs_folder", h, "logs");
     put_path(b, "token_hash_file", h, "ca/operator-token.sha256");
     put_path(b, "seal_key_file", h, "ca/seal.key");
@@ -125,7 +132,7 @@ static void builder_settings(const struct home *h, const struct up_options *o, c
 {
     char url[96];
     put_operators(h, "management_url", n, home_operator_local_url(h, n, url), b);
-    put_path(b, "blob_folder", h, "blobs");
+    put_blobs(h, b);
     put(b, "cache_folder", o->cache_folder);
 }
 

@@ -35,7 +35,7 @@ class Builder:
         return self.blobs / 'sha256' / digest[7:9] / digest[7:]
 
     def request(self, context_digest, **more):
-        return {'installation': INSTALLATION, 'context_digest': context_digest, 'blob_folder': str(self.blobs),
+        return {'installation': INSTALLATION, 'context_digest': context_digest, 'blobs': f'folder;path={self.blobs}',
                 'work_folder': str(self.work), 'registry_folder': str(CACHE / 'registry'),
                 'environment_file': str(CACHE / 'build-environment'), **more}
 
