@@ -8,9 +8,9 @@
 #include "cli/rows.h"
 #include "cli/table.h"
 #include "cli/verbs.h"
-#include "install/database.h"
 #include "install/host_network.h"
 #include "install/log_place.h"
+#include "install/services.h"
 #include "install/supervise.h"
 
 static void add_problem(json_t *problems, const char *code, const char *title, const char *detail, const char *hint)
@@ -83,8 +83,9 @@ static void add_agents(const struct cli *c, json_t *programs, json_t *problems)
         char id[ID_TEXT_SIZE] = "";
         if (n != NULL)
             id_format(n->node_id, id);
-        json_array_append_new(programs, program_row(supervised_is_database(s) ? "postgres" : "node-agent", STR(""),
-                                                    str_from(id), s->pid, s->restarts, STR("")));
+        struct str service = supervised_service(s);
+        auto_free char *name = mem_printf("%.*s", STR_ARG(service.len > 0 ? service : STR("node-agent")));
+        json_array_append_new(programs, program_row(name, STR(""), str_from(id), s->pid, s->restarts, STR("")));
     }
 }
 
@@ -204,10 +205,34 @@ static json_t *replicas_of(const struct cli *c, json_t *problems)
     return rows;
 }
 
-static json_t *logs_of(const struct cli *c, const json_t *position, json_t *problems)
+/* What others wrote and the installation runs: each is asked. */
+static json_t *services_rows(const struct cli *c, json_t *problems)
+{
+    struct service list[SERVICES_MAX];
+    size_t n = services_of(&c->home, list);
+    json_t *rows = json_array();
+    for (size_t i = 0; i < n; i++) {
+        const struct service *s = &list[i];
+        struct errinfo err;
+        bool is_well = s->is_well(&c->home, s, &err) == OK;
+        json_t *row = json_object();
+        json_object_set_new(row, "name", json_string(s->name));
+        json_object_set_new(row, "node", s->node != NULL ? json_from_str(s->node->name) : json_null());
+        json_object_set_new(row, "status", json_string(is_well ? "well" : "down"));
+        json_object_set_new(row, "cause", is_well ? json_null() : json_from_str(str_from(err.msg)));
+        json_array_append_new(rows, row);
+        if (is_well)
+            continue;
+        auto_free char *title = mem_printf("%s does not answer", s->title);
+        auto_free char *hint = mem_printf("its log is %s in the home; 'slipform up' starts it again", s->log_file);
+        add_problem(problems, "service-down", title, err.msg, hint);
+    }
+    return rows;
+}
+
+static json_t *logs_of(const struct cli *c, const json_t *position)
 {
     char path[LOG_SPEC_SIZE];
-    struct errinfo err;
     bool is_database = home_store_is(&c->home, "postgres");
     json_t *row = json_object(), *rows = json_array();
     json_t *log = json_object_get(position, "log"), *seq = json_object_get(position, "seq");
@@ -217,9 +242,6 @@ static json_t *logs_of(const struct cli *c, const json_t *position, json_t *prob
     json_object_set_new(row, "path",
                         is_database ? json_string(log_spec(&c->home, LOG_AS_REPLICA, path))
                                     : json_string(home_path(&c->home, path, "log/platform")));
-    if (is_database && database_is_well(&c->home, &err) != OK)
-        add_problem(problems, "database-down", "the database that the log is in does not answer", err.msg,
-                    "its log is store/postgres/server.log in the home; 'slipform up' starts it again");
     json_object_set_new(row, "seq", seq != NULL ? json_incref(seq) : json_null());
     json_array_append_new(rows, row);
     return rows;
@@ -243,8 +265,9 @@ static json_t *status_of(const struct cli *c)
     set_path(doc, "client_cert_file", h, "operator/client.crt");
     set_path(doc, "client_key_file", h, "operator/client.key");
     json_object_set_new(doc, "endpoints", endpoints_of(c));
-    json_object_set_new(doc, "logs", logs_of(c, json_object_get(doc, "position"), problems));
+    json_object_set_new(doc, "logs", logs_of(c, json_object_get(doc, "position")));
     json_object_set_new(doc, "replicas", replicas_of(c, problems));
+    json_object_set_new(doc, "services", services_rows(c, problems));
     json_object_set_new(doc, "status",
                         json_string(!is_up && !supervise_is_running(h) ? "stopped"
                                     : json_array_size(problems) == 0   ? "healthy"
@@ -276,6 +299,12 @@ static int installation_status(struct cli *c)
                                              {"URL", "url", COLUMN_TEXT},       {0}};
     if (json_array_size(json_object_get(doc, "replicas")) > 1) {
         table_print(json_object_get(doc, "replicas"), REPLICAS);
+        (void)puts("");
+    }
+    static const struct column SERVICES[] = {
+        {"SERVICE", "name", COLUMN_TEXT}, {"ON", "node", COLUMN_TEXT}, {"STATUS", "status", COLUMN_TEXT}, {0}};
+    if (json_array_size(json_object_get(doc, "services")) > 0) {
+        table_print(json_object_get(doc, "services"), SERVICES);
         (void)puts("");
     }
     table_print(json_object_get(doc, "programs"), PROGRAMS);

@@ -1,6 +1,7 @@
 #include "install/database.h"
 
 #include <dirent.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +14,8 @@
 
 #define VERSIONS_FOLDER "/usr/lib/postgresql" /* Debian's: <major>/bin/postgres */
 enum { VERSION_MIN = 14, INITDB_TIMEOUT_MS = 120000 };
+/* 60 s: a checkpoint on a slow disk (chosen). */
+enum { DATABASE_STOP_MS = 60000 };
 
 static const char *program(const char *name, int version, char ret[static PATH_SIZE])
 {
@@ -128,8 +131,10 @@ static enum err make_cluster(const struct home *h, int version, int uid, int gid
     return rc == OK ? OK : err_wrap(err, rc, "while making the database");
 }
 
-enum err database_create(const struct home *h, int uid, int gid, struct errinfo *err)
+static enum err database_create(const struct home *h, const struct service *s, int uid, int gid, bool *ret_changed,
+                                struct errinfo *err)
 {
+    (void)s, (void)ret_changed; /* its settings are those of the program: a new one restarts it */
     char path[PATH_SIZE];
     int version = 0;
     enum err rc = check_socket_name(h, err);
@@ -146,21 +151,21 @@ enum err database_create(const struct home *h, int uid, int gid, struct errinfo 
     return rc == OK ? make_cluster(h, version, uid, gid, err) : rc;
 }
 
-enum err database_command(const struct home *h, struct arena *a, const char *ret_argv[static DATABASE_ARGV_MAX],
-                          struct errinfo *err)
+static enum err database_command(const struct home *h, const struct service *s, struct arena *a,
+                                 struct service_command *ret, struct errinfo *err)
 {
+    (void)s;
     char path[PATH_SIZE];
     int version = 0;
     enum err rc = find_version(h, &version, err);
     if (rc != OK)
         return rc;
     size_t n = 0;
-    ret_argv[n++] = arena_strdup(a, program("postgres", version, path));
-    ret_argv[n++] = "-D";
-    ret_argv[n++] = arena_strdup(a, home_path(h, path, "store/postgres/data"));
-    ret_argv[n++] = "-c";
-    ret_argv[n++] = arena_printf(a, "config_file=%s", home_path(h, path, "store/postgres/postgresql.conf"));
-    ret_argv[n] = NULL;
+    ret->argv[n++] = arena_strdup(a, program("postgres", version, path));
+    ret->argv[n++] = "-D";
+    ret->argv[n++] = arena_strdup(a, home_path(h, path, "store/postgres/data"));
+    ret->argv[n++] = "-c";
+    ret->argv[n++] = arena_printf(a, "config_file=%s", home_path(h, path, "store/postgres/postgresql.conf"));
     return OK;
 }
 
@@ -190,14 +195,15 @@ static enum err run_sql(const struct home *h, struct str sql, struct errinfo *er
     return run_program(&(struct run_options){.argv = argv, .stdin_text = sql, .timeout_ms = 10000}, NULL, err);
 }
 
-enum err database_is_well(const struct home *h, struct errinfo *err)
+static enum err database_is_well(const struct home *h, const struct service *s, struct errinfo *err)
 {
-    enum err rc = run_sql(h, STR("SELECT 1;\n"), err);
-    return rc == OK ? OK : err_wrap(err, ERR_UNAVAILABLE, "the database of the log");
+    (void)s;
+    return run_sql(h, STR("SELECT 1;\n"), err);
 }
 
-enum err database_prepare(const struct home *h, struct errinfo *err)
+static enum err database_prepare(const struct home *h, const struct service *s, struct errinfo *err)
 {
+    (void)s;
     enum err rc = run_sql(
         h,
         STR("SELECT 'CREATE ROLE ' || name || ' LOGIN' FROM (VALUES ('" DATABASE_OWNER "'), ('" DATABASE_REPLICA
@@ -207,4 +213,19 @@ enum err database_prepare(const struct home *h, struct errinfo *err)
             " WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = '" DATABASE_NAME "')\n\\gexec\n"),
         err);
     return rc == OK ? OK : err_wrap(err, rc, "while making roles and database of the log");
+}
+
+struct service database_service(void)
+{
+    return (struct service){.name = "postgres",
+                            .title = "the database of the log",
+                            .log_file = "store/postgres/server.log",
+                            /* PostgreSQL ends its sessions, writes a checkpoint and ends */
+                            .stop_signal = SIGINT,
+                            .stop_ms = DATABASE_STOP_MS,
+                            .outlives_supervisor = true,
+                            .create = database_create,
+                            .command = database_command,
+                            .is_well = database_is_well,
+                            .prepare = database_prepare};
 }

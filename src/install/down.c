@@ -85,7 +85,7 @@ enum err install_down(const struct home *h, void (*say)(void *ctx, const char *t
     if (stopped == OK)
         stopped = stop_nodes(h, "worker", err);
     if (stopped == OK)
-        stopped = supervise_stop_database(h, err);
+        stopped = supervise_stop_services(h, err);
     say(ctx, "network");
     struct errinfo why;
     rc = host_network_down(h, &why);

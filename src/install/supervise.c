@@ -11,8 +11,8 @@
 
 #include "base/clock.h"
 #include "base/own.h"
-#include "install/database.h"
 #include "install/files.h"
+#include "install/services.h"
 #include "os/child.h"
 #include "os/file.h"
 #include "os/ns.h"
@@ -22,31 +22,33 @@ enum { BACKOFF_MS_MIN = 1000, BACKOFF_MS_MAX = 30000, GOOD_RUN_MS = 60000 };
 /* 16 MiB of an agent's log; older lines go at its next start (chosen). */
 enum { AGENT_LOG_SIZE_MAX = 16 * 1024 * 1024 };
 
-/* 60 s: a checkpoint on a slow disk (chosen). */
-enum { DATABASE_STOP_MS = 60000 };
-/* The hosts and the database. A node's name has no colon. */
-enum { SUPERVISED_MAX = INVENTORY_NODES_MAX + 1 };
-#define SUPERVISED_DATABASE "store:postgres"
+/* The hosts and the services. A node's name has no colon. */
+enum { SUPERVISED_MAX = INVENTORY_NODES_MAX + SERVICES_MAX };
+#define SERVICE_PREFIX "store:"
+/* 10 s: a node-agent that writes down what runs (chosen). */
+enum { AGENT_STOP_MS = 10000 };
 
 static const struct field AGENT_FIELDS[] = {
-    FIELD_REQ(STR, supervised, name, "name", "node"),
-    FIELD_REQ(I64, supervised, pid, "pid", "of its node-agent; 0: none now"),
+    FIELD_REQ(STR, supervised, name, "name", "node, or store: and a service"),
+    FIELD_REQ(I64, supervised, pid, "pid", "of its program; 0: none now"),
     FIELD_REQ(I64, supervised, start_ticks, "start_ticks", "of that process"),
     FIELD_REQ(I64, supervised, restarts, "restarts", "so far"),
 };
 static const struct field_table AGENT_TABLE = FIELD_TABLE(supervised, AGENT_FIELDS);
 static const struct field STATE_FIELDS[] = {
     FIELD_REQ(I64, supervise_state, pid, "pid", "of the supervisor"),
-    FIELD_SUB(OBJECTS, supervise_state, agents, "agents", AGENT_TABLE, "node-agents"),
+    FIELD_SUB(OBJECTS, supervise_state, agents, "agents", AGENT_TABLE, "node-agents and services"),
 };
 static const struct field_table STATE_TABLE = FIELD_TABLE(supervise_state, STATE_FIELDS);
 
 struct supervisor;
-/* A program that is kept alive: a node-agent, or the database. */
+/* A program that is kept alive: a node-agent, or a service. */
 struct agent {
     struct supervisor *sup;
-    const struct installation_node *node; /* NULL: the database */
+    const struct installation_node *node; /* of a node-agent, else NULL */
+    const struct service *service;        /* else NULL */
     struct str name;
+    char name_text[SERVICE_NAME_SIZE + sizeof(SERVICE_PREFIX)];
     struct child *child;
     uv_timer_t timer;
     int64_t started_ms, backoff_ms, restarts;
@@ -56,6 +58,7 @@ struct supervisor {
     uv_loop_t loop;
     uv_signal_t term, interrupt;
     bool is_stopping;
+    struct service services[SERVICES_MAX];
     struct agent agents[SUPERVISED_MAX];
     size_t n;
 };
@@ -66,7 +69,7 @@ static void say(const struct supervisor *s, const char *what, const struct agent
     clock_format_us(clock_wall_us(), now);
     (void)s;
     (void)fprintf(stderr, "{\"time\":\"%s\",\"level\":\"info\",\"program\":\"supervise\",\"msg\":\"%s%.*s: %s%s\"}\n",
-                  now, a->node == NULL ? "" : "node-agent ", STR_ARG(a->name), what, detail);
+                  now, a->service != NULL ? "" : "node-agent ", STR_ARG(a->name), what, detail);
 }
 
 static void write_state(const struct supervisor *s)
@@ -117,6 +120,11 @@ static void agent_later(struct agent *a)
     uv_timer_start(&a->timer, on_timer, (uint64_t)a->backoff_ms, 0);
 }
 
+static bool goes_with_us(const struct agent *a)
+{
+    return a->service == NULL || !a->service->outlives_supervisor;
+}
+
 static void agent_exited(struct child *c, const struct child_status *status, void *arg)
 {
     struct agent *a = arg;
@@ -132,7 +140,7 @@ static void agent_exited(struct child *c, const struct child_status *status, voi
         return;
     }
     for (size_t i = 0; i < a->sup->n; i++)
-        if (a->sup->agents[i].child != NULL && a->sup->agents[i].node != NULL)
+        if (a->sup->agents[i].child != NULL && goes_with_us(&a->sup->agents[i]))
             return;
     uv_stop(&a->sup->loop);
 }
@@ -140,8 +148,8 @@ static void agent_exited(struct child *c, const struct child_status *status, voi
 static int open_log(const struct agent *a)
 {
     char path[PATH_SIZE];
-    if (a->node == NULL)
-        home_path(a->sup->home, path, "store/postgres/server.log");
+    if (a->service != NULL)
+        home_path(a->sup->home, path, "%s", a->service->log_file);
     else
         home_path(a->sup->home, path, "nodes/%.*s/agent.log", STR_ARG(a->name));
     struct stat st;
@@ -151,23 +159,36 @@ static int open_log(const struct agent *a)
     return open(path, flags, 0640);
 }
 
-static enum err spawn_database(struct agent *a, struct errinfo *err)
+/* -1: the machine's own. */
+static enum err open_namespace(const struct agent *a, const struct installation_node *n, int *ret, struct errinfo *err)
+{
+    char name[128];
+    *ret = -1;
+    return n != NULL && n->has_namespace ? netns_open(home_namespace(a->sup->home, n, name), ret, err) : OK;
+}
+
+static enum err spawn_service(struct agent *a, struct errinfo *err)
 {
     AUTO(arena) struct arena arena = {0};
-    const char *argv[DATABASE_ARGV_MAX];
-    static const char *const ENV[] = {"PATH=/usr/sbin:/sbin:/usr/bin:/bin", "LANG=C", NULL};
+    struct service_command command = {0};
+    const char *env[SERVICE_ENV_MAX + 3] = {"PATH=/usr/sbin:/sbin:/usr/bin:/bin", "LANG=C"};
     int uid = 0, gid = 0;
+    auto_close int log = -1, ns = -1;
     enum err rc = files_user(&uid, &gid, err);
     if (rc == OK)
-        rc = database_command(a->sup->home, &arena, argv, err);
+        rc = a->service->command(a->sup->home, a->service, &arena, &command, err);
+    if (rc == OK)
+        rc = open_namespace(a, a->service->node, &ns, err);
     if (rc != OK)
         return rc;
-    auto_close int log = open_log(a);
+    for (size_t i = 0; i < SERVICE_ENV_MAX && command.env[i] != NULL; i++)
+        env[i + 2] = command.env[i];
+    log = open_log(a);
     if (log < 0)
-        return err_set_os(err, ERR_IO, errno, "log of the database");
+        return err_set_os(err, ERR_IO, errno, "log of %s", a->service->title);
     struct child_fd fds[] = {{log, 1}, {log, 2}};
-    struct child_spec spec = {.argv = argv,
-                              .env = ENV,
+    struct child_spec spec = {.argv = command.argv,
+                              .env = env,
                               .fds = fds,
                               .fds_n = 2,
                               .drop_user = true,
@@ -175,23 +196,22 @@ static enum err spawn_database(struct agent *a, struct errinfo *err)
                               .gid = (gid_t)gid,
                               .drop_caps = true,
                               .no_new_privs = true,
-                              .new_session = true};
+                              .new_session = true,
+                              .netns_fd = ns < 0 ? 0 : ns};
     return child_spawn(&a->sup->loop, &spec, agent_exited, a, &a->child, err);
 }
 
 static enum err spawn_agent(struct agent *a, struct errinfo *err)
 {
-    char program[PATH_SIZE], config[PATH_SIZE], ns_name[128];
+    char program[PATH_SIZE], config[PATH_SIZE];
     home_path(a->sup->home, program, "programs/node-agent");
     home_path(a->sup->home, config, "nodes/%.*s/node-agent.yaml", STR_ARG(a->node->name));
     auto_close int log = open_log(a), ns = -1;
     if (log < 0)
         return err_set_os(err, ERR_IO, errno, "log of the node-agent");
-    if (a->node->has_namespace) {
-        enum err rc = netns_open(home_namespace(a->sup->home, a->node, ns_name), &ns, err);
-        if (rc != OK)
-            return rc;
-    }
+    enum err rc = open_namespace(a, a->node, &ns, err);
+    if (rc != OK)
+        return rc;
     const char *argv[] = {"node-agent", "--config", config, NULL};
     const char *env[] = {"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8", NULL};
     struct child_fd fds[] = {{log, 1}, {log, 2}};
@@ -209,7 +229,7 @@ static void agent_start(struct agent *a)
 {
     struct errinfo err;
     a->started_ms = clock_mono_us() / 1000;
-    if ((a->node == NULL ? spawn_database(a, &err) : spawn_agent(a, &err)) != OK) {
+    if ((a->service != NULL ? spawn_service(a, &err) : spawn_agent(a, &err)) != OK) {
         say(a->sup, "can't be started: ", a, err.msg);
         a->restarts++;
         agent_later(a);
@@ -244,9 +264,11 @@ static void on_term(uv_signal_t *signal, int number)
     bool has_any = false;
     for (size_t i = 0; i < s->n; i++) {
         uv_timer_stop(&s->agents[i].timer);
-        if (s->agents[i].child != NULL && s->agents[i].node != NULL) { /* the database goes on: programs write to it */
+        if (s->agents[i].child != NULL && goes_with_us(&s->agents[i])) {
             has_any = true;
-            err_ignore(child_kill(s->agents[i].child, SIGTERM, NULL)); /* it has ended already: agent_exited comes */
+            const struct service *service = s->agents[i].service;
+            /* it has ended already: agent_exited comes */
+            err_ignore(child_kill(s->agents[i].child, service != NULL ? service->stop_signal : SIGTERM, NULL));
         }
     }
     if (!has_any)
@@ -258,6 +280,31 @@ static void watch_signal(struct supervisor *s, uv_signal_t *handle, int number)
     handle->data = s;
     uv_signal_init(&s->loop, handle);
     uv_signal_start(handle, on_term, number);
+}
+
+static void add(struct supervisor *s, const struct installation_node *node, const struct service *service)
+{
+    struct agent *a = &s->agents[s->n++];
+    a->sup = s;
+    a->node = node;
+    a->service = service;
+    if (service != NULL) {
+        (void)snprintf(a->name_text, sizeof(a->name_text), SERVICE_PREFIX "%s", service->name);
+        a->name = str_from(a->name_text);
+    } else {
+        a->name = node->name;
+    }
+    uv_timer_init(&s->loop, &a->timer);
+    a->timer.data = a;
+}
+
+static void add_all(struct supervisor *s)
+{
+    size_t services_n = services_of(s->home, s->services);
+    for (size_t i = 0; i < services_n; i++)
+        add(s, NULL, &s->services[i]);
+    for (size_t i = 0; i < s->home->inst.nodes.n; i++)
+        add(s, home_node(s->home, i), NULL);
 }
 
 enum err supervise_run(const struct home *h, struct errinfo *err)
@@ -272,22 +319,10 @@ enum err supervise_run(const struct home *h, struct errinfo *err)
     supervise_state_read(h, &arena, &before);
     struct supervisor *s = mem_alloc(sizeof(*s));
     s->home = h;
-    s->n = h->inst.nodes.n;
     uv_loop_init(&s->loop);
     watch_signal(s, &s->term, SIGTERM);
     watch_signal(s, &s->interrupt, SIGINT);
-    if (home_store_is(h, "postgres"))
-        s->agents[s->n++].name = STR(SUPERVISED_DATABASE);
-    for (size_t i = 0; i < s->n; i++) {
-        struct agent *a = &s->agents[i];
-        a->sup = s;
-        if (i < h->inst.nodes.n) {
-            a->node = home_node(h, i);
-            a->name = a->node->name;
-        }
-        uv_timer_init(&s->loop, &a->timer);
-        a->timer.data = a;
-    }
+    add_all(s);
     for (size_t i = 0; i < s->n; i++)
         agent_adopt_or_start(&s->agents[i], &before);
     write_state(s);
@@ -371,28 +406,40 @@ enum err supervise_stop(const struct home *h, struct errinfo *err)
     enum err rc = OK;
     for (size_t i = 0; rc == OK && i < state.agents.n; i++) {
         const struct supervised *a = (const struct supervised *)state.agents.items + i;
-        if (!supervised_is_database(a))
-            rc = end_process(a, "node-agent", SIGTERM, 10000, err);
+        if (supervised_service(a).len == 0)
+            rc = end_process(a, "node-agent", SIGTERM, AGENT_STOP_MS, err);
     }
     return rc;
 }
 
-bool supervised_is_database(const struct supervised *s)
+struct str supervised_service(const struct supervised *s)
 {
-    return str_eq_c(s->name, SUPERVISED_DATABASE);
+    struct str prefix = STR(SERVICE_PREFIX);
+    return str_starts(s->name, prefix) ? str_slice(s->name, prefix.len, s->name.len) : STR("");
 }
 
-enum err supervise_stop_database(const struct home *h, struct errinfo *err)
+const struct supervised *supervise_find_service(const struct supervise_state *state, const char *name)
+{
+    for (size_t i = 0; i < state->agents.n; i++) {
+        const struct supervised *s = (const struct supervised *)state->agents.items + i;
+        if (str_eq_c(supervised_service(s), name))
+            return s;
+    }
+    return NULL;
+}
+
+enum err supervise_stop_services(const struct home *h, struct errinfo *err)
 {
     AUTO(arena) struct arena arena = {0};
     struct supervise_state state;
+    struct service list[SERVICES_MAX];
     supervise_state_read(h, &arena, &state);
-    enum err rc = OK;
-    for (size_t i = 0; rc == OK && i < state.agents.n; i++) {
-        const struct supervised *a = (const struct supervised *)state.agents.items + i;
-        /* SIGINT: PostgreSQL ends its sessions, writes a checkpoint and ends. */
-        if (supervised_is_database(a))
-            rc = end_process(a, "database", SIGINT, DATABASE_STOP_MS, err);
+    for (size_t n = services_of(h, list); n > 0; n--) {
+        const struct service *s = &list[n - 1];
+        const struct supervised *runs = supervise_find_service(&state, s->name);
+        enum err rc = runs != NULL ? end_process(runs, "service", s->stop_signal, s->stop_ms, err) : OK;
+        if (rc != OK)
+            return rc;
     }
-    return rc;
+    return OK;
 }

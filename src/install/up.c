@@ -7,12 +7,12 @@
 #include "base/clock.h"
 #include "base/own.h"
 #include "bootstrap/prod_bootstrap.h"
-#include "install/database.h"
 #include "install/files.h"
 #include "install/health.h"
 #include "install/host_network.h"
 #include "install/identity.h"
 #include "install/log_place.h"
+#include "install/services.h"
 #include "install/settings.h"
 #include "install/supervise.h"
 #include "os/file.h"
@@ -72,8 +72,9 @@ static enum err load_inventory(struct up *u, struct errinfo *err)
 static bool is_healthy(const struct up *u)
 {
     struct errinfo why;
-    return supervise_is_running(u->h) && host_network_is_up(u->h) && health_agents(u->h, &why) == OK &&
-           health_programs(u->h, u->instances, u->instances_n, &why) == OK && health_control(u->h, &why) == OK;
+    return supervise_is_running(u->h) && host_network_is_up(u->h) && services_are_well(u->h, &why) == OK &&
+           health_agents(u->h, &why) == OK && health_programs(u->h, u->instances, u->instances_n, &why) == OK &&
+           health_control(u->h, &why) == OK;
 }
 
 /* Whether a process of this installation listens there: its programs and Envoys outlive agents and supervisor. */
@@ -131,10 +132,10 @@ static enum err write_files(struct up *u, struct errinfo *err)
         rc = files_folders(u->h, u->uid, u->gid, err);
     if (rc == OK)
         rc = files_programs(u->h, u->o, &u->programs_changed, err);
-    if (rc == OK && home_store_is(u->h, "postgres"))
-        rc = database_create(u->h, u->uid, u->gid, err);
     if (rc == OK)
         rc = identity_write_all(u->h, u->instances, u->instances_n, u->uid, u->gid, err);
+    if (rc == OK)
+        rc = services_create(u->h, u->uid, u->gid, err);
     return rc == OK ? settings_write_all(u->h, u->o, &u->settings_changed, err) : rc;
 }
 
@@ -174,29 +175,26 @@ static enum err wait_until(struct up *u, enum err (*check)(struct up *u, struct 
     }
 }
 
-static enum err check_database(struct up *u, struct errinfo *err)
+static enum err check_services(struct up *u, struct errinfo *err)
 {
-    return database_is_well(u->h, err);
+    return services_are_well(u->h, err);
 }
 
-/* A log in files is there before anything runs; one in a database needs its server, which the supervisor starts. */
+/* A log in files is there before anything runs; another one needs its server, which the supervisor starts. */
 static enum err start_log_and_agents(struct up *u, int64_t until_us, struct errinfo *err)
 {
     char exe[PATH_SIZE];
-    bool has_database = home_store_is(u->h, "postgres");
-    enum err rc = has_database ? OK : seed(u, err);
+    bool is_served = !home_store_is(u->h, "files");
+    enum err rc = is_served ? OK : seed(u, err);
     if (rc == OK) {
         say(u, "supervisor and node-agents");
         rc = supervise_start(u->h, home_path(u->h, exe, "programs/slipform"), err);
     }
-    if (rc == OK && has_database) {
-        rc = wait_until(u, check_database, until_us, err);
-        if (rc == OK)
-            rc = database_prepare(u->h, err);
-        if (rc == OK)
-            rc = seed(u, err);
-    }
-    return rc;
+    if (rc == OK)
+        rc = wait_until(u, check_services, until_us, err);
+    if (rc == OK)
+        rc = services_prepare(u->h, err);
+    return rc == OK && is_served ? seed(u, err) : rc;
 }
 
 static enum err check_agents(struct up *u, struct errinfo *err)
