@@ -2,13 +2,19 @@
 
 #include "net/http_private.h"
 
-/* The chain leads to the CA, is in its time and is meant for clients. */
-bool http_tls_peer_is_verified(gnutls_session_t session)
+/* What is wrong with the chain (gnutls_certificate_status_t): 0 when it leads to the CA, is in its time and is meant
+ * for clients. */
+static unsigned faults_of(gnutls_session_t session)
 {
     gnutls_typed_vdata_st data = {.type = GNUTLS_DT_KEY_PURPOSE_OID,
                                   .data = (void *)(uintptr_t)GNUTLS_KP_TLS_WWW_CLIENT};
     unsigned status = 0;
-    return gnutls_certificate_verify_peers(session, &data, 1, &status) == 0 && status == 0;
+    return gnutls_certificate_verify_peers(session, &data, 1, &status) == 0 ? status : GNUTLS_CERT_INVALID;
+}
+
+bool http_tls_peer_is_verified(gnutls_session_t session)
+{
+    return faults_of(session) == 0;
 }
 
 static int refuse(gnutls_session_t session, gnutls_alert_description_t why)
@@ -23,11 +29,22 @@ static bool is_shown(gnutls_session_t session)
     return gnutls_certificate_get_peers(session, &n) != NULL && n > 0;
 }
 
+/* The other end can say no more than this word of what it did wrong. */
+static gnutls_alert_description_t word_for(unsigned faults)
+{
+    if ((faults & (GNUTLS_CERT_SIGNER_NOT_FOUND | GNUTLS_CERT_SIGNER_NOT_CA)) != 0)
+        return GNUTLS_A_UNKNOWN_CA;
+    if ((faults & (GNUTLS_CERT_EXPIRED | GNUTLS_CERT_NOT_ACTIVATED)) != 0)
+        return GNUTLS_A_CERTIFICATE_EXPIRED;
+    if ((faults & GNUTLS_CERT_PURPOSE_MISMATCH) != 0)
+        return GNUTLS_A_UNSUPPORTED_CERTIFICATE;
+    return GNUTLS_A_BAD_CERTIFICATE;
+}
+
 static int verify_shown(gnutls_session_t session)
 {
-    if (!is_shown(session) || http_tls_peer_is_verified(session))
-        return 0;
-    return refuse(session, GNUTLS_A_BAD_CERTIFICATE);
+    unsigned faults = is_shown(session) ? faults_of(session) : 0;
+    return faults == 0 ? 0 : refuse(session, word_for(faults));
 }
 
 static int verify_required(gnutls_session_t session)

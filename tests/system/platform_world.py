@@ -45,15 +45,15 @@ class Authority:
                 '-days', '30', '-subj', '/CN=test CA', '-addext', 'basicConstraints=critical,CA:TRUE,pathlen:0',
                 '-addext', 'keyUsage=critical,keyCertSign,cRLSign')
 
-    def issue(self, role, name, installation=INSTALLATION):
-        """Paths of certificate and key of slipform://installation/role/name."""
-        base = self.folder / f'{installation}-{role}-{name}'
+    def issue(self, role, name, installation=INSTALLATION, days=30, purpose='serverAuth,clientAuth'):
+        """Paths of certificate and key of slipform://installation/role/name. Days below 0: expired."""
+        base = self.folder / f'{installation}-{role}-{name}{"" if days == 30 else days}{"" if "client" in purpose else purpose}'
         cert, key, request, extensions = (base.with_suffix(s) for s in ('.pem', '.key', '.csr', '.ext'))
         if not cert.exists():
             extensions.write_text(f'subjectAltName=URI:slipform://{installation}/{role}/{name},IP:127.0.0.1,DNS:localhost\n'
-                                  'extendedKeyUsage=serverAuth,clientAuth\nkeyUsage=critical,digitalSignature\n')
+                                  f'extendedKeyUsage={purpose}\nkeyUsage=critical,digitalSignature\n')
             openssl('req', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-keyout', key, '-out', request, '-subj', f'/CN={name}')
-            openssl('x509', '-req', '-in', request, '-CA', self.cert, '-CAkey', self.key, '-CAcreateserial', '-days', '30', '-extfile', extensions,
+            openssl('x509', '-req', '-in', request, '-CA', self.cert, '-CAkey', self.key, '-CAcreateserial', '-days', str(days), '-extfile', extensions,
                     '-out', cert)
         return cert, key
 

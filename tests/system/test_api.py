@@ -5,6 +5,8 @@ import hashlib
 import json
 import os
 import re
+import socket
+import ssl
 import subprocess
 import threading
 import time
@@ -12,7 +14,7 @@ import uuid
 
 import pytest
 
-from platform_world import INSTALLATION, PROGRAM, ROOT, Client, Node, Program, World, until
+from platform_world import INSTALLATION, PROGRAM, ROOT, Authority, Client, Node, Program, World, until
 
 pytestmark = pytest.mark.skipif(not PROGRAM.exists(), reason=f'{PROGRAM} is not built')
 
@@ -344,6 +346,21 @@ def test_wrong_identities(world):
     stranger = Client(world, port, world.ca.issue('builder', str(uuid.uuid4())))
     problem(stranger.ask('PUT', f'/v1/images/{d["image_id"]}/status', {'status': 'failed'}), 403, 'denied')
     problem(Client(world, world.public.port, own.cert).get('/v1/projects'), 403, 'denied')
+
+
+def test_certificates_that_are_refused(world, tmp_path):
+    """Each with the word that says what is wrong with it, before any request; the right one goes on."""
+    node = world.nodes[0]
+    foreign = Authority(tmp_path / 'foreign')
+    cases = [('CERTIFICATE_EXPIRED', world.ca.issue('node', node.name, days=-1)), ('UNKNOWN_CA', foreign.issue('node', node.name)),
+             ('UNSUPPORTED_CERTIFICATE', world.ca.issue('node', node.name, purpose='serverAuth'))]
+    for word, cert in cases:
+        for program in (world.management, world.public):
+            with pytest.raises(ssl.SSLError) as refused, socket.create_connection(('127.0.0.1', program.port), timeout=20) as raw, \
+                    Client(world, program.port, cert).tls.wrap_socket(raw, server_hostname='localhost') as connection:
+                connection.recv(1)  # of TLS 1.3 the answer to a certificate comes after the handshake
+            assert word in str(refused.value).upper().replace(' ', '_'), (word, refused.value)
+    node.heartbeat()
 
 
 def test_a_token_can_be_taken_back(world):
