@@ -12,6 +12,8 @@
 #define APPEND_MAX 1000
 /* What this process appends wakes who waits; what another one does is seen when it looks (chosen). */
 #define LOOK_US 5000000
+/* Where each replica may append, that is the way news come (chosen: one question of a few rows). */
+#define LOOK_SHARED_US 500000
 
 struct expected {
     int64_t seq;
@@ -199,7 +201,7 @@ static void wait_cancelled(struct http_request *r, void *ctx)
 static void wait_begin(struct log_wait *w, int64_t now_us)
 {
     struct api *api = w->call->api;
-    w->look_us = now_us + LOOK_US;
+    w->look_us = now_us + (stream_logs_are_shared(control_stream_logs(api->o.control)) ? LOOK_SHARED_US : LOOK_US);
     w->at = &api->log_waits;
     w->next = api->log_waits;
     if (w->next != NULL)

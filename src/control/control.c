@@ -154,8 +154,7 @@ enum err control_open(const struct control_options *o, struct control **ret, str
     c->housekeeping = housekeeping_new(c);
     c->leases = leases_new(c);
     control_pulse_start(c);
-    if (o->streams_folder != NULL)
-        c->stream_logs = stream_logs_new(o->loop, o->streams_folder);
+    c->stream_logs = stream_logs_new(o->loop, o->event_store, o->streams_folder);
     if (o->statistics_folder != NULL)
         c->statistics = statistics_new(&(struct statistics_options){
             .loop = o->loop, .log = o->log, .folder = o->statistics_folder, .writes = o->has_watchdog});

@@ -41,15 +41,15 @@
 
 struct control_options {
     uv_loop_t *loop;
-    const struct logger *log;               /* borrowed */
-    const char *installation, *replica;     /* borrowed for the control's life, like every text here */
-    const char *event_store;                /* "files;path=…" */
-    const char *state_folder;               /* for its checkpoint; NULL: none is kept */
-    int64_t checkpoint_events;              /* 0: CONTROL_CHECKPOINT_EVENTS_DEFAULT */
-    const char *logs_folder;                /* of instances; NULL: none are kept here */
-    const char *streams_folder;             /* logs of applications' streams; NULL: none are kept here */
-    const char *statistics_folder;          /* the log 'statistics'; NULL: it is not kept here */
-    const char *certificates_folder;        /* NULL: none are kept here */
+    const struct logger *log;           /* borrowed */
+    const char *installation, *replica; /* borrowed for the control's life, like every text here */
+    const char *event_store;            /* "files;path=…" */
+    const char *state_folder;           /* for its checkpoint; NULL: none is kept */
+    int64_t checkpoint_events;          /* 0: CONTROL_CHECKPOINT_EVENTS_DEFAULT */
+    const char *logs_folder;            /* of instances; NULL: none are kept here */
+    const char *streams_folder;         /* logs of applications' streams beside an event_store in files; NULL: none */
+    const char *statistics_folder;      /* the log 'statistics'; NULL: it is not kept here */
+    const char *certificates_folder;    /* NULL: none are kept here */
     const char *ca_cert_file, *ca_key_file; /* NULL: issues nothing */
     const char *seal_key_file;              /* NULL: seals and opens no secrets */
     const char *dns_server;                 /* "127.0.0.1:53", asked for TXT records of domains; NULL: the host's */

@@ -6,9 +6,6 @@
 #include "base/map.h"
 #include "base/own.h"
 
-/* Logs that are open at once; a queue that is idle gives its place to another (chosen: a handle has five files). */
-enum { OPEN_MAX = 128 };
-
 struct stream_log {
     struct id id;
     struct log_queue *queue;
@@ -17,7 +14,8 @@ struct stream_log {
 
 struct stream_logs {
     uv_loop_t *loop;
-    char *folder;
+    char *event_store, *folder;
+    size_t open_max;
     struct stream_log *logs; /* the one that was used last is the last */
     size_t closing_n;
     bool is_closing;
@@ -25,11 +23,22 @@ struct stream_logs {
     void *closed_ctx;
 };
 
-struct stream_logs *stream_logs_new(uv_loop_t *loop, const char *folder)
+struct stream_logs *stream_logs_new(uv_loop_t *loop, const char *event_store, const char *folder)
 {
+    auto_free char *spec = store_spec_beside(event_store, folder, "x");
+    if (spec == NULL)
+        return NULL;
     struct stream_logs *s = mem_alloc(sizeof(*s));
-    *s = (struct stream_logs){.loop = loop, .folder = mem_strdup(folder)};
+    *s = (struct stream_logs){.loop = loop, .event_store = mem_strdup(event_store)};
+    if (str_starts(str_from(spec), STR("files;")))
+        s->folder = mem_strdup(folder);
+    s->open_max = s->folder != NULL ? STREAM_LOGS_OPEN_MAX : STREAM_LOGS_OPEN_SHARED_MAX;
     return s;
+}
+
+bool stream_logs_are_shared(const struct stream_logs *s)
+{
+    return s->folder == NULL;
 }
 
 static void queue_closed(void *ctx)
@@ -39,6 +48,7 @@ static void queue_closed(void *ctx)
         return;
     void (*closed)(void *) = s->closed;
     void *closed_ctx = s->closed_ctx;
+    free(s->event_store);
     free(s->folder);
     free(s);
     if (closed != NULL)
@@ -58,7 +68,7 @@ static void make_room(struct stream_logs *s)
     struct stream_log *l, *next;
     HASH_ITER(hh, s->logs, l, next)
     {
-        if (HASH_COUNT(s->logs) < OPEN_MAX)
+        if (HASH_COUNT(s->logs) < s->open_max)
             return;
         if (log_queue_waiting(l->queue) == 0)
             drop(s, l);
@@ -73,10 +83,11 @@ struct log_queue *stream_logs_of(struct stream_logs *s, struct id log_id)
         HASH_DEL(s->logs, l);
     } else {
         make_room(s);
-        (void)mkdir(s->folder, 0750); /* when it is not to be had, the first job says why */
+        if (s->folder != NULL)
+            (void)mkdir(s->folder, 0750); /* when it is not to be had, the first job says why */
         char id[ID_TEXT_SIZE];
         id_format(log_id, id);
-        auto_free char *spec = mem_printf("files;path=%s/%s", s->folder, id);
+        auto_free char *spec = store_spec_beside(s->event_store, s->folder, id);
         l = mem_alloc(sizeof(*l));
         *l = (struct stream_log){.id = log_id, .queue = log_queue_new(s->loop, spec, STORE_CREATE, ID_NONE)};
     }

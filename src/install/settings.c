@@ -90,7 +90,8 @@ static void platform_settings(const struct home *h, const struct installation_no
     put_path(b, "token_hash_file", h, "ca/operator-token.sha256");
     put_path(b, "seal_key_file", h, "ca/seal.key");
     if (!is_public) {
-        put_path(b, "streams_folder", h, "log/streams");
+        if (!home_store_is(h, "postgres"))
+            put_path(b, "streams_folder", h, "log/streams");
         put_path(b, "statistics_folder", h, "log/statistics");
         put_path(b, "certificates_folder", h, "certificates");
         put_path(b, "ca_cert_file", h, "ca/ca.crt");

@@ -33,7 +33,7 @@ static enum err open_stream(struct store *s, struct jet *j, struct errinfo *err)
         rc = jet_check_sync(s, err);
     if (rc == OK)
         rc = jet_stream_check(s, err);
-    if (rc == OK && s->mode != STORE_READ)
+    if (rc == OK && s->mode != STORE_READ && !str_eq_c(store_spec_get(s, "beside"), "no"))
         rc = jet_bucket_make(s, err);
     if (rc == OK)
         rc = jet_fence(s, err);

@@ -12,8 +12,8 @@
 
 static bool is_key(struct str name)
 {
-    static const char *const KEYS[] = {"servers", "stream", "subject", "replicas", "monitor",   "sync",      "ca",
-                                       "cert",    "key",    "creds",   "nkey",     "nkey_seed", "timeout_ms"};
+    static const char *const KEYS[] = {"servers", "stream", "subject", "beside", "replicas", "monitor",   "sync",
+                                       "ca",      "cert",   "key",     "creds",  "nkey",     "nkey_seed", "timeout_ms"};
     for (size_t i = 0; i < sizeof(KEYS) / sizeof(KEYS[0]); i++)
         if (str_eq_c(name, KEYS[i]))
             return true;

@@ -12,7 +12,7 @@
  *   jsonl;path=FILE    one JSONL file written by hand or by others, read only (a bootstrap log)
  *   remote;url=URL;log=ID  a log that the platform keeps, over HTTP: SLIPFORM_EVENTS of a microVM
  *   jetstream;servers=nats://HOST:PORT,…;stream=NAME;monitor=http://HOST:PORT,…|sync=promised
- *     [;subject=S][;replicas=N][;ca=FILE][;cert=FILE;key=FILE][;creds=FILE][;nkey=PUBLIC;nkey_seed=FILE][;timeout_ms=N]
+ *     [;subject=S][;beside=no][;replicas=N][;ca=FILE][;cert=FILE;key=FILE][;creds=FILE][;nkey=PUBLIC;nkey_seed=FILE][;timeout_ms=N]
  *                      a stream of NATS JetStream (docs/decisions/jetstream-store.md); secrets only in files. Not in
  *                      libslipform.a: for programs of the platform
  *   simulated;name=X   in memory, in a world of virtual time and faults (store/simulated.h); options name the world
@@ -91,6 +91,11 @@ struct store_options {
     const struct store_disk *disk; /* NULL: the real one. Borrowed for the store's life */
     struct store_world *world;     /* of kind simulated, else NULL. Borrowed for the store's life */
 };
+
+/* The spec of another log that the same store keeps beside that of `spec`: one of a stream of an application.
+ *   name    letters, digits, '-'; up to 36     folder  where a store of files has it; NULL: it has none
+ * Returned: free; NULL: such a store keeps no other log. */
+char *store_spec_beside(const char *spec, const char *folder, const char *name);
 
 /* What opening had to do. */
 struct store_repair {

@@ -3,6 +3,9 @@ import pathlib
 import signal
 import subprocess
 import sys
+import threading
+import time
+import uuid
 
 import pytest
 
@@ -23,6 +26,8 @@ class OnPostgres(Replicas):
         self.server = server
         for program in self.all:
             program.settings['event_store'] = server.spec('platform')
+            for name in ('logs', 'streams', 'statistics'):  # as on hosts of their own
+                program.settings[f'{name}_folder'] = str(self.folder / f'{program.name}-{name}')
 
     def lease(self, program):
         row = self.server.sql(f"SELECT plans, abstains FROM slipform.leases WHERE name = '{program.name}' AND until_us > slipform.clock_us()")
@@ -72,3 +77,42 @@ def test_over_one_log_in_a_database(world):
     once(world.events('CreateProject'), 'name')
     done = subprocess.run([SLIPFORM, 'eventlog', 'verify', world.server.spec('platform')], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0 and 'all good' in done.stdout, done
+
+
+def waits_for(client, path, answers):
+    asked = time.monotonic()
+    answer = client.get(path)
+    answers.append((answer, time.monotonic() - asked))
+
+
+def test_streams_are_one_for_all(world):
+    """The log of an application's stream, of replicas that share no folder: appended at one, read at the other, also by who waits there
+    already; an append that knows less than another replica wrote is refused; one is killed: what it acknowledged is there."""
+    assert len({p.settings['streams_folder'] for p in world.all}) == 2, 'no folder is shared'
+    a, b = (world.client_of(p) for p in world.all)
+    _, d = world.live('imaged')
+    digest = next(i['digest'] for i in a.items('/v1/images') if i['image_id'] == world.deployment(d['deployment_id'])['image_id'])
+    a.ok('PUT', '/v1/applications/ledger/1', {'streams': [{'name': 'bills'}], 'process': {'imageDigest': digest, 'outputStream': 'bills'}}, 201)
+    path = f'/v1/logs/{a.ok("GET", "/v1/applications/ledger/1").json["logs"][0]["log_id"]}/events'
+    event = lambda: {'type': 'Billed', 'id': str(uuid.uuid4()), 'payload': {'cents': 5}}
+    until(lambda: b.get(path).status == 200, 'the other one knows of the log')
+    ids, end = [], {'seq': 0}
+    for n in range(6):
+        writer, reader = (a, b) if n % 2 == 0 else (b, a)
+        answers = []
+        waiting = threading.Thread(target=waits_for, args=(reader, f'{path}?after={n}&wait=20', answers))
+        waiting.start()
+        e = event()
+        wrote = writer.ok('POST', path, {'expected': end, 'events': [e]}, 201).json['items'][0]
+        ids.append(e['id'])
+        waiting.join(30)
+        answer, took = answers[0]
+        assert [i['id'] for i in answer.json['items']] == [e['id']], answer
+        assert took < 4, 'seen by looking, not when the wait is over'
+        assert reader.ask('POST', path, {'expected': end, 'events': [event()]}).status == 409
+        end = {'seq': wrote['seq'], 'sum': wrote['sum']}
+    world.first.process.send_signal(signal.SIGKILL)
+    world.first.process.wait()
+    assert [i['id'] for i in b.ok('GET', path).json['items']] == ids
+    world.turn_to(world.second)
+    assert world.server.sql("SELECT count(*) FROM slipform.heads WHERE name <> 'platform'") == '1', 'a log of its own'

@@ -110,6 +110,49 @@ static void specs(void **state)
     assert_err(try_open(&x), ERR_UNAVAILABLE);
 }
 
+/* ---- other logs in it ---- */
+
+static void beside(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *spec, *folder, *wanted;
+    } CASES[] = {
+        {"files;path=/x/log", "/x/streams", "files;path=/x/streams/n-1"},
+        {"files;path=/x/log", NULL, NULL},
+        {"postgres;host=/s;log=platform;user=u", "/x", "postgres;host=/s;user=u;log=n-1"},
+        {"jetstream;servers=nats://h:1;stream=P;subject=a.b;sync=promised", NULL,
+         "jetstream;servers=nats://h:1;sync=promised;stream=P-n-1;beside=no"},
+        {"jsonl;path=/x", "/x", NULL},
+    };
+    for (size_t i = 0; i < sizeof(CASES) / sizeof(CASES[0]); i++) {
+        auto_free char *spec = store_spec_beside(CASES[i].spec, CASES[i].folder, "n-1");
+        assert_int_equal(spec == NULL, CASES[i].wanted == NULL);
+        if (spec != NULL)
+            assert_string_equal(spec, CASES[i].wanted);
+    }
+}
+
+/* A replica makes a log of its own, and can change nothing in it. */
+static void a_replica_makes_a_log(void **state)
+{
+    (void)state;
+    struct fixture x, other;
+    migrate();
+    replica(&x);
+    auto_free char *spec = store_spec_beside(x.spec, NULL, "8cd5a1e4-0000-7000-8000-000000000001");
+    other = x;
+    (void)snprintf(other.spec, sizeof(other.spec), "%s", spec);
+    struct store *s = open_store(&other);
+    for (uint64_t n = 1; n <= 3; n++)
+        (void)add(s, n);
+    store_close(s);
+    expect_sql("SELECT seq FROM slipform.heads WHERE name LIKE '8cd5a1e4-%'", "3");
+    expect_sql("SELECT has_table_privilege('replica', 'slipform.events', 'DELETE') OR "
+               "has_table_privilege('replica', 'slipform.heads', 'UPDATE')",
+               "f");
+}
+
 /* ---- whose database it is ---- */
 
 static void not_set_up(void **state)
@@ -614,6 +657,8 @@ int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup(f, make_database)
     const struct CMUnitTest tests[] = {
+        TEST(beside),
+        TEST(a_replica_makes_a_log),
         TEST(specs),
         TEST(not_set_up),
         TEST(of_somebody_else),
