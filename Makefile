@@ -50,7 +50,7 @@ check: ## formatting, walls between rooms, clang-tidy
 	@tools/check
 
 bench: ## figures into build/bench.json
-	@tools/setup build run test
+	@tools/setup build run test bench
 	@tools/compile build
 	@tools/initramfs
 	@bench/run

@@ -1,6 +1,7 @@
-/* bench-record FILE EVENTS [SEED] - a long log of one big installation, for bench-replay: nodes report what they run,
- * people deploy again and again, instances fail and come back, nodes fall silent; every event is decided or planned by
- * src/platform on the model that the ones before it make. Virtual time; one seed, one log.
+/* bench-record FILE EVENTS [SEED [DEPLOYMENTS]] - a long log of one big installation, for bench-replay: nodes report
+ * what they run, people deploy again and again (at most DEPLOYMENTS times), instances fail and come back, nodes fall
+ * silent; every event is decided or planned by src/platform on the model that the ones before it make. Virtual time;
+ * one seed, one log.
  * tests/sim makes stories with every fault but few objects; this one has many objects and few kinds of faults. */
 #include <errno.h>
 #include <stdio.h>
@@ -20,7 +21,7 @@ struct recorder {
     struct platform_settings settings;
     struct id_source ids;
     int64_t now_ms;
-    uint64_t rng, events_max, deploys_n;
+    uint64_t rng, events_max, deploys_n, deploys_max;
     struct arena arena; /* of one step */
     struct event_list out;
     struct id nodes[WORKERS_N + 1], projects[PROJECTS_N];
@@ -224,7 +225,7 @@ static void step(struct recorder *r)
     size_t n = r->m->instances.n, some = n / 10 + 1;
     for (size_t k = 0; k < some && r->m->instances.n > 0; k++)
         live(r, r->m->instances.items[roll(r, r->m->instances.n)]);
-    for (uint64_t k = 0; k < 2; k++)
+    for (uint64_t k = 0; k < 2 && r->deploys_n < r->deploys_max; k++)
         deploy(r);
     struct errinfo err;
     struct str host;
@@ -250,9 +251,11 @@ int main(int argc, char **argv)
 {
     struct recorder *r = mem_alloc(sizeof(*r));
     uint64_t seed = 1;
+    r->deploys_max = UINT64_MAX;
     if (argc < 3 || !str_parse_u64(str_from(argv[2]), 100000000, &r->events_max) ||
-        (argc > 3 && !str_parse_u64(str_from(argv[3]), UINT64_MAX, &seed)) || seed == 0) {
-        (void)fprintf(stderr, "usage: bench-record FILE EVENTS [SEED]\n");
+        (argc > 3 && !str_parse_u64(str_from(argv[3]), UINT64_MAX, &seed)) ||
+        (argc > 4 && !str_parse_u64(str_from(argv[4]), UINT64_MAX, &r->deploys_max)) || seed == 0) {
+        (void)fprintf(stderr, "usage: bench-record FILE EVENTS [SEED [DEPLOYMENTS]]\n");
         free(r);
         return 2;
     }

@@ -1,9 +1,9 @@
-/* bench-start FOLDER FILE ROUNDS - how long the control plane takes from its start until it is live, with a checkpoint
- * of its model and without.
+/* bench-start FOLDER ROUNDS FILE... - how long the control plane takes from its start until it is live, with a
+ * checkpoint of its model and without.
  *
- * FILE is a log (bench-record makes one); it is copied into a files store in FOLDER (empty). Each round starts a
- * control without workloads twice; the two are live with the same model. Prints one JSON document. Not installed;
- * bench/run calls it. */
+ * Each FILE is a log (bench-record makes one); it is copied into a files store in FOLDER (empty). Each round starts a
+ * control without workloads twice on each; the two are live with the same model. Prints one JSON document, a list.
+ * Not installed; bench/run calls it. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -17,7 +17,7 @@
 #include "control/control.h"
 #include "store/store.h"
 
-enum { ROUNDS_MAX = 100 };
+enum { ROUNDS_MAX = 100, HISTORIES_MAX = 4 };
 
 struct start {
     const char *spec, *state_folder; /* NULL: without */
@@ -35,7 +35,7 @@ static void on_state(void *ctx, bool is_live, const struct errinfo *cause)
 {
     struct running *r = ctx;
     r->is_live = is_live;
-    if (cause != NULL)
+    if (cause != NULL && cause->code != ERR_UNAVAILABLE) /* else it is on its way */
         r->err = *cause;
 }
 
@@ -90,49 +90,91 @@ static enum err copy_log(const char *path, const char *to_spec, struct errinfo *
     return rc;
 }
 
-static enum err measure(struct start *without, struct start *with, uint64_t rounds, json_t *doc, struct errinfo *err)
+/* A log, and its starts. */
+struct history {
+    char *folder, *spec, *state;
+    struct start without, with;
+    json_t *without_ms, *with_ms;
+};
+
+static void history_done(struct history *h)
 {
-    json_t *without_ms = json_array(), *with_ms = json_array();
-    json_object_set_new(doc, "without_ms", without_ms);
-    json_object_set_new(doc, "with_ms", with_ms);
-    enum err rc = run(with, err); /* its stop writes the checkpoint */
-    for (uint64_t i = 0; rc == OK && i < rounds; i++) {
-        rc = run(without, err);
-        if (rc == OK)
-            rc = run(with, err);
-        if (rc == OK && (without->seq != with->seq || strcmp(without->hash, with->hash) != 0))
-            rc = err_set(err, ERR_CORRUPT, "the two starts have different models");
-        json_array_append_new(without_ms, json_real((double)without->live_us / 1e3));
-        json_array_append_new(with_ms, json_real((double)with->live_us / 1e3));
-    }
-    json_object_set_new(doc, "events", json_integer((json_int_t)with->seq));
+    free(h->folder);
+    free(h->spec);
+    free(h->state);
+    json_decref(h->without_ms);
+    json_decref(h->with_ms);
+}
+
+static enum err make_folder(const char *path, struct errinfo *err)
+{
+    return mkdir(path, 0700) == 0 ? OK : err_set_os(err, ERR_IO, errno, "mkdir '%s'", path);
+}
+
+static enum err prepare(struct history *h, const char *folder, size_t i, const char *file, struct errinfo *err)
+{
+    h->folder = mem_printf("%s/%zu", folder, i);
+    h->spec = mem_printf("files;path=%s/log", h->folder);
+    h->state = mem_printf("%s/state", h->folder);
+    h->without = (struct start){.spec = h->spec};
+    h->with = (struct start){.spec = h->spec, .state_folder = h->state};
+    h->without_ms = json_array();
+    h->with_ms = json_array();
+    enum err rc = make_folder(h->folder, err);
+    if (rc == OK)
+        rc = make_folder(h->state, err);
+    if (rc == OK)
+        rc = copy_log(file, h->spec, err);
+    return rc == OK ? run(&h->with, err) : rc; /* its stop writes the checkpoint */
+}
+
+static enum err measure(struct history *h, struct errinfo *err)
+{
+    enum err rc = run(&h->without, err);
+    if (rc == OK)
+        rc = run(&h->with, err);
+    if (rc == OK && (h->without.seq != h->with.seq || strcmp(h->without.hash, h->with.hash) != 0))
+        rc = err_set(err, ERR_CORRUPT, "the two starts have different models");
+    json_array_append_new(h->without_ms, json_real((double)h->without.live_us / 1e3));
+    json_array_append_new(h->with_ms, json_real((double)h->with.live_us / 1e3));
     return rc;
+}
+
+static json_t *tell(const struct history *h)
+{
+    auto_free char *checkpoint = mem_printf("%s/checkpoint", h->state);
+    struct stat st = {0};
+    (void)stat(checkpoint, &st);
+    return json_pack("{s:I,s:I,s:O,s:O}", "events", (json_int_t)h->with.seq, "checkpoint_bytes", (json_int_t)st.st_size,
+                     "without_ms", h->without_ms, "with_ms", h->with_ms);
 }
 
 int main(int argc, char **argv)
 {
+    struct history histories[HISTORIES_MAX] = {0};
     struct errinfo err = {0};
-    struct stat st = {0};
     uint64_t rounds = 0;
-    if (argc != 4 || !str_parse_u64(str_from(argv[3]), ROUNDS_MAX, &rounds) || rounds == 0) {
-        (void)fprintf(stderr, "usage: bench-start FOLDER FILE ROUNDS\n");
+    if (argc < 4 || argc > 3 + HISTORIES_MAX || !str_parse_u64(str_from(argv[2]), ROUNDS_MAX, &rounds) || rounds == 0) {
+        (void)fprintf(stderr, "usage: bench-start FOLDER ROUNDS FILE...\n");
         return 2;
     }
-    auto_free char *spec = mem_printf("files;path=%s/log", argv[1]), *state = mem_printf("%s/state", argv[1]);
-    auto_free char *checkpoint = mem_printf("%s/checkpoint", state);
-    auto_json json_t *doc = json_object();
-    struct start without = {.spec = spec}, with = {.spec = spec, .state_folder = state};
-    enum err rc = mkdir(state, 0700) == 0 ? OK : err_set_os(&err, ERR_IO, errno, "mkdir '%s'", state);
-    if (rc == OK)
-        rc = copy_log(argv[2], spec, &err);
-    if (rc == OK)
-        rc = measure(&without, &with, rounds, doc, &err);
+    size_t n = (size_t)argc - 3;
+    enum err rc = OK;
+    for (size_t i = 0; rc == OK && i < n; i++)
+        rc = prepare(&histories[i], argv[1], i, argv[3 + i], &err);
+    for (uint64_t r = 0; r < rounds; r++)
+        for (size_t i = 0; rc == OK && i < n; i++)
+            rc = measure(&histories[i], &err);
+    auto_json json_t *doc = json_array();
+    for (size_t i = 0; i < n; i++) {
+        if (rc == OK)
+            json_array_append_new(doc, tell(&histories[i]));
+        history_done(&histories[i]);
+    }
     if (rc != OK) {
         (void)fprintf(stderr, "bench-start: %s\n", err.msg);
         return err_exit_code(rc);
     }
-    if (stat(checkpoint, &st) == 0)
-        json_object_set_new(doc, "checkpoint_bytes", json_integer((json_int_t)st.st_size));
     auto_free char *text = json_format(doc);
     (void)printf("%s\n", text);
     return 0;

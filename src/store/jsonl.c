@@ -13,6 +13,7 @@
 
 struct jsonl {
     struct scan scan;
+    struct scan_at whole; /* behind the last whole command that was read: a copy goes on there, not where it stopped */
     struct store_pos end;
 };
 
@@ -65,6 +66,7 @@ static enum err jsonl_open(struct store *s, struct store_repair *ret_repair, str
     }
     /* Which file, not what is in it: that is what the sum of a position is for. */
     s->log = id_derive(ID_NONE, s->name);
+    j->whole = (struct scan_at){.time = EVENT_TIME_MIN};
     return OK;
 }
 
@@ -77,6 +79,8 @@ static enum err next_record(struct store *s, struct jsonl *j, struct envelope *r
         d = (struct store_damage){.seq = j->scan.at.seq + 1, .cause = "the file became shorter", .file = "log"};
         rc = ERR_CORRUPT;
     }
+    if (rc == OK && !ret->more)
+        j->whole = j->scan.at;
     return rc == ERR_CORRUPT ? store_set_damage(s, &d, err) : rc;
 }
 
@@ -88,7 +92,7 @@ static enum err jsonl_read(struct store *s, uint64_t after_seq, size_t records_m
         return err_set(err, ERR_NOT_FOUND, "log '%s' ends at %llu, before %llu", s->name,
                        (unsigned long long)j->end.seq, (unsigned long long)after_seq);
     if (after_seq < j->scan.at.seq)
-        scan_seek(&j->scan, (struct scan_at){.time = EVENT_TIME_MIN});
+        scan_seek(&j->scan, after_seq < j->whole.seq ? (struct scan_at){.time = EVENT_TIME_MIN} : j->whole);
     struct envelope e;
     size_t size = 0, bytes = 0, room = 0;
     while (j->scan.at.seq < after_seq) {

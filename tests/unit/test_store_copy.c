@@ -1,8 +1,10 @@
 /* store_copy: between any two kinds, from any position, resumed, and while others write. */
 #include "store_help.h"
 
+#include <inttypes.h>
 #include <sys/wait.h>
 
+#include "os/file.h"
 #include "store_disk.h"
 
 enum { N = 300 };
@@ -275,12 +277,61 @@ static void from_a_file_of_others(void **state)
     teardown(&y);
 }
 
+/* Bytes that this process has asked of files. */
+static uint64_t bytes_read(void)
+{
+    AUTO(buf) struct buf text = {0};
+    uint64_t n = 0;
+    assert_ok(file_read("/proc/self/io", 4096, &text, &why));
+    assert_int_equal(sscanf(text.ptr, "rchar: %" SCNu64, &n), 1);
+    return n;
+}
+
+/* The last command of a part is mostly cut: the next part goes on at its beginning, not by way of the whole file. */
+static void a_long_file_is_read_once(void **state)
+{
+    (void)state;
+    enum { COMMANDS = 400, EACH = 7, BIG = 2000 }; /* no part ends with a command */
+    struct fixture x, y;
+    char payload[BIG + 32], path[192], spec[256];
+    setup_in_memory(&x, "");
+    setup_in_memory(&y, "");
+    struct store *s = open_store(&x), *from = NULL, *to = open_store(&y);
+    (void)snprintf(payload, sizeof(payload), "{\"text\":\"%0*d\"}", BIG, 7);
+    for (uint64_t i = 0; i < COMMANDS; i++) {
+        struct store_event e[EACH];
+        for (uint64_t k = 0; k < EACH; k++) {
+            e[k] = number_event(k, i);
+            e[k].payload = str_from(payload);
+        }
+        assert_ok(store_append(s, end_of(s), e, EACH, NULL, &why));
+    }
+    path_of(&x, "00000000000000000001.jsonl", path);
+    (void)snprintf(spec, sizeof(spec), "jsonl;path=%s", path);
+    assert_ok(store_open(spec, &(struct store_options){.mode = STORE_READ}, &from, NULL, &why));
+    struct store_copied done;
+    uint64_t before = bytes_read();
+    assert_ok(store_copy(from, (struct store_pos){0}, to, &done, &why));
+    uint64_t took = bytes_read() - before;
+    check_same(s, to, (uint64_t)COMMANDS * EACH);
+    assert_true(took < (uint64_t)COMMANDS * EACH * BIG * 2);
+    store_close(from);
+    store_close(s);
+    store_close(to);
+    teardown(&x);
+    teardown(&y);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(between_kinds),           cmocka_unit_test(from_any_position),
-        cmocka_unit_test(resumed_after_any_fault), cmocka_unit_test(while_another_process_writes),
-        cmocka_unit_test(what_is_no_copy),         cmocka_unit_test(from_a_file_of_others),
+        cmocka_unit_test(between_kinds),
+        cmocka_unit_test(from_any_position),
+        cmocka_unit_test(resumed_after_any_fault),
+        cmocka_unit_test(while_another_process_writes),
+        cmocka_unit_test(what_is_no_copy),
+        cmocka_unit_test(from_a_file_of_others),
+        cmocka_unit_test(a_long_file_is_read_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
