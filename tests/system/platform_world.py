@@ -22,13 +22,13 @@ INSTALLATION = 'test-0'
 
 
 def until(check, what, seconds=20, pause=0.05):
-    """The first true answer of check(), asked again and again; fails with `what` after so many seconds."""
+    """The first true answer of check(), asked again and again; fails with `what` (or what it says) after so many seconds."""
     end = time.monotonic() + seconds
     while True:
         answer = check()
         if answer:
             return answer
-        assert time.monotonic() < end, f'not within {seconds} s: {what}'
+        assert time.monotonic() < end, f'not within {seconds} s: {what() if callable(what) else what}'
         time.sleep(pause)
 
 
