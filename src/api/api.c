@@ -4,6 +4,7 @@
 
 #include "api/parts.h"
 #include "base/clock.h"
+#include "blob/jobs.h"
 
 /* Bodies are documents; routes that take more say so (chosen). */
 #define BODY_LIMIT ((uint64_t)64 * 1024)
@@ -60,6 +61,7 @@ struct api *api_new(const struct api_options *o)
     api->o = *o;
     api->tokens.file = o->token_file;
     api->idempotency = idempotency_new();
+    api->blob_jobs = blob_jobs_new(control_loop(o->control), o->blobs);
     api->rows = mem_calloc(API_TABLE_N, sizeof(*api->rows));
     api->http_routes = mem_calloc(API_TABLE_N, sizeof(*api->http_routes));
     for (size_t i = 0; i < API_TABLE_N; i++) {
@@ -88,6 +90,7 @@ static void on_closed(uv_handle_t *handle)
     void *ctx = api->closed_ctx;
     operator_tokens_done(&api->tokens);
     idempotency_free(api->idempotency);
+    blob_jobs_free(api->blob_jobs); /* every request is answered: none is under way */
     free(api->rows);
     free(api->http_routes);
     free(api);

@@ -1,4 +1,5 @@
 /* Deployments: a version of a project, from a build context or an image to the day when it is replaced. */
+#include "api/blobs.h"
 #include "api/explain.h"
 #include "api/follow.h"
 #include "api/handlers.h"
@@ -110,23 +111,22 @@ static void create(struct call *c, const struct deployment_order *body)
     call_submit(c, create_decide, x, created);
 }
 
+static void context_is_there(struct call *c, void *ctx)
+{
+    create(c, ctx);
+}
+
 static void create_from_json(struct call *c)
 {
-    struct deployment_order body;
-    struct errinfo err = {0};
-    if (!call_read(c, &DEPLOYMENT_CREATE_WIRE, &body))
+    struct deployment_order *body = arena_alloc(&c->arena, sizeof(*body));
+    if (!call_read(c, &DEPLOYMENT_CREATE_WIRE, body))
         return;
     if (!call_body_has(c, "drain_seconds"))
-        body.drain_seconds = -1;
-    if (body.context_digest.len > 0) { /* into the arena with a NUL, as every decoded text */
-        if (blob_stat(c->api->o.blobs, body.context_digest.ptr, NULL, &err) != OK) {
-            call_reply_problem(c, 400, err_name(ERR_INVALID),
-                               "context '%.*s' is not stored here: send it as application/x-tar instead",
-                               STR_ARG(body.context_digest));
-            return;
-        }
-    }
-    create(c, &body);
+        body->drain_seconds = -1;
+    if (body->context_digest.len > 0)
+        call_check_context(c, body->context_digest, context_is_there, body);
+    else
+        create(c, body);
 }
 
 /* ---- creating from a context that comes as the body ---- */

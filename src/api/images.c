@@ -1,4 +1,5 @@
 /* Images: what deployments run, what builders report. */
+#include "api/blobs.h"
 #include "api/follow.h"
 #include "api/handlers.h"
 #include "api/parts.h"
@@ -99,6 +100,12 @@ static void uploaded(struct call *c, struct str digest, void *ctx)
     build(c, digest);
 }
 
+static void context_is_there(struct call *c, void *ctx)
+{
+    const struct order *order = ctx;
+    build(c, order->context_digest);
+}
+
 void images_on_headers(struct call *c)
 {
     upload_begin(c);
@@ -106,21 +113,14 @@ void images_on_headers(struct call *c)
 
 void images_create(struct call *c)
 {
-    struct order body;
-    struct errinfo err = {0};
+    struct order *body = arena_alloc(&c->arena, sizeof(*body));
     if (upload_is_tar(c)) {
         if (!upload_finish(c, uploaded, NULL))
             call_reply_problem(c, 400, err_name(ERR_INVALID), "the context is empty");
         return;
     }
-    if (!call_read(c, &IMAGE_ORDER_WIRE, &body))
-        return;
-    if (blob_stat(c->api->o.blobs, body.context_digest.ptr, NULL, &err) != OK)
-        call_reply_problem(c, 400, err_name(ERR_INVALID),
-                           "context '%.*s' is not stored here: send it as application/x-tar instead",
-                           STR_ARG(body.context_digest));
-    else
-        build(c, body.context_digest);
+    if (call_read(c, &IMAGE_ORDER_WIRE, body))
+        call_check_context(c, body->context_digest, context_is_there, body);
 }
 
 /* ---- what builders say ---- */
@@ -165,24 +165,13 @@ void image_put_status(struct call *c)
 void image_download(struct call *c)
 {
     const struct image *i = image_of(c);
-    struct errinfo err = {0};
-    int fd = -1;
-    uint64_t size_bytes = 0;
     if (i == NULL)
         return;
-    if (i->status != IMAGE_READY) {
+    if (i->status != IMAGE_READY)
         call_reply_problem(c, 409, err_name(ERR_CONFLICT), "the image is %s: it can be downloaded once it is ready",
                            image_status_name(i->status));
-        return;
-    }
-    if (blob_open(c->api->o.blobs, i->digest, &fd, &size_bytes, &err) != OK) {
-        call_reply_error(c, &err);
-        return;
-    }
-    char etag[DIGEST_TEXT_SIZE + 2];
-    (void)snprintf(etag, sizeof(etag), "\"%s\"", i->digest);
-    c->is_answered = true;
-    http_respond_fd(c->r, fd, "application/octet-stream", etag);
+    else
+        call_reply_blob(c, i->digest);
 }
 
 static enum err delete_decide(const struct decide *d, void *args, struct event_list *out, struct errinfo *err)

@@ -2,6 +2,7 @@
 /* api/parts.h - what an api is made of; only for the files of this room. Layer: api. */
 #include "api/call.h"
 
+struct blob_jobs;
 struct idempotency;
 struct stream;
 struct log_wait;
@@ -16,6 +17,7 @@ struct api {
         int64_t left_n, at_us;
     } joins;
     struct idempotency *idempotency;
+    struct blob_jobs *blob_jobs;
     struct control_listener listener;
     uv_timer_t timer; /* runs while something waits or streams */
     bool is_timer_on, is_stopping;

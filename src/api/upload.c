@@ -1,13 +1,13 @@
 #include "api/upload.h"
 
+#include "api/blobs.h"
 #include "api/parts.h"
 #include "base/own.h"
 
 struct upload {
+    struct blob_job job;
     struct blob_put *put;
     char digest[DIGEST_TEXT_SIZE];
-    struct errinfo err;
-    uv_work_t work;
     struct call *call;
     void (*done)(struct call *c, struct str digest, void *ctx);
     void *ctx;
@@ -61,19 +61,19 @@ void upload_begin(struct call *c)
         http_request_body_to(c->r, on_chunk, u);
 }
 
-/* Syncing up to 512 MiB may take seconds. */
-static void finish_in_pool(uv_work_t *work)
+/* Syncing up to 512 MiB may take seconds, sending it to a bucket longer. */
+static enum err finish_in_pool(struct blob_store *store, struct blob_job *job, struct errinfo *err)
 {
-    struct upload *u = work->data;
-    err_ignore(blob_put_finish(TAKE(u->put), NULL, u->digest, NULL, &u->err)); /* the code is in u->err */
+    struct upload *u = (struct upload *)job;
+    (void)store;
+    return blob_put_finish(TAKE(u->put), NULL, u->digest, NULL, err);
 }
 
-static void finished(uv_work_t *work, int status)
+static void finished(struct blob_job *job)
 {
-    struct upload *u = work->data;
-    (void)status;
-    if (u->err.code != OK)
-        call_reply_error(u->call, &u->err);
+    struct upload *u = (struct upload *)job;
+    if (job->err.code != OK)
+        call_reply_blob_error(u->call, &job->err);
     else
         u->done(u->call, str_from(u->digest), u->ctx);
 }
@@ -85,7 +85,10 @@ bool upload_finish(struct call *c, void (*done)(struct call *c, struct str diges
         return false;
     u->done = done;
     u->ctx = ctx;
-    u->work.data = u;
-    uv_queue_work(control_loop(c->api->o.control), &u->work, finish_in_pool, finished);
+    u->job.work = finish_in_pool;
+    u->job.done = finished;
+    struct errinfo err = {0};
+    if (blob_jobs_add(c->api->blob_jobs, &u->job, &err) != OK)
+        call_reply_blob_error(c, &err);
     return true;
 }

@@ -10,6 +10,8 @@
 
 /* Requests that are being answered when the program stops (chosen; long polls are answered at once). */
 #define GRACE_MS 2000u
+/* Four for blobs, one for their garbage, the others for logs (chosen). */
+#define POOL_THREADS "8"
 
 struct platform_program_settings {
     struct setting_list workloads, listen, tuning, nats_servers;
@@ -318,6 +320,7 @@ static enum err start(struct daemon *d, struct errinfo *err)
 static void stop(struct daemon *d)
 {
     struct platform_program *p = d->state;
+    blob_store_cancel(p->blobs);
     api_stop(p->api);
     http_server_close(p->server, GRACE_MS, server_closed, p);
 }
@@ -343,5 +346,8 @@ int main(int argc, char **argv)
         .stop = stop,
         .free = free_state,
     };
+    /* Before uv starts its pool: 4, its default, are as many as calls of blobs may take (blob/jobs.h); the log must
+     * find others free. */
+    (void)setenv("UV_THREADPOOL_SIZE", POOL_THREADS, 0);
     return daemon_main(argc, argv, &PROGRAM);
 }

@@ -65,6 +65,12 @@ void blob_store_close(struct blob_store *s)
         s->kind->close(s);
 }
 
+void blob_store_cancel(struct blob_store *s)
+{
+    if (s->kind->cancel != NULL)
+        s->kind->cancel(s);
+}
+
 enum err blob_check(struct blob_store *s, struct errinfo *err)
 {
     return s->kind->check(s, err);

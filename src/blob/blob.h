@@ -44,6 +44,9 @@ must_check enum err blob_check(struct blob_store *store, struct errinfo *err);
  * Returned: blob_store_close. OK | ERR_IO. */
 must_check enum err blob_store_open_folder(const char *folder, struct blob_store **ret_store, struct errinfo *err);
 void blob_store_close(struct blob_store *store);
+/* The program stops: calls under way and to come that wait for the network end with ERR_CANCELLED, within a second.
+ * From any thread. */
+void blob_store_cancel(struct blob_store *store);
 static inline void blob_store_cleanup(struct blob_store *const *store)
 {
     blob_store_close(*store);

@@ -23,6 +23,7 @@ struct blob_kind {
     /* NULL: there are no addresses. */
     enum err (*presign)(struct blob_store *s, const char *digest, unsigned seconds, struct buf *ret_url,
                         struct errinfo *err);
+    void (*cancel)(struct blob_store *s); /* NULL: it waits for nobody */
     enum err (*sweep)(struct blob_store *s, int64_t older_than_s, uint64_t *ret_n, struct errinfo *err);
 };
 

@@ -390,7 +390,13 @@ static enum err s3_presign(struct blob_store *store, const char *digest, unsigne
     return OK;
 }
 
+static void s3_cancel(struct blob_store *store)
+{
+    ((struct s3 *)store)->is_cancelled = true;
+}
+
 static const struct blob_kind S3 = {
+    .cancel = s3_cancel,
     .close = s3_close,
     .check = s3_check,
     .put_begin = s3_put_begin,

@@ -34,6 +34,7 @@ struct s3 {
     struct blob_store *cache;      /* a folder store of our own */
     uint64_t cache_size, part_size;
     unsigned attempts, stall_s;
+    _Atomic bool is_cancelled;
     uv_mutex_t lock; /* of what follows */
     CURL *idle[S3_IDLE_MAX];
     size_t idle_n;

@@ -16,6 +16,7 @@
 /* Progress that earns new attempts: else a peer that sends one byte a call keeps us for ever. */
 #define PROGRESS_MIN ((uint64_t)64 * 1024)
 #define CONNECT_TIMEOUT_MS 5000L
+#define CANCEL_LOOK_MS 100u
 
 struct attempt {
     struct s3 *s;
@@ -142,6 +143,14 @@ static int on_seek(void *ctx, curl_off_t at, int origin)
     return CURL_SEEKFUNC_OK;
 }
 
+/* Called about once a second also when nothing moves. */
+static int on_progress(void *ctx, curl_off_t down, curl_off_t down_n, curl_off_t up, curl_off_t up_n)
+{
+    const struct attempt *a = ctx;
+    (void)down, (void)down_n, (void)up, (void)up_n;
+    return a->s->is_cancelled ? 1 : 0;
+}
+
 /* ---- one attempt ---- */
 
 static char *raw_path(const struct s3 *s, const char *key)
@@ -220,6 +229,9 @@ static void set_transport(struct attempt *a)
     curl_easy_setopt(e, CURLOPT_WRITEDATA, a);
     curl_easy_setopt(e, CURLOPT_HEADERFUNCTION, on_header);
     curl_easy_setopt(e, CURLOPT_HEADERDATA, a);
+    curl_easy_setopt(e, CURLOPT_NOPROGRESS, 0L);
+    curl_easy_setopt(e, CURLOPT_XFERINFOFUNCTION, on_progress);
+    curl_easy_setopt(e, CURLOPT_XFERINFODATA, a);
 }
 
 static CURLcode perform(struct attempt *a)
@@ -272,7 +284,10 @@ static void wait_before(const struct attempt *a, unsigned failed)
     ms = random % ms + 1;
     if (a->retry_after_ms > ms)
         ms = a->retry_after_ms < WAIT_MAX_MS ? (unsigned)a->retry_after_ms : WAIT_MAX_MS;
-    uv_sleep(ms);
+    for (unsigned slept = 0, step; slept < ms && !a->s->is_cancelled; slept += step) {
+        step = ms - slept < CANCEL_LOOK_MS ? ms - slept : CANCEL_LOOK_MS;
+        uv_sleep(step);
+    }
 }
 
 static enum err denied(const struct attempt *a, struct str code, struct errinfo *err)
@@ -349,6 +364,9 @@ enum err s3_do(struct s3 *s, const struct s3_call *call, struct s3_answer *ret, 
     uint64_t rewarded = 0;
     CURLcode code = CURLE_OK;
     for (unsigned failed = 0; failed < s->attempts;) {
+        if (s->is_cancelled)
+            return err_set(err, ERR_CANCELLED, "bucket '%s' at '%s': %s was given up, the program stops", s->bucket,
+                           s->endpoint, call->method);
         code = perform(&a);
         if (a.sink.code != OK) {
             if (err != NULL)

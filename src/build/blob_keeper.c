@@ -72,18 +72,14 @@ static bool packet_receive(int fd, void *bytes, size_t size, int *ret_fd)
 
 /* ---- the keeper ---- */
 
-static void answer_get(struct blob_store *store, const struct ask *a, struct answer *ret, int *ret_fd)
+static enum err answer_once(struct blob_store *store, const struct ask *a, int file_fd, struct answer *ret, int *ret_fd)
 {
     uint64_t size;
-    err_ignore(blob_open(store, a->digest, ret_fd, &size, &ret->err)); /* the code is in ret->err */
-}
-
-static void answer_put(struct blob_store *store, const struct ask *a, int file_fd, struct answer *ret)
-{
+    if (a->what == ASK_GET)
+        return blob_open(store, a->digest, ret_fd, &size, &ret->err);
     if (lseek(file_fd, 0, SEEK_SET) != 0)
-        err_ignore(err_set_os(&ret->err, ERR_IO, errno, "read what is to be stored"));
-    else
-        err_ignore(blob_put_fd(store, file_fd, a->size_max, NULL, ret->digest, &ret->size_bytes, &ret->err));
+        return err_set_os(&ret->err, ERR_IO, errno, "read what is to be stored");
+    return blob_put_fd(store, file_fd, a->size_max, NULL, ret->digest, &ret->size_bytes, &ret->err);
 }
 
 /* Again and again while the store is away. */
@@ -91,11 +87,10 @@ static void answer_ask(struct blob_store *store, const struct ask *a, int file_f
 {
     for (bool told = false;; told = true) {
         *ret = (struct answer){0};
-        if (a->what == ASK_GET)
-            answer_get(store, a, ret, ret_fd);
-        else
-            answer_put(store, a, file_fd, ret);
-        if (ret->err.code != ERR_UNAVAILABLE || clock_mono_us() + AGAIN_MS * 1000 > a->deadline_us)
+        enum err rc = answer_once(store, a, file_fd, ret, ret_fd);
+        if (rc == OK)
+            ret->err = (struct errinfo){0}; /* of something that was tried on the way */
+        if (rc != ERR_UNAVAILABLE || clock_mono_us() + AGAIN_MS * 1000 > a->deadline_us)
             return;
         if (!told) {
             (void)printf("the blobs are away, and asked again: %s\n", ret->err.msg);

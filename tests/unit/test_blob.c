@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "base/own.h"
 #include "blob/garbage.h"
+#include "blob/jobs.h"
 #include "folder.h"
 
 struct fixture {
@@ -248,6 +249,125 @@ static void nothing_goes_while_use_is_not_known(void **state)
     assert_int_equal(blob_verify(f->store, ABC, NULL), OK);
 }
 
+/* ---- settings ---- */
+
+static void one_setting_names_the_store(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *blobs, *blob_folder, *spec, *folder, *says;
+    } ROWS[] = {
+        {"folder;path=/b", NULL, "folder;path=/b", "/b", NULL},
+        {NULL, "/old/blobs", "folder;path=/old/blobs", "/old/blobs", NULL},
+        {"s3;endpoint=http://x;bucket=b;cache=/c", NULL, "s3;endpoint=http://x;bucket=b;cache=/c", "/c", NULL},
+        {NULL, NULL, NULL, NULL, "'blobs' is missing"},
+        {"folder;path=/b", "/b", NULL, NULL, "leave out 'blob_folder'"},
+        {NULL, "/a;b", NULL, NULL, "';'"},
+        {"/b", NULL, NULL, NULL, "folder;path=DIR"},
+        {"s3;endpoint=http://x;bucket=b", NULL, NULL, NULL, "cache=DIR"},
+    };
+    for (size_t i = 0; i < sizeof(ROWS) / sizeof(ROWS[0]); i++) {
+        auto_free char *spec = NULL;
+        struct errinfo err = {0};
+        enum err rc = blob_spec_of(ROWS[i].blobs, ROWS[i].blob_folder, &spec, &err);
+        assert_int_equal(rc, ROWS[i].says == NULL ? OK : ERR_INVALID);
+        if (ROWS[i].says != NULL) {
+            assert_non_null(strstr(err.msg, ROWS[i].says));
+            continue;
+        }
+        assert_string_equal(spec, ROWS[i].spec);
+        assert_true(str_eq_c(blob_spec_folder(spec), ROWS[i].folder));
+    }
+}
+
+/* ---- jobs ---- */
+
+enum { ADDED = BLOB_JOBS_AT_ONCE + BLOB_JOBS_WAITING_MAX };
+struct task {
+    struct blob_job job;
+    struct tasks *of;
+    bool was_begun;
+};
+struct tasks {
+    struct task items[ADDED];
+    enum err answer;
+    uv_sem_t go;
+    uv_mutex_t lock;
+    unsigned running_n, running_most, done_n;
+};
+
+static enum err wait_and_answer(struct blob_store *store, struct blob_job *job, struct errinfo *err)
+{
+    struct task *t = (struct task *)job;
+    struct tasks *of = t->of;
+    (void)store;
+    uv_mutex_lock(&of->lock);
+    t->was_begun = true;
+    of->running_most = ++of->running_n > of->running_most ? of->running_n : of->running_most;
+    uv_mutex_unlock(&of->lock);
+    uv_sem_wait(&of->go);
+    uv_mutex_lock(&of->lock);
+    of->running_n--;
+    uv_mutex_unlock(&of->lock);
+    err_ignore(err_set(err, ERR_NOT_FOUND, "tried on the way")); /* is not the answer */
+    return of->answer == OK ? OK : err_set(err, of->answer, "away");
+}
+
+static void task_done(struct blob_job *job)
+{
+    struct tasks *of = ((struct task *)job)->of;
+    assert_int_equal(job->err.code, of->answer);
+    of->done_n++;
+}
+
+static void run_tasks(struct tasks *of, enum err answer)
+{
+    uv_loop_t loop;
+    struct errinfo err = {0};
+    of->answer = answer;
+    assert_int_equal(uv_loop_init(&loop), 0);
+    assert_int_equal(uv_sem_init(&of->go, 0), 0);
+    assert_int_equal(uv_mutex_init(&of->lock), 0);
+    struct blob_jobs *jobs = blob_jobs_new(&loop, NULL);
+    for (size_t i = 0; i < ADDED; i++) {
+        of->items[i] = (struct task){.job = {.work = wait_and_answer, .done = task_done}, .of = of};
+        assert_int_equal(blob_jobs_add(jobs, &of->items[i].job, &err), OK);
+    }
+    struct task over = {.job = {.work = wait_and_answer, .done = task_done}, .of = of};
+    assert_int_equal(blob_jobs_add(jobs, &over.job, &err), ERR_UNAVAILABLE);
+    assert_int_equal(of->done_n, 0);
+    for (size_t i = 0; i < ADDED; i++)
+        uv_sem_post(&of->go);
+    (void)uv_run(&loop, UV_RUN_DEFAULT);
+    assert_int_equal(of->done_n, ADDED);
+    assert_in_range(of->running_most, 1, BLOB_JOBS_AT_ONCE);
+    blob_jobs_free(jobs);
+    uv_sem_destroy(&of->go);
+    uv_mutex_destroy(&of->lock);
+    assert_int_equal(uv_loop_close(&loop), 0);
+}
+
+static void jobs_are_few_at_once(void **state)
+{
+    (void)state;
+    struct tasks of = {0};
+    run_tasks(&of, OK);
+    for (size_t i = 0; i < ADDED; i++)
+        assert_true(of.items[i].was_begun);
+}
+
+/* Each of them would wait as long for the same answer. */
+static void jobs_behind_one_that_found_nobody(void **state)
+{
+    (void)state;
+    struct tasks of = {0};
+    run_tasks(&of, ERR_UNAVAILABLE);
+    size_t begun_n = 0;
+    for (size_t i = 0; i < ADDED; i++)
+        begun_n += of.items[i].was_begun;
+    assert_in_range(begun_n, 1, BLOB_JOBS_AT_ONCE);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -260,6 +380,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(delete_is_idempotent, setup, teardown),
         cmocka_unit_test_setup_teardown(lists_all, setup, teardown),
         cmocka_unit_test(fates),
+        cmocka_unit_test(one_setting_names_the_store),
+        cmocka_unit_test(jobs_are_few_at_once),
+        cmocka_unit_test(jobs_behind_one_that_found_nobody),
         cmocka_unit_test_setup_teardown(nothing_goes_while_use_is_not_known, setup, teardown),
         cmocka_unit_test_setup_teardown(belongs_to_the_folders_owner, setup, teardown),
         cmocka_unit_test_setup_teardown(removes_what_a_crash_left, setup, teardown),

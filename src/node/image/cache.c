@@ -26,6 +26,7 @@ struct download {
     struct image_wait *waits;
     struct http_call *call;
     bool is_hashing;
+    bool is_elsewhere; /* the call goes to the bucket, by an address that is a secret */
     int fd;
     uv_work_t work;
     uv_timer_t soon;    /* so that done is never called from inside get */
@@ -189,6 +190,7 @@ static void fetch(struct download *d, const char *url, bool is_ours)
                                      .answer_limit_bytes =
                                          d->ref.size_bytes > 0 ? (uint64_t)d->ref.size_bytes : UINT64_MAX / 2,
                                      .stall_timeout_s = 20};
+    d->is_elsewhere = !is_ours;
     if (is_ours) {
         call.ca_file = c->o.ca_file;
         call.cert_file = c->o.cert_file;
@@ -202,7 +204,7 @@ static void on_downloaded(struct http_result *r, void *ctx)
 {
     struct download *d = ctx;
     d->call = NULL;
-    if (r->status == 307 && r->location != NULL) { /* blobs are in S3: a presigned URL */
+    if (r->status == 307 && r->location != NULL && !d->is_elsewhere) { /* blobs are in S3: a presigned URL */
         fetch(d, r->location, false);
         return;
     }

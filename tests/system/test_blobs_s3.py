@@ -1,0 +1,114 @@
+"""An installation whose contexts and images are in a bucket: the real `platform` and the real `image-builder` over a real S3 server that
+is killed, cut, and refuses. The test plays nodes and edge."""
+import contextlib
+import hashlib
+import http.client
+import os
+import pathlib
+import subprocess
+import urllib.parse
+import urllib.request
+
+import pytest
+
+from platform_world import INSTALLATION, PROGRAM, World, until
+from s3_server import CACHE, SERVER, Relay, S3Server
+
+pytestmark = pytest.mark.skipif(not PROGRAM.exists() or not SERVER.exists(), reason='platform or versitygw is not there')
+
+
+@contextlib.contextmanager
+def bucket_world(through=None, more=None, settings=None, **tuning):
+    """A world over a bucket that has been started and populated; `through(s3)` is an endpoint."""
+    world = World(**tuning)
+    world.s3 = S3Server(world.folder)
+    try:
+        world.s3.start()
+        for program in (world.management, world.public):
+            endpoint = through(world.s3) if through else None
+            program.settings['blobs'] = world.s3.spec(world.folder / f'cache-{program.name}', endpoint, **(more or {}))
+            program.settings.update(settings or {})
+        world.start()
+        world.populate()
+        yield world
+    finally:
+        world.s3.kill()
+        world.discard()
+
+
+@pytest.fixture(scope='module')
+def world():
+    with bucket_world() as w:
+        yield w
+
+
+def project(world, name):
+    return world.user.ok('POST', '/v1/projects', {'name': name}, 201).json['project_id']
+
+
+def said(world, program='management'):
+    return (world.folder / f'{program}.log').read_text()
+
+
+def store_image(world, content):
+    """As a builder stores it."""
+    digest = hashlib.sha256(content).hexdigest()
+    path = world.s3.data / world.s3.bucket / 'test-0/sha256' / digest[:2] / digest
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+
+
+def build(world, deployment_id, content=b'a root file system'):
+    store_image(world, content)
+    return world.build(deployment_id, content)
+
+
+def ask_address(url, headers=None):
+    with urllib.request.urlopen(urllib.request.Request(url, headers=headers or {}), timeout=20) as answer:
+        return answer.status, answer.read()
+
+
+def test_a_context_goes_up_and_a_node_is_led_to_the_image(world):
+    made = world.deploy(project(world, 'led'), 'FROM scratch\n# led\n').json
+    context = f'sha256:{hashlib.sha256(world.context("FROM scratch" + chr(10) + "# led" + chr(10))).hexdigest()}'
+    assert context in world.s3.blobs()
+    content = os.urandom(300_000)
+    image_id, digest = build(world, made['deployment_id'], content)
+    path = f'/v1/images/{image_id}/download'
+    answer = world.nodes[1].client.get(path)
+    assert answer.status == 307 and answer.headers['Cache-Control'] == 'no-store' and not answer.body
+    url = answer.headers['Location']
+    assert 'X-Amz-Expires=300&' in url
+    assert ask_address(url) == (200, content)
+    assert ask_address(url, {'Range': 'bytes=299990-'}) == (206, content[-10:])
+    forged = url.replace(digest[7:], context[7:]).replace(f'/{digest[7:9]}/', f'/{context[7:9]}/')
+    with pytest.raises(urllib.error.HTTPError, match='403'):
+        ask_address(forged)
+    assert 'X-Amz-Signature' not in said(world) and 'tester-secret-words' not in said(world)
+    world.until(lambda: world.deployment(made['deployment_id'])['status'] == 'live', 'it is live')
+    again = world.user.ok('POST', '/v1/deployments', {'project_id': made['project_id'], 'context_digest': context}, 201).json
+    assert again['deployment_id'] != made['deployment_id']
+    unknown = world.user.ask('POST', '/v1/deployments', {'project_id': made['project_id'], 'context_digest': 'sha256:' + '0' * 64})
+    assert unknown.status == 400 and 'not stored here' in unknown.json['detail']
+
+
+def test_while_the_bucket_is_away_all_else_goes_on(world):
+    made = world.deploy(project(world, 'away'), 'FROM scratch\n# away\n').json
+    image_id, _ = build(world, made['deployment_id'])
+    world.until(lambda: world.deployment(made['deployment_id'])['status'] == 'live', 'it is live')
+    before = world.s3.blobs()
+    world.s3.kill()
+    text = 'FROM scratch\n# while it is away\n'
+    words = f'project_id={made["project_id"]}'
+    refused = world.user.ask('POST', f'/v1/deployments?{words}', world.context(text), headers={'Content-Type': 'application/x-tar'})
+    assert refused.status == 503 and refused.headers['Retry-After'] and 'does not answer now' in refused.json['detail']
+    assert world.nodes[1].client.get(f'/v1/images/{image_id}/download').status == 503
+    assert world.management.is_ready() and world.public.is_ready()
+    world.user.ok('PATCH', f'/v1/projects/{made["project_id"]}', {'instances': 4})
+    world.until(lambda: len([i for i in world.operator.items(f'/v1/instances?deployment_id={made["deployment_id"]}')
+                             if i['status'] == 'running']) == 4, 'a fourth one runs')
+    assert f"bucket 'blobs' at 'http://127.0.0.1:{world.s3.port}'" in said(world, 'public')
+    world.s3.start()
+    assert world.s3.blobs() == before, 'nothing is half done'
+    world.deploy(made['project_id'], text)
+    assert world.nodes[1].client.get(f'/v1/images/{image_id}/download').status == 307
