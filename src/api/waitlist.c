@@ -78,7 +78,7 @@ static void joined(void *ctx, enum err rc, size_t events_n, const struct errinfo
     join_free(x);
 }
 
-static enum err identify(const struct control *control, struct str email, struct join *x, struct errinfo *err)
+static enum err identify(struct control *control, struct str email, struct join *x, struct errinfo *err)
 {
     AUTO(buf) struct buf lower = {0};
     buf_add_str(&lower, email);

@@ -105,8 +105,6 @@ static enum err open_files(struct control *c, struct errinfo *err)
         rc = instance_logs_open(c->o.logs_folder, &c->logs, err);
     if (rc == OK && c->o.certificates_folder != NULL)
         rc = certificates_open(c->o.certificates_folder, c->o.ca_cert_file, c->o.ca_key_file, &c->certificates, err);
-    if (rc == OK && c->o.seal_key_file != NULL)
-        rc = seal_key_load(c->o.seal_key_file, &c->seal_key, err);
     if (rc == OK && c->o.has_certificates && (c->certificates == NULL || !certificates_can_issue(c->certificates)))
         rc = err_set(err, ERR_INVALID,
                      "workload 'certificates' needs a folder for them, 'ca_cert_file' and 'ca_key_file'");
@@ -120,8 +118,20 @@ static void control_free(struct control *c)
     seen_free(c->seen);
     instance_logs_close(c->logs);
     certificates_close(c->certificates);
-    seal_key_wipe(&c->seal_key);
+    seal_file_done(&c->seal_file);
     free(c);
+}
+
+/* Without the key file all but secrets goes on, and they do when it is back. */
+static void open_keyring(struct control *c)
+{
+    struct errinfo err = {0};
+    if (c->o.seal_key_file == NULL)
+        return;
+    seal_file_init(&c->seal_file, c->o.seal_key_file);
+    if (seal_file_look(&c->seal_file, &err) != OK)
+        log_err(c->o.log, &err, "secrets are neither sealed nor opened");
+    c->keyring = keyring_new(c->o.loop, c->o.event_store, c->o.seal_key_file);
 }
 
 enum err control_open(const struct control_options *o, struct control **ret, struct errinfo *err)
@@ -149,8 +159,7 @@ enum err control_open(const struct control_options *o, struct control **ret, str
         control_free(c);
         return rc;
     }
-    if (o->seal_key_file != NULL)
-        c->keyring = keyring_new(o->loop, o->event_store, &c->seal_key);
+    open_keyring(c);
     c->housekeeping = housekeeping_new(c);
     c->leases = leases_new(c);
     control_pulse_start(c);

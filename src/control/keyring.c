@@ -28,6 +28,8 @@ struct job {
     bool *used;
     int64_t grace_us, dropped;
     bool is_marked, is_last;
+    char needed[SEAL_KEYS_MAX][17]; /* retired keys that something was under: a ring of those met last */
+    size_t needed_n;
     keyring_mark_fn mark;
     keyring_swept_fn swept_done;
 };
@@ -36,18 +38,19 @@ struct keyring {
     uv_loop_t *loop;
     uv_work_t work;
     char *spec;
-    const struct seal_key *master;
-    struct store *store; /* NULL until a job has opened it */
+    struct seal_file file; /* the pool's, while it is busy */
+    struct store *store;   /* NULL until a job has opened it */
     struct job *first, **last;
     bool is_busy, is_closing, is_sweeping;
     void (*closed)(void *ctx);
     void *closed_ctx;
 };
 
-struct keyring *keyring_new(uv_loop_t *loop, const char *spec, const struct seal_key *master)
+struct keyring *keyring_new(uv_loop_t *loop, const char *spec, const char *key_file)
 {
     struct keyring *k = mem_alloc(sizeof(*k));
-    *k = (struct keyring){.loop = loop, .spec = mem_strdup(spec), .master = master};
+    *k = (struct keyring){.loop = loop, .spec = mem_strdup(spec)};
+    seal_file_init(&k->file, key_file);
     k->last = &k->first;
     k->work.data = k;
     return k;
@@ -58,6 +61,7 @@ static void keyring_free(struct keyring *k)
     void (*closed)(void *) = k->closed;
     void *ctx = k->closed_ctx;
     store_close(k->store);
+    seal_file_done(&k->file);
     free(k->spec);
     free(k);
     if (closed != NULL)
@@ -81,7 +85,9 @@ static void in_pool(uv_work_t *work)
     struct keyring *k = work->data;
     struct job *j = k->first;
     struct store_options options = {.mode = STORE_APPEND};
-    j->rc = k->store != NULL ? OK : store_open(k->spec, &options, &k->store, NULL, &j->err);
+    j->rc = seal_file_look(&k->file, &j->err);
+    if (j->rc == OK && k->store == NULL)
+        j->rc = store_open(k->spec, &options, &k->store, NULL, &j->err);
     if (j->rc == OK)
         j->work(k, j);
 }
@@ -140,7 +146,7 @@ static void work_seal(struct keyring *k, struct job *j)
     j->rc = seal(&key, buf_str(&j->plain), &j->sealed, &j->err);
     buf_add_c(&j->sealed, "\"}");
     if (j->rc == OK)
-        j->rc = seal_key_wrap(k->master, &key, &wrapped, &j->err);
+        j->rc = seal_key_wrap(&k->file.keys.keys[0], &key, &wrapped, &j->err);
     if (j->rc == OK)
         j->rc = store_key_put(k->store, key.id, NULL, wrapped.ptr, &j->err);
     if (j->rc == ERR_CONFLICT) /* 64 bits met by chance: who asks again gets another key */
@@ -165,25 +171,53 @@ void keyring_seal(struct keyring *k, struct str value, keyring_sealed_fn done, v
 
 /* ---- opening ---- */
 
+static enum err fetch(void *ctx, const char *name, struct buf *ret_wrapped, struct errinfo *err)
+{
+    const struct keyring *k = ctx;
+    struct store_key kept;
+    enum err rc = store_key_get(k->store, name, &kept, err);
+    if (rc == OK)
+        buf_add_c(ret_wrapped, kept.wrapped);
+    return rc;
+}
+
+/* The key of that id by its row, or by that of a key of the file which retired. */
+static enum err key_of_row(struct keyring *k, const char *id, struct str what, struct seal_key *ret,
+                           struct errinfo *err)
+{
+    char retired[SEAL_RETIRED_NAME_SIZE];
+    AUTO(buf) struct buf wrapped = {0};
+    enum err rc = fetch(k, id, &wrapped, err);
+    if (rc == ERR_NOT_FOUND)
+        rc = fetch(k, seal_retired_name(id, retired), &wrapped, err);
+    if (rc == ERR_NOT_FOUND)
+        return err_set(err, ERR_NOT_FOUND, "%.*s was erased: its key is gone", STR_ARG(what));
+    if (rc != OK)
+        return rc;
+    rc = seal_keys_unwrap(&k->file.keys, buf_str(&wrapped), id, fetch, k, ret, err);
+    if (rc == ERR_NOT_FOUND && seal_file_look(&k->file, err) == OK) /* a rotation began behind the last look */
+        rc = seal_keys_unwrap(&k->file.keys, buf_str(&wrapped), id, fetch, k, ret, err);
+    if (rc != ERR_NOT_FOUND)
+        return rc;
+    char under[17] = "";
+    (void)seal_key_id(buf_str(&wrapped), under);
+    return err_set(err, ERR_UNAVAILABLE,
+                   "%.*s: its key is wrapped under '%s', which is not in '%s': copy the file of another operator, or "
+                   "'slipform recovery restore FILE'",
+                   STR_ARG(what), under, k->file.path);
+}
+
 static enum err key_for(struct keyring *k, struct str sealed, struct str what, struct seal_key *ret,
                         struct errinfo *err)
 {
-    struct store_key kept;
     char id[17];
     if (!seal_key_id(sealed, id))
         return err_set(err, ERR_CORRUPT, "%.*s is no sealed text", STR_ARG(what));
-    if (strcmp(id, k->master->id) == 0) {
-        *ret = *k->master;
-        return OK;
-    }
-    enum err rc = store_key_get(k->store, id, &kept, err);
-    if (rc == ERR_NOT_FOUND)
-        return err_set(err, ERR_NOT_FOUND, "%.*s was erased: its key is gone", STR_ARG(what));
-    if (rc == OK)
-        rc = seal_key_unwrap(k->master, str_from(kept.wrapped), id, ret, err);
-    if (rc == ERR_NOT_FOUND)
-        return err_set(err, ERR_UNAVAILABLE, "%.*s: its key is wrapped under a key that is not here", STR_ARG(what));
-    return rc;
+    const struct seal_key *master = seal_keys_find(&k->file.keys, id);
+    if (master == NULL)
+        return key_of_row(k, id, what, ret, err);
+    *ret = *master;
+    return OK;
 }
 
 static enum err open_one(struct keyring *k, const struct keyring_value *v, struct buf *ret_plain, struct errinfo *err)
@@ -269,7 +303,7 @@ void keyring_drop(struct keyring *k, struct str sealed)
 {
     struct job *j = mem_alloc(sizeof(*j));
     *j = (struct job){.work = work_drop, .done = done_drop};
-    if (id_of_sealed(sealed, j->id) && strcmp(j->id, k->master->id) != 0)
+    if (id_of_sealed(sealed, j->id)) /* of a key of the file there is no such row: others are under it, too */
         add(k, j);
     else
         job_free(j);
@@ -278,16 +312,48 @@ void keyring_drop(struct keyring *k, struct str sealed)
 /* ---- sweeping: a page is listed in the pool, marked in the loop, and dropped in the pool with the next one listed
  * ---- */
 
+static bool is_needed(const struct job *j, const char *id)
+{
+    for (size_t i = 0; i < j->needed_n && i < SEAL_KEYS_MAX; i++)
+        if (strcmp(j->needed[i], id) == 0)
+            return true;
+    return false;
+}
+
+/* What cannot be opened here stays as it is: another operator's file may have its key. */
+static void wrap_anew(struct keyring *k, struct job *j, const struct store_key *row)
+{
+    char retired[17];
+    struct errinfo why;
+    AUTO(buf) struct buf wrapped = {0};
+    enum err rc = seal_keys_rewrap(&k->file.keys, str_from(row->wrapped), row->name, fetch, k, &wrapped, retired, &why);
+    if (rc != OK || wrapped.len == 0)
+        return;
+    if (retired[0] != '\0')
+        memcpy(j->needed[j->needed_n++ % SEAL_KEYS_MAX], retired, sizeof(retired));
+    rc = store_key_put(k->store, row->name, row->wrapped, wrapped.ptr, &why);
+    if (rc != OK && rc != ERR_CONFLICT) /* dropped or replaced meanwhile: as well */
+        j->rc = err_set(&j->err, rc, "%s", why.msg);
+}
+
+/* Rows of retired keys come behind those that may need them ("r" is behind all hex digits). */
+static void sweep_row(struct keyring *k, struct job *j, size_t i, int64_t before_us)
+{
+    const struct store_key *row = &j->page[i];
+    if (j->used[i] || row->written_us >= before_us || is_needed(j, seal_id_of_name(row->name))) {
+        wrap_anew(k, j, row);
+        return;
+    }
+    j->rc = store_key_drop(k->store, row->name, &j->err);
+    j->dropped += j->rc == OK;
+}
+
 static void work_sweep(struct keyring *k, struct job *j)
 {
     int64_t before_us = store_clock_us(k->store) - j->grace_us;
     char after[STORE_KEY_NAME_SIZE] = "";
-    for (size_t i = 0; j->is_marked && i < j->n && j->rc == OK; i++) {
-        if (j->used[i] || j->page[i].written_us >= before_us)
-            continue;
-        j->rc = store_key_drop(k->store, j->page[i].name, &j->err);
-        j->dropped += j->rc == OK;
-    }
+    for (size_t i = 0; j->is_marked && i < j->n && j->rc == OK; i++)
+        sweep_row(k, j, i, before_us);
     if (j->n > 0)
         memcpy(after, j->page[j->n - 1].name, sizeof(after));
     if (j->rc == OK && !j->is_last) {
@@ -329,15 +395,11 @@ void keyring_sweep(struct keyring *k, int64_t grace_s, keyring_mark_fn mark, key
     add(k, j);
 }
 
-void keyring_mark(struct str sealed, const struct store_key *keys, size_t n, bool *used)
+static void mark_name(const char *name, const struct store_key *keys, size_t n, bool *used)
 {
-    static const struct str PREFIX = {"{\"sealed\":\"", 11};
-    char id[17];
-    if (!str_starts(sealed, PREFIX) || !seal_key_id(str_slice(sealed, PREFIX.len, sealed.len), id))
-        return;
     for (size_t low = 0, high = n; low < high;) {
         size_t middle = low + (high - low) / 2;
-        int cmp = strcmp(keys[middle].name, id);
+        int cmp = strcmp(keys[middle].name, name);
         if (cmp == 0) {
             used[middle] = true;
             return;
@@ -345,4 +407,14 @@ void keyring_mark(struct str sealed, const struct store_key *keys, size_t n, boo
         low = cmp < 0 ? middle + 1 : low;
         high = cmp < 0 ? high : middle;
     }
+}
+
+void keyring_mark(struct str sealed, const struct store_key *keys, size_t n, bool *used)
+{
+    static const struct str PREFIX = {"{\"sealed\":\"", 11};
+    char id[17], retired[SEAL_RETIRED_NAME_SIZE];
+    if (!str_starts(sealed, PREFIX) || !seal_key_id(str_slice(sealed, PREFIX.len, sealed.len), id))
+        return;
+    mark_name(id, keys, n, used);
+    mark_name(seal_retired_name(id, retired), keys, n, used);
 }

@@ -5,7 +5,7 @@
 #include "control/keyring.h"
 #include "control/leases.h"
 #include "control/preferred.h"
-#include "crypto/seal.h"
+#include "crypto/seal_keys.h"
 #include "platform/decide.h"
 #include "platform/plan.h"
 
@@ -27,8 +27,8 @@ struct control {
     struct stream_logs *stream_logs; /* NULL: none are kept here */
     struct statistics *statistics;   /* NULL: it is not kept here */
     struct certificates *certificates;
-    struct seal_key seal_key; /* when o.seal_key_file is set */
-    struct keyring *keyring;  /* NULL: without one */
+    struct seal_file seal_file; /* of o.seal_key_file, for identities; the keyring has one of its own */
+    struct keyring *keyring;    /* NULL: without one */
     struct control_listener *listeners;
     struct planner *planner;     /* NULL: not this process's */
     struct watchdog *watchdog;   /* NULL: not this process's */

@@ -27,29 +27,12 @@ void seal_key_wipe(struct seal_key *key)
     sodium_memzero(key, sizeof(*key));
 }
 
-enum err seal_key_create(const char *file, struct seal_key *ret_key, struct errinfo *err)
+bool seal_key_from_hex(struct str hex, struct seal_key *ret)
 {
-    if (access(file, F_OK) == 0)
-        return err_set(err, ERR_CONFLICT, "key file '%s' exists", file);
-    char text[2 * sizeof(ret_key->bytes) + 1];
-    random_bytes(ret_key->bytes, sizeof(ret_key->bytes));
-    set_id(ret_key);
-    hex_format(ret_key->bytes, sizeof(ret_key->bytes), text);
-    enum err rc = crypto_file_write(file, str_from(text), 0600, -1, -1, err);
-    sodium_memzero(text, sizeof(text));
-    return rc;
-}
-
-enum err seal_key_load(const char *file, struct seal_key *ret_key, struct errinfo *err)
-{
-    AUTO(secret) struct buf text = {0};
-    enum err rc = crypto_file_read(file, &text, err);
-    if (rc != OK)
-        return rc;
-    if (!hex_parse(str_trim(buf_str(&text)), ret_key->bytes, sizeof(ret_key->bytes)))
-        return err_set(err, ERR_CORRUPT, "'%s' is not a sealing key of 64 hex digits", file);
-    set_id(ret_key);
-    return OK;
+    if (!hex_parse(hex, ret->bytes, sizeof(ret->bytes)))
+        return false;
+    set_id(ret);
+    return true;
 }
 
 enum err seal(const struct seal_key *key, struct str plain, struct buf *ret_sealed, struct errinfo *err)

@@ -1,5 +1,5 @@
 #pragma once
-/* crypto/seal.h - small secrets sealed under a key file (libsodium secretbox: XSalsa20-Poly1305).
+/* crypto/seal.h - small secrets sealed under a key (libsodium secretbox: XSalsa20-Poly1305).
  * Layer: crypto. A sealed text is "<key id>:<base64url of nonce and box>", as events carry it. */
 #include <stdint.h>
 
@@ -14,11 +14,8 @@ struct seal_key {
     char id[17]; /* 8 bytes of a hash of the key, hex: names it, tells nothing of it */
 };
 
-/* A new random key in a file of mode 0600; an existing file is left alone and is ERR_CONFLICT.
- * OK | ERR_CONFLICT | ERR_NOT_FOUND the folder is missing | ERR_IO. */
-must_check enum err seal_key_create(const char *file, struct seal_key *ret_key, struct errinfo *err);
-/* OK | ERR_NOT_FOUND | ERR_CORRUPT not 64 hex digits | ERR_IO. */
-must_check enum err seal_key_load(const char *file, struct seal_key *ret_key, struct errinfo *err);
+/* 64 hex digits. false: they are not. Files of keys: crypto/seal_keys.h. */
+bool seal_key_from_hex(struct str hex, struct seal_key *ret);
 void seal_key_wipe(struct seal_key *key);
 /* Append the sealed text. OK | ERR_LIMIT plain is too big. */
 must_check enum err seal(const struct seal_key *key, struct str plain, struct buf *ret_sealed, struct errinfo *err);

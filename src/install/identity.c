@@ -8,7 +8,7 @@
 #include "crypto/ca.h"
 #include "crypto/cert.h"
 #include "crypto/file.h"
-#include "crypto/seal.h"
+#include "crypto/seal_keys.h"
 #include "crypto/token.h"
 #include "os/file.h"
 
@@ -156,25 +156,25 @@ static enum err open_ca(const struct home *h, int uid, int gid, struct ca **ret,
     return rc == OK ? crypto_file_write(key, buf_str(&pem), 0400, uid, gid, err) : rc;
 }
 
-/* The key that secrets in the log are sealed under: made once; without it they are lost. */
-static enum err write_seal_key(const struct home *h, int uid, int gid, struct errinfo *err)
+/* The keys that sealed values in the log are under: made once. An installation that had them and lost them is not given
+ * others, under which nothing would be found. */
+static enum err write_seal_keys(const struct home *h, int uid, int gid, struct errinfo *err)
 {
-    char file[PATH_SIZE], fresh[PATH_SIZE];
-    struct seal_key key;
-    AUTO(secret) struct buf text = {0};
+    char file[PATH_SIZE], token[PATH_SIZE];
+    struct seal_keys keys;
     if (file_exists(home_path(h, file, "ca/seal.key")))
         return OK;
-    home_path(h, fresh, "ca/seal.key.new");
-    enum err rc = file_remove(fresh, err);
-    if (rc == OK)
-        rc = seal_key_create(fresh, &key, err);
-    if (rc == OK)
-        rc = crypto_file_read(fresh, &text, err);
-    seal_key_wipe(&key);
-    /* The control plane seals and opens them, so its user may read the key. */
-    if (rc == OK)
-        rc = crypto_file_write(file, buf_str(&text), 0400, uid, gid, err);
-    return rc == OK ? file_remove(fresh, err) : rc;
+    if (file_exists(home_path(h, token, "operator/token"))) /* written behind it */
+        return err_set(err, ERR_NOT_FOUND,
+                       "'%s' is lost: without it no secret is opened. 'slipform recovery restore FILE' brings it back; "
+                       "if there is no such file left, 'slipform seal new' makes another one and all secrets are to "
+                       "be set again",
+                       file);
+    seal_keys_random(&keys);
+    /* The control plane seals and opens them, so its user may read the file. */
+    enum err rc = seal_keys_save(&keys, file, uid, gid, err);
+    seal_keys_wipe(&keys);
+    return rc;
 }
 
 enum err identity_write_all(const struct home *h, const struct bootstrap_instance *instances, size_t instances_n,
@@ -188,7 +188,7 @@ enum err identity_write_all(const struct home *h, const struct bootstrap_instanc
     if (rc == OK)
         rc = open_ca(h, uid, gid, &ca, err);
     if (rc == OK)
-        rc = write_seal_key(h, uid, gid, err);
+        rc = write_seal_keys(h, uid, gid, err);
     if (rc == OK)
         rc = write_operator(h, ca, gid, err);
     for (size_t i = 0; rc == OK && i < h->inst.nodes.n; i++)

@@ -13,7 +13,7 @@
 #include "crypto/file.h"
 #include "crypto/host_name.h"
 #include "crypto/identity.h"
-#include "crypto/seal.h"
+#include "crypto/seal_keys.h"
 #include "crypto/token.h"
 #include "folder.h"
 
@@ -234,14 +234,12 @@ static void files_are_replaced_whole(void **state)
 
 static void sealed_texts(void **state)
 {
-    auto_free char *file = mem_printf("%s/seal.key", (const char *)*state);
-    auto_free char *other_file = mem_printf("%s/other.key", (const char *)*state);
+    (void)state;
     struct seal_key key, again, other;
     AUTO(buf) struct buf a = {0}, b = {0}, plain = {0};
-    assert_int_equal(seal_key_create(file, &key, NULL), OK);
-    assert_int_equal(seal_key_create(file, &again, NULL), ERR_CONFLICT);
-    assert_int_equal(seal_key_load(file, &again, NULL), OK);
-    assert_int_equal(seal_key_create(other_file, &other, NULL), OK);
+    seal_key_random(&key);
+    seal_key_random(&other);
+    again = key;
     char one[SEAL_DIGEST_TEXT_SIZE], two[SEAL_DIGEST_TEXT_SIZE];
     seal_digest(&key, STR("ada"), one);
     seal_digest(&again, STR("ada"), two);
@@ -269,8 +267,91 @@ static void sealed_texts(void **state)
     for (size_t i = 0; i < sizeof(malformed) / sizeof(malformed[0]); i++)
         assert_int_equal(unseal(&key, str_from(malformed[i]), &plain, NULL), ERR_INVALID);
     assert_int_equal(plain.len, 0);
-    assert_int_equal(crypto_file_write(file, STR("short"), 0600, -1, -1, NULL), OK);
-    assert_int_equal(seal_key_load(file, &again, NULL), ERR_CORRUPT);
+}
+
+/* The key file over a rotation: words, who is identity, and that of an older release. */
+static void files_of_keys(void **state)
+{
+    auto_free char *file = mem_printf("%s/seal.key", (const char *)*state);
+    struct seal_keys k, again, restored;
+    size_t n = 0;
+    static const char OLD[] = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff\n";
+    assert_int_equal(seal_keys_load(file, &k, NULL), ERR_NOT_FOUND);
+    assert_int_equal(crypto_file_write(file, str_from(OLD), 0400, -1, -1, NULL), OK);
+    assert_int_equal(seal_keys_load(file, &k, NULL), OK);
+    assert_true(k.n == 1 && strcmp(k.keys[0].id, k.identity.id) == 0);
+    char first[17], second[17];
+    memcpy(first, k.keys[0].id, 17);
+    assert_int_equal(seal_keys_make_next(&k, NULL), OK);
+    assert_int_equal(seal_keys_make_next(&k, NULL), OK); /* it is there */
+    assert_int_equal(k.n, 2);
+    memcpy(second, k.keys[1].id, 17);
+    assert_string_equal(k.keys[0].id, first);
+    seal_keys_switch(&k);
+    assert_string_equal(k.keys[0].id, second);
+    assert_int_equal(seal_keys_save(&k, file, -1, -1, NULL), OK);
+    assert_int_equal(seal_keys_load(file, &again, NULL), OK);
+    assert_memory_equal(&again, &k, sizeof(k));
+    assert_string_equal(seal_keys_with(&again, SEAL_OLD)->id, first);
+    restored = again;
+    seal_keys_forget_old(&again);
+    assert_true(again.n == 1 && seal_keys_find(&again, first) == NULL);
+    assert_string_equal(again.identity.id, first); /* which no rotation changes */
+    assert_int_equal(seal_keys_add_old(&again, &restored, &n, NULL), OK);
+    assert_true(n == 1 && again.words[1] == SEAL_OLD && strcmp(again.keys[0].id, second) == 0);
+    seal_keys_random(&k);
+    assert_string_not_equal(k.keys[0].id, k.identity.id);
+}
+
+static void files_that_are_none(void **state)
+{
+    struct seal_keys k;
+    struct errinfo err;
+    (void)state;
+#define A "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
+#define B "ff112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
+    static const char *const BAD[] = {"",
+                                      "x",
+                                      "current " A,
+                                      "identity " A,
+                                      "old " A "\nidentity " B,
+                                      "current " A "\ncurrent " B "\nidentity " B,
+                                      "current " A "\nold " A "\nidentity " B,
+                                      "current " A "\nidentity " B "\nidentity " B,
+                                      "current " A "\nwhat " B "\nidentity " B,
+                                      "current 00\nidentity " B};
+    for (size_t i = 0; i < sizeof(BAD) / sizeof(BAD[0]); i++) {
+        assert_int_equal(seal_keys_parse(str_from(BAD[i]), "a file", &k, &err), ERR_CORRUPT);
+        assert_null(strstr(err.msg, "112233")); /* no key in an error */
+    }
+    assert_int_equal(seal_keys_parse(STR("current " A "\nidentity " A "\n"), "a file", &k, &err), OK);
+}
+
+/* Replaced, it is read anew; damaged or gone, what was read before stays. */
+static void a_file_that_is_replaced(void **state)
+{
+    auto_free char *file = mem_printf("%s/seal.key", (const char *)*state);
+    struct seal_file f;
+    struct seal_keys k;
+    struct errinfo err;
+    seal_file_init(&f, file);
+    assert_int_equal(seal_file_look(&f, &err), ERR_UNAVAILABLE);
+    assert_non_null(strstr(err.msg, "recovery restore"));
+    seal_keys_random(&k);
+    assert_int_equal(seal_keys_save(&k, file, -1, -1, NULL), OK);
+    assert_int_equal(seal_file_look(&f, &err), OK);
+    assert_string_equal(f.keys.keys[0].id, k.keys[0].id);
+    assert_int_equal(seal_keys_make_next(&k, NULL), OK);
+    seal_keys_switch(&k);
+    assert_int_equal(seal_keys_save(&k, file, -1, -1, NULL), OK);
+    assert_int_equal(seal_file_look(&f, &err), OK);
+    assert_string_equal(f.keys.keys[0].id, k.keys[0].id);
+    assert_int_equal(crypto_file_write(file, STR("curr"), 0400, -1, -1, NULL), OK);
+    assert_int_equal(seal_file_look(&f, &err), OK);
+    assert_int_equal(unlink(file), 0);
+    assert_int_equal(seal_file_look(&f, &err), OK);
+    assert_string_equal(f.keys.keys[0].id, k.keys[0].id);
+    seal_file_done(&f);
 }
 
 int main(void)
@@ -283,7 +364,10 @@ int main(void)
         cmocka_unit_test(issued_says_what_was_asked),
         cmocka_unit_test(issue_refuses),
         cmocka_unit_test_setup_teardown(ca_files, folder_setup, folder_teardown),
-        cmocka_unit_test_setup_teardown(sealed_texts, folder_setup, folder_teardown),
+        cmocka_unit_test(sealed_texts),
+        cmocka_unit_test(files_that_are_none),
+        cmocka_unit_test_setup_teardown(files_of_keys, folder_setup, folder_teardown),
+        cmocka_unit_test_setup_teardown(a_file_that_is_replaced, folder_setup, folder_teardown),
         cmocka_unit_test_setup_teardown(files_are_replaced_whole, folder_setup, folder_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

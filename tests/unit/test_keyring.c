@@ -12,13 +12,14 @@
 #include "control/keyring.h"
 #include "crypto/file.h"
 #include "folder.h"
+#include "install/seal.h"
 #include "os/file.h"
 
 struct world {
     uv_loop_t loop;
     struct keyring *k[2];
-    struct seal_key master;
-    char *spec, *folder;
+    struct seal_keys keys; /* as the file was at first */
+    char *spec, *folder, *key_file;
     struct buf sealed; /* answers of the last call */
     struct buf opened;
     enum err rc;
@@ -30,17 +31,17 @@ struct world {
 
 static void world_open(struct world *w, const char *folder)
 {
-    char file[256];
     struct store *s = NULL;
     *w = (struct world){.folder = mem_printf("%s/log", folder)};
     w->spec = mem_printf("files;path=%s", w->folder);
     assert_int_equal(store_open(w->spec, NULL, &s, NULL, &w->why), OK);
     store_close(s);
-    (void)snprintf(file, sizeof(file), "%s/seal.key", folder);
-    assert_int_equal(seal_key_create(file, &w->master, &w->why), OK);
+    w->key_file = mem_printf("%s/seal.key", folder);
+    seal_keys_random(&w->keys);
+    assert_int_equal(seal_keys_save(&w->keys, w->key_file, -1, -1, &w->why), OK);
     (void)uv_loop_init(&w->loop);
     for (size_t i = 0; i < 2; i++)
-        w->k[i] = keyring_new(&w->loop, w->spec, &w->master);
+        w->k[i] = keyring_new(&w->loop, w->spec, w->key_file);
 }
 
 static void world_close(struct world *w)
@@ -53,6 +54,7 @@ static void world_close(struct world *w)
     secret_done(&w->opened);
     free(w->spec);
     free(w->folder);
+    free(w->key_file);
 }
 
 static void wait_done(struct world *w)
@@ -180,7 +182,7 @@ static void of_an_older_release(void **state)
     AUTO(buf) struct buf old = {0};
     world_open(&w, *state);
     buf_add_c(&old, "{\"sealed\":\"");
-    assert_int_equal(seal(&w.master, STR("before"), &old, &w.why), OK);
+    assert_int_equal(seal(&w.keys.keys[0], STR("before"), &old, &w.why), OK);
     buf_add_c(&old, "\"}");
     expect(&w, 0, old.ptr, "before");
     keyring_drop(w.k[0], buf_str(&old));
@@ -263,7 +265,7 @@ static void wrong_keys(void **state)
     struct seal_key other;
     AUTO(buf) struct buf wrapped = {0};
     seal_key_random(&other);
-    assert_int_equal(seal_key_wrap(&other, &w.master, &wrapped, &w.why), OK);
+    assert_int_equal(seal_key_wrap(&other, &w.keys.keys[0], &wrapped, &w.why), OK);
     assert_int_equal(store_key_put(s, id[0], two.wrapped, wrapped.ptr, &w.why), OK);
     assert_int_equal(open_values(&w, 0, 1, sealed), ERR_UNAVAILABLE);
     assert_int_equal(store_key_put(s, id[0], wrapped.ptr, "no-key", &w.why), OK);
@@ -289,9 +291,9 @@ static void nothing_in_clear(void **state)
     assert_int_equal(file_read(path, 4096, &text, &w.why), OK);
     struct str wrapped = str_trim(buf_str(&text));
     wrapped = str_slice(wrapped, str_find(wrapped, ' ') + 1, wrapped.len);
-    assert_int_equal(seal_key_unwrap(&w.master, wrapped, id, &key, &w.why), OK);
+    assert_int_equal(seal_key_unwrap(&w.keys.keys[0], wrapped, id, &key, &w.why), OK);
     assert_null(memmem(text.ptr, text.len, key.bytes, sizeof(key.bytes)));
-    assert_null(memmem(text.ptr, text.len, w.master.bytes, sizeof(w.master.bytes)));
+    assert_null(memmem(text.ptr, text.len, w.keys.keys[0].bytes, sizeof(w.keys.keys[0].bytes)));
     assert_null(memmem(a, strlen(a), "nowhere", 7));
     assert_int_equal(stat(path, &st), 0);
     assert_int_equal(st.st_mode & 0777, 0600);
@@ -303,11 +305,202 @@ static void nothing_in_clear(void **state)
     world_close(&w);
 }
 
+/* ---- rotation ---- */
+
+static struct seal_place place_of(const struct world *w)
+{
+    return (struct seal_place){w->key_file, w->spec};
+}
+
+/* Rows that are wrapped under the key of that id; id NULL: under any other than the current one. */
+static uint64_t under(struct world *w, const char *id)
+{
+    struct seal_report r;
+    struct seal_place p = place_of(w);
+    uint64_t n = 0;
+    assert_int_equal(seal_look(&p, &r, &w->why), OK);
+    for (size_t i = 0; i < r.n; i++)
+        if (id != NULL ? strcmp(r.keys[i].id, id) == 0 : strcmp(r.keys[i].word, "current") != 0)
+            n += r.keys[i].wrapped_n;
+    return n;
+}
+
+static uint64_t rotate(struct world *w)
+{
+    struct seal_place p = place_of(w);
+    uint64_t rows = 0;
+    char id[17];
+    assert_int_equal(seal_rotate(&p, &rows, id, &w->why), OK);
+    assert_int_equal(under(w, NULL), 0);
+    return rows;
+}
+
+static char *seal_as_old_release(struct world *w, const char *value)
+{
+    struct buf old = {0};
+    buf_add_c(&old, "{\"sealed\":\"");
+    assert_int_equal(seal(&w->keys.keys[0], str_from(value), &old, &w->why), OK);
+    buf_add_c(&old, "\"}");
+    return old.ptr;
+}
+
+/* Replicas that run go on over a rotation, and over the next one, with what older releases sealed, too; the old key is
+ * in no file any more, and goes from the table when nothing names it. */
+static void rotated(void **state)
+{
+    struct world w;
+    struct seal_keys now;
+    world_open(&w, *state);
+    auto_free char *a = seal_value(&w, 0, "one"), *b = seal_value(&w, 1, "two"), *old = seal_as_old_release(&w, "was");
+    expect(&w, 1, a, "one");
+    for (unsigned i = 0; i < STORE_KEYS_PAGE + 3; i++)
+        free(seal_value(&w, 0, "x")); /* more than a page */
+    assert_int_equal(rotate(&w), STORE_KEYS_PAGE + 5);
+    assert_int_equal(seal_keys_load(w.key_file, &now, &w.why), OK);
+    assert_true(now.n == 1 && strcmp(now.keys[0].id, w.keys.keys[0].id) != 0);
+    assert_string_equal(now.identity.id, w.keys.identity.id);
+    auto_free char *c = seal_value(&w, 0, "three");
+    assert_int_equal(under(&w, NULL), 0);
+    assert_int_equal(rotate(&w), STORE_KEYS_PAGE + 7); /* the key that retired, too */
+    for (size_t i = 0; i < 2; i++) {
+        expect(&w, i, a, "one");
+        expect(&w, i, b, "two");
+        expect(&w, i, c, "three");
+        expect(&w, i, old, "was");
+    }
+    keyring_drop(w.k[0], str_from(a));
+    const char *gone[] = {a}, *was[] = {old};
+    assert_int_equal(open_values(&w, 0, 1, gone), ERR_NOT_FOUND);
+    w.named = old;
+    assert_int_equal(sweep(&w, -1, mark_named), STORE_KEYS_PAGE + 6); /* with the retired one that nothing names */
+    expect(&w, 0, old, "was");
+    keyring_drop(w.k[0], str_from(old)); /* others may be under its key, too: only the sweep takes it */
+    expect(&w, 0, old, "was");
+    w.named = NULL;
+    assert_int_equal(sweep(&w, -1, mark_named), 1);
+    assert_int_equal(open_values(&w, 1, 1, was), ERR_NOT_FOUND);
+    world_close(&w);
+}
+
+/* The call dies behind each of its steps: what runs goes on, and the same call ends it. */
+static void rotation_is_interrupted(void **state)
+{
+    struct world w;
+    struct seal_keys k;
+    struct store *s = NULL;
+    world_open(&w, *state);
+    auto_free char *a = seal_value(&w, 0, "one"), *old = seal_as_old_release(&w, "was");
+    k = w.keys;
+    assert_int_equal(seal_keys_make_next(&k, &w.why), OK); /* as 'seal add' leaves it */
+    assert_int_equal(seal_keys_save(&k, w.key_file, -1, -1, &w.why), OK);
+    auto_free char *b = seal_value(&w, 0, "two");
+    assert_int_equal(under(&w, w.keys.keys[0].id), 2);
+    seal_keys_switch(&k);
+    assert_int_equal(seal_keys_save(&k, w.key_file, -1, -1, &w.why), OK); /* nothing wrapped anew yet */
+    auto_free char *c = seal_value(&w, 1, "three");
+    assert_int_equal(under(&w, k.keys[0].id), 1);
+    for (size_t i = 0; i < 2; i++) {
+        expect(&w, i, a, "one");
+        expect(&w, i, b, "two");
+        expect(&w, i, c, "three");
+        expect(&w, i, old, "was");
+    }
+    assert_int_equal(rotate(&w), 2); /* that one, no further key */
+    assert_int_equal(seal_keys_load(w.key_file, &k, &w.why), OK);
+    assert_int_equal(k.n, 1);
+    expect(&w, 0, old, "was");
+    /* a row that nobody can open is told, the others are wrapped, and the old key stays in the file */
+    AUTO(buf) struct buf foreign = {0};
+    struct seal_key other;
+    struct seal_place p = place_of(&w);
+    uint64_t rows = 0;
+    char id[17];
+    seal_key_random(&other);
+    assert_int_equal(seal_key_wrap(&other, &other, &foreign, &w.why), OK);
+    assert_int_equal(store_open(w.spec, NULL, &s, NULL, &w.why), OK);
+    assert_int_equal(store_key_put(s, "0000000000000000", NULL, foreign.ptr, &w.why), OK);
+    assert_int_equal(seal_rotate(&p, &rows, id, &w.why), ERR_UNAVAILABLE);
+    assert_non_null(strstr(w.why.msg, other.id));
+    assert_int_equal(seal_keys_load(w.key_file, &k, &w.why), OK);
+    assert_int_equal(k.n, 2);
+    expect(&w, 0, a, "one");
+    assert_int_equal(store_key_drop(s, "0000000000000000", &w.why), OK);
+    (void)rotate(&w);
+    expect(&w, 1, c, "three");
+    store_close(s);
+    world_close(&w);
+}
+
+/* Another operator's replica, whose file is still that of before: what it puts under the old key late is opened by
+ * all, and wrapped anew by the sweep; its own sweep leaves what is under the next key, which it was given in time. */
+static void an_operator_is_late(void **state)
+{
+    struct world w;
+    struct seal_keys k;
+    world_open(&w, *state);
+    auto_free char *file = mem_printf("%s/other.key", (const char *)*state);
+    auto_free char *a = seal_value(&w, 0, "one");
+    char id[17];
+    struct seal_place p = place_of(&w);
+    assert_int_equal(seal_add(&p, id, &w.why), OK);
+    assert_int_equal(seal_keys_load(w.key_file, &k, &w.why), OK);
+    assert_int_equal(seal_keys_save(&k, file, -1, -1, &w.why), OK); /* copied to the other operator */
+    keyring_close(w.k[1], NULL, NULL);
+    w.k[1] = keyring_new(&w.loop, w.spec, file);
+    (void)rotate(&w);
+    expect(&w, 1, a, "one");
+    auto_free char *late = seal_value(&w, 1, "late");
+    assert_int_equal(under(&w, w.keys.keys[0].id), 1);
+    expect(&w, 0, late, "late"); /* by the key that retired */
+    struct keyring *mine = w.k[0];
+    w.k[0] = w.k[1];
+    w.named = a;
+    (void)sweep(&w, 3600, mark_named); /* the late one's */
+    assert_int_equal(under(&w, w.keys.keys[0].id), 1);
+    w.k[0] = mine;
+    (void)sweep(&w, 3600, mark_named);
+    assert_int_equal(under(&w, NULL), 0);
+    expect(&w, 0, late, "late");
+    expect(&w, 1, late, "late");
+    world_close(&w);
+}
+
+/* The file is lost while replicas run, and they start anew without it: they say what to do; it comes back. */
+static void the_file_is_lost(void **state)
+{
+    struct world w;
+    world_open(&w, *state);
+    auto_free char *a = seal_value(&w, 0, "one");
+    assert_int_equal(unlink(w.key_file), 0);
+    expect(&w, 0, a, "one");
+    keyring_close(w.k[1], NULL, NULL);
+    w.k[1] = keyring_new(&w.loop, w.spec, w.key_file);
+    const char *sealed[] = {a};
+    assert_int_equal(open_values(&w, 1, 1, sealed), ERR_UNAVAILABLE);
+    assert_non_null(strstr(w.why.msg, "recovery restore"));
+    struct seal_keys other;
+    seal_keys_random(&other);
+    assert_int_equal(seal_keys_save(&other, w.key_file, -1, -1, &w.why), OK); /* a wrong one */
+    assert_int_equal(open_values(&w, 1, 1, sealed), ERR_UNAVAILABLE);
+    assert_non_null(strstr(w.why.msg, w.keys.keys[0].id));
+    assert_non_null(strstr(w.why.msg, "recovery restore"));
+    assert_int_equal(seal_keys_save(&w.keys, w.key_file, -1, -1, &w.why), OK);
+    expect(&w, 1, a, "one");
+    world_close(&w);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, folder_setup, folder_teardown)
-    const struct CMUnitTest tests[] = {
-        TEST(sealed_and_opened_by_any), TEST(of_an_older_release), TEST(erased), TEST(swept), TEST(wrong_keys),
-        TEST(nothing_in_clear)};
+    const struct CMUnitTest tests[] = {TEST(sealed_and_opened_by_any),
+                                       TEST(of_an_older_release),
+                                       TEST(erased),
+                                       TEST(swept),
+                                       TEST(wrong_keys),
+                                       TEST(nothing_in_clear),
+                                       TEST(rotated),
+                                       TEST(rotation_is_interrupted),
+                                       TEST(an_operator_is_late),
+                                       TEST(the_file_is_lost)};
     return cmocka_run_group_tests_name("keyring", tests, NULL, NULL);
 }
