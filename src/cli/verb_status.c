@@ -223,7 +223,7 @@ static json_t *services_rows(const struct cli *c, json_t *problems)
         json_array_append_new(rows, row);
         if (is_well)
             continue;
-        auto_free char *title = mem_printf("%s does not answer", s->title);
+        auto_free char *title = mem_printf("%s ('%s') does not answer", s->title, s->name);
         auto_free char *hint = mem_printf("its log is %s in the home; 'slipform up' starts it again", s->log_file);
         add_problem(problems, "service-down", title, err.msg, hint);
     }
@@ -233,15 +233,15 @@ static json_t *services_rows(const struct cli *c, json_t *problems)
 static json_t *logs_of(const struct cli *c, const json_t *position)
 {
     char path[LOG_SPEC_SIZE];
-    bool is_database = home_store_is(&c->home, "postgres");
+    bool is_files = home_store_is(&c->home, "files");
     json_t *row = json_object(), *rows = json_array();
     json_t *log = json_object_get(position, "log"), *seq = json_object_get(position, "seq");
     json_object_set_new(row, "log_id", log != NULL ? json_incref(log) : json_null());
     json_object_set_new(row, "name", json_string("platform"));
-    json_object_set_new(row, "store", json_string(is_database ? "postgres" : "files"));
-    json_object_set_new(row, "path",
-                        is_database ? json_string(log_spec(&c->home, LOG_AS_REPLICA, path))
-                                    : json_string(home_path(&c->home, path, "log/platform")));
+    json_object_set_new(row, "store", is_files ? json_string("files") : json_from_str(c->home.inst.store));
+    json_object_set_new(
+        row, "path",
+        json_string(is_files ? home_path(&c->home, path, "log/platform") : log_spec(&c->home, LOG_AS_REPLICA, path)));
     json_object_set_new(row, "seq", seq != NULL ? json_incref(seq) : json_null());
     json_array_append_new(rows, row);
     return rows;

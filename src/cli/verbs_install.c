@@ -47,11 +47,13 @@ static const char *tower_folder(const char *flag, const struct cli *c, char ret[
 int verb_up(struct cli *c)
 {
     char tower[PATH_SIZE];
-    const char *cache = getenv("SLIPFORM_CACHE"), *runtime = getenv("SLIPFORM_RUNTIME");
+    const char *cache = getenv("SLIPFORM_CACHE"), *runtime = getenv("SLIPFORM_RUNTIME"),
+               *store = getenv("SLIPFORM_STORE");
     struct up_options o = {.exe_folder = c->exe_folder,
                            .tower_folder = tower_folder(cli_text(c, "tower"), c, tower),
                            .cache_folder = cache != NULL && cache[0] != '\0' ? cache : "/var/cache/slipform",
                            .runtime = runtime != NULL && runtime[0] != '\0' ? runtime : "auto",
+                           .store = store != NULL && store[0] != '\0' ? store : NULL,
                            .say = say_step,
                            .ctx = c};
     struct errinfo err;

@@ -12,6 +12,8 @@
 #include "base/mem.h"
 #include "base/own.h"
 #include "event/hash.h"
+#include "install/nats.h"
+#include "install/s3_server.h"
 #include "os/file.h"
 #include "os/run.h"
 
@@ -93,7 +95,8 @@ static enum err copy_program(const char *from, const char *to, struct errinfo *e
     auto_free char *temp = mem_printf("%s.new", to);
     auto_close int in = open(from, O_RDONLY | O_CLOEXEC);
     if (in < 0)
-        return err_set_os(err, ERR_NOT_FOUND, errno, "program '%s' (run 'make build')", from);
+        return err_set_os(err, ERR_NOT_FOUND, errno,
+                          "program '%s' (run 'make build', or 'tools/setup' for what it prepares)", from);
     auto_close int out = open(temp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0755);
     struct stat st;
     if (out < 0 || fstat(in, &st) != 0)
@@ -120,19 +123,35 @@ static enum err install_file(const char *from, const char *to, bool *ret_changed
 enum err files_programs(const struct home *h, const struct up_options *o, bool *ret_changed, struct errinfo *err)
 {
     /* One program may be installed under several names: what it does is chosen by its workloads. */
-    static const char *const PROGRAMS[][2] = {
-        {"slipform", "slipform"},       {"node-agent", "node-agent"}, {"platform", "platform"},
-        {"platform", "management-api"}, {"platform", "public-api"},   {"image-builder", "image-builder"},
-        {"edge-proxy", "edge-proxy"},   {"node-proxy", "node-proxy"}, {"initramfs.cpio", "initramfs.cpio"}};
+    static const char *const PROGRAMS[][2] = {{"slipform", "slipform"},
+                                              {"node-agent", "node-agent"},
+                                              {"platform", "platform"},
+                                              {"platform", "management-api"},
+                                              {"platform", "public-api"},
+                                              {"image-builder", "image-builder"},
+                                              {"edge-proxy", "edge-proxy"},
+                                              {"node-proxy", "node-proxy"},
+                                              {"active-notifier", "active-notifier"},
+                                              {"initramfs.cpio", "initramfs.cpio"}};
     enum err rc = OK;
     for (size_t i = 0; rc == OK && i < sizeof(PROGRAMS) / sizeof(PROGRAMS[0]); i++) {
         char from[PATH_SIZE], to[PATH_SIZE];
         (void)snprintf(from, sizeof(from), "%.400s/%s", o->exe_folder, PROGRAMS[i][0]);
         rc = install_file(from, home_path(h, to, "programs/%s", PROGRAMS[i][1]), ret_changed, err);
     }
-    char kernel[PATH_SIZE], to[PATH_SIZE];
-    (void)snprintf(kernel, sizeof(kernel), "%.400s/kernel/vmlinuz", o->cache_folder);
-    return rc == OK ? install_file(kernel, home_path(h, to, "programs/vmlinuz"), ret_changed, err) : rc;
+    const struct {
+        const char *below, *name;
+        bool is_wanted;
+    } CACHED[] = {{"kernel/vmlinuz", "vmlinuz", true},
+                  {"nats/nats-server", "nats-server", nats_is_wanted(h)},
+                  {"versitygw/versitygw", "versitygw", s3_server_is_wanted(h)}};
+    for (size_t i = 0; rc == OK && i < sizeof(CACHED) / sizeof(CACHED[0]); i++) {
+        char from[PATH_SIZE], to[PATH_SIZE];
+        (void)snprintf(from, sizeof(from), "%.400s/%s", o->cache_folder, CACHED[i].below);
+        if (CACHED[i].is_wanted)
+            rc = install_file(from, home_path(h, to, "programs/%s", CACHED[i].name), ret_changed, err);
+    }
+    return rc;
 }
 
 enum err files_own_log(const struct home *h, int uid, int gid, struct errinfo *err)

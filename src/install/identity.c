@@ -10,6 +10,7 @@
 #include "crypto/file.h"
 #include "crypto/seal_keys.h"
 #include "crypto/token.h"
+#include "install/nats.h"
 #include "os/file.h"
 
 /* 398 days: the most that browsers accept of public certificates, taken for ours too; written anew by an `up` within
@@ -18,7 +19,8 @@ enum { LEAF_DAYS = 398, RENEW_DAYS = 30 };
 
 struct names {
     char uri[192], dns[192], fabric[64];
-    const char *uris[1], *dns_names[3], *ips[3];
+    char more_uri[192]; /* a second identity; empty: none */
+    const char *uris[2], *dns_names[3], *ips[3];
     size_t dns_n, ips_n;
 };
 
@@ -41,7 +43,7 @@ static enum err issue(const struct home *h, const struct ca *ca, const struct na
     if (is_good(cert, key, ca_file))
         return OK;
     struct leaf_options o = {.uris = n->uris,
-                             .uris_n = 1,
+                             .uris_n = n->more_uri[0] != '\0' ? 2 : 1,
                              .dns_names = n->dns_names,
                              .dns_names_n = n->dns_n,
                              .ips = n->ips,
@@ -113,6 +115,28 @@ static enum err write_instance(const struct home *h, const struct ca *ca, const 
     }
     id_format(i->instance_id, id);
     home_path(h, folder, "nodes/%.*s/identities/%s", STR_ARG(node->name), id);
+    return issue(h, ca, &n, folder, "cert", uid, gid, err);
+}
+
+/* Of a nats-server, and of who keeps the log in it on the same host. */
+static enum err write_nats(const struct home *h, const struct ca *ca, const struct installation_node *node, int uid,
+                           int gid, struct errinfo *err)
+{
+    struct names n;
+    char folder[PATH_SIZE];
+    if (!nats_is_wanted(h) || !home_is_operator(node))
+        return OK;
+    name_it(&n, h, NATS_ROLE, node->name);
+    n.ips[n.ips_n++] = home_fabric_address(h, node, n.fabric);
+    (void)snprintf(n.more_uri, sizeof(n.more_uri), "slipform://%.*s/" NATS_ROLE "/" NATS_ROUTES_ID,
+                   STR_ARG(h->inst.name));
+    n.uris[1] = n.more_uri;
+    home_path(h, folder, "nodes/%.*s/identities/" NATS_ROLE, STR_ARG(node->name));
+    enum err rc = issue(h, ca, &n, folder, "cert", uid, gid, err);
+    if (rc != OK || !home_store_is(h, "jetstream"))
+        return rc;
+    name_it(&n, h, NATS_ROLE_STORE, node->name);
+    home_path(h, folder, "nodes/%.*s/identities/" NATS_ROLE_STORE, STR_ARG(node->name));
     return issue(h, ca, &n, folder, "cert", uid, gid, err);
 }
 
@@ -193,6 +217,8 @@ enum err identity_write_all(const struct home *h, const struct bootstrap_instanc
         rc = write_operator(h, ca, gid, err);
     for (size_t i = 0; rc == OK && i < h->inst.nodes.n; i++)
         rc = write_agent(h, ca, home_node(h, i), err);
+    for (size_t i = 0; rc == OK && i < h->inst.nodes.n; i++)
+        rc = write_nats(h, ca, home_node(h, i), uid, gid, err);
     for (size_t i = 0; rc == OK && i < instances_n; i++)
         rc = write_instance(h, ca, &instances[i], uid, gid, err);
     return rc == OK ? OK : err_wrap(err, rc, "while writing identities");

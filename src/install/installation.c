@@ -28,7 +28,7 @@ static const struct field FIELDS[] = {
     FIELD_REQ(STR, installation, app_domain, "app_domain", "hosts are <project>.<app domain>"),
     FIELD_REQ(STR, installation, os_tag, "os_tag", "in the names of OS objects"),
     FIELD_REQ(STR, installation, created, "created", "RFC 3339"),
-    FIELD_OPT(STR, installation, store, "store", "of the platform's log: files, postgres"),
+    FIELD_OPT(STR, installation, store, "store", "of the platform's log: files, postgres, jetstream"),
     FIELD_REQ(STR, installation, prefix, "prefix", "ULA /48"),
     FIELD_REQ(I64, installation, edge_http_port, "edge_http_port", "port"),
     FIELD_REQ(I64, installation, edge_https_port, "edge_https_port", "port"),
@@ -36,6 +36,10 @@ static const struct field FIELDS[] = {
     FIELD_REQ(I64, installation, public_api_port, "public_api_port", "port"),
     FIELD_REQ(I64, installation, node_agent_port, "node_agent_port", "port"),
     FIELD_REQ(I64, installation, node_proxy_port, "node_proxy_port", "port"),
+    FIELD_OPT(I64, installation, nats_port, "nats_port", "port of each operator's nats-server; none: no NATS"),
+    FIELD_OPT(I64, installation, nats_routes_port, "nats_routes_port", "port"),
+    FIELD_OPT(I64, installation, nats_monitor_port, "nats_monitor_port", "port"),
+    FIELD_OPT(I64, installation, s3_port, "s3_port", "port of the S3 server; none: no S3"),
     FIELD_REQ(I64, installation, fabric_ipv4_octet, "fabric_ipv4_octet", "100.127.<octet>.0/24"),
     FIELD_SUB(OBJECTS, installation, nodes, "nodes", NODE_TABLE, "hosts"),
 };
@@ -100,6 +104,27 @@ static int64_t choose_port(uint16_t wished, const char *name, void (*say)(void *
     return wished;
 }
 
+/* Those of servers that an inventory may have or not: the ones that are not chosen yet. */
+static bool choose_service_ports(struct installation *inst, const struct inventory_ports *p,
+                                 void (*say)(void *, const char *), void *ctx)
+{
+    struct {
+        int64_t *port;
+        uint16_t wished;
+        const char *name;
+    } rows[] = {{&inst->nats_port, p->nats, "nats"},
+                {&inst->nats_routes_port, p->nats_routes, "nats_routes"},
+                {&inst->nats_monitor_port, p->nats_monitor, "nats_monitor"},
+                {&inst->s3_port, p->s3, "s3"}};
+    bool has_chosen = false;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+        if (*rows[i].port == 0 && rows[i].wished != 0) {
+            *rows[i].port = choose_port(rows[i].wished, rows[i].name, say, ctx);
+            has_chosen = true;
+        }
+    return has_chosen;
+}
+
 static void choose_ports(struct installation *inst, const struct inventory_ports *p, void (*say)(void *, const char *),
                          void *ctx)
 {
@@ -114,6 +139,7 @@ static void choose_ports(struct installation *inst, const struct inventory_ports
     uint16_t agent_wish = p->node_agent > inst->public_api_port ? p->node_agent : (uint16_t)(inst->public_api_port + 1);
     inst->node_agent_port = choose_port(agent_wish, "node_agent", say, ctx);
     inst->node_proxy_port = p->node_proxy; /* inside a namespace of its own */
+    (void)choose_service_ports(inst, p, say, ctx);
 }
 
 static void choose_names(struct home *h, struct installation *inst)
@@ -152,6 +178,25 @@ static void add_nodes(struct home *h, struct installation *inst, const struct in
     inst->nodes = (struct objects){nodes, inv->nodes_n};
 }
 
+static enum err check_servers(const struct inventory *inv, size_t operators_n, struct errinfo *err)
+{
+    const char *store = inv->store == NULL ? "files" : inv->store;
+    const struct inventory_ports *p = &inv->ports;
+    bool has_nats = p->nats != 0 && p->nats_routes != 0 && p->nats_monitor != 0;
+    if (strcmp(store, "files") != 0 && strcmp(store, "postgres") != 0 && strcmp(store, "jetstream") != 0)
+        return err_set(err, ERR_INVALID, "the inventory's store is '%s': 'files', 'postgres' or 'jetstream'", store);
+    if (!has_nats && (p->nats != 0 || p->nats_routes != 0 || p->nats_monitor != 0))
+        return err_set(
+            err, ERR_INVALID,
+            "the inventory has some of the ports 'nats', 'nats_routes', 'nats_monitor': all of them or none");
+    if (strcmp(store, "jetstream") == 0 && (!has_nats || operators_n < 3))
+        return err_set(err, ERR_INVALID,
+                       "a log in JetStream is kept by three nats-servers: the inventory needs three operators (it has "
+                       "%zu) and the ports 'nats', 'nats_routes', 'nats_monitor'",
+                       operators_n);
+    return OK;
+}
+
 /* What the installer cannot raise is refused before anything is written. */
 static enum err check_inventory(const struct inventory *inv, struct errinfo *err)
 {
@@ -174,12 +219,21 @@ static enum err check_inventory(const struct inventory *inv, struct errinfo *err
                            "reach the installation by it",
                            n->name);
     }
-    const char *store = inv->store == NULL ? "files" : inv->store;
     if (operators_n == 0)
         return err_set(err, ERR_INVALID, "the inventory has no node with the label 'control'");
-    if (strcmp(store, "files") != 0 && strcmp(store, "postgres") != 0)
-        return err_set(err, ERR_INVALID, "the inventory's store is '%s': 'files' or 'postgres'", store);
-    return OK;
+    return check_servers(inv, operators_n, err);
+}
+
+static enum err write_home(struct home *h, const struct installation *inst, struct errinfo *err)
+{
+    AUTO(buf) struct buf text = {0};
+    char file[PATH_SIZE];
+    fields_encode(&TABLE, inst, &text);
+    buf_add_char(&text, '\n');
+    enum err rc = file_replace(home_path(h, file, "installation.json"), buf_str(&text), 0644, err);
+    if (rc == OK)
+        h->inst = *inst;
+    return rc;
 }
 
 enum err home_create(struct home *h, const struct inventory *inv, void (*say)(void *ctx, const char *text), void *ctx,
@@ -195,14 +249,14 @@ enum err home_create(struct home *h, const struct inventory *inv, void (*say)(vo
     choose_names(h, &inst);
     choose_ports(&inst, &inv->ports, say, ctx);
     add_nodes(h, &inst, inv);
-    AUTO(buf) struct buf text = {0};
-    fields_encode(&TABLE, &inst, &text);
-    buf_add_char(&text, '\n');
-    char file[PATH_SIZE];
-    rc = file_replace(home_path(h, file, "installation.json"), buf_str(&text), 0644, err);
-    if (rc == OK)
-        h->inst = inst;
-    return rc;
+    return write_home(h, &inst, err);
+}
+
+enum err home_complete(struct home *h, const struct inventory *inv, void (*say)(void *ctx, const char *text), void *ctx,
+                       struct errinfo *err)
+{
+    struct installation inst = h->inst;
+    return choose_service_ports(&inst, &inv->ports, say, ctx) ? write_home(h, &inst, err) : OK;
 }
 
 const char *home_path(const struct home *h, char ret[static PATH_SIZE], const char *fmt, ...)
@@ -265,6 +319,14 @@ const char *home_public_url(const struct home *h, char ret[static 96])
 bool home_is_operator(const struct installation_node *n)
 {
     return !str_eq_c(n->label, "worker");
+}
+
+const struct installation_node *home_first_operator(const struct home *h)
+{
+    size_t i = 0;
+    while (!home_is_operator(home_node(h, i))) /* there is one (check_inventory) */
+        i++;
+    return home_node(h, i);
 }
 
 size_t home_operators_n(const struct home *h)

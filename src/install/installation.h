@@ -19,9 +19,12 @@ struct installation_node {
 struct installation {
     struct id installation_id;
     struct str name, region, app_domain, os_tag, created;
-    struct str store;  /* of the platform's log: "files" (also when empty), "postgres" */
+    struct str store;  /* of the platform's log: "files" (also when empty), "postgres", "jetstream" */
     struct str prefix; /* the random ULA /48, "fd12:3456:789a" */
     int64_t edge_http_port, edge_https_port, management_api_port, public_api_port, node_agent_port, node_proxy_port;
+    /* 0: it has none. Of the nats-server of each operator, on the fabric; of the S3 server, on the machine's address
+     * there */
+    int64_t nats_port, nats_routes_port, nats_monitor_port, s3_port;
     int64_t fabric_ipv4_octet; /* hosts meet in 100.127.<octet>.0/24 */
     struct objects nodes;      /* of struct installation_node */
 };
@@ -42,6 +45,10 @@ void home_close(struct home *h);
 must_check enum err home_create(struct home *h, const struct inventory *inv, void (*say)(void *ctx, const char *text),
                                 void *ctx, struct errinfo *err);
 
+/* What an older `up` did not know yet and the inventory has now: its ports are chosen and written. */
+must_check enum err home_complete(struct home *h, const struct inventory *inv, void (*say)(void *ctx, const char *text),
+                                  void *ctx, struct errinfo *err);
+
 /* Paths below the home, NUL-terminated in the caller's buffer; printf-like. */
 const char *home_path(const struct home *h, char ret[static PATH_SIZE], const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
@@ -59,6 +66,7 @@ const char *home_public_url(const struct home *h, char ret[static 96]);
 
 /* Operators: nodes that carry the control plane and an edge. The first one is by what people and the CLI reach it. */
 bool home_is_operator(const struct installation_node *n);
+const struct installation_node *home_first_operator(const struct home *h);
 size_t home_operators_n(const struct home *h);
 /* Where programs of other hosts reach the management-api of an operator, "https://[fd12::12]:7600". */
 const char *home_operator_url(const struct home *h, const struct installation_node *n, char ret[static 96]);

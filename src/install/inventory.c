@@ -1,10 +1,13 @@
 #include "install/inventory.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include <cyaml/cyaml.h>
+
+#include "base/mem.h"
 
 static const cyaml_schema_field_t NODE_FIELDS[] = {
     CYAML_FIELD_STRING_PTR("name", CYAML_FLAG_POINTER, struct inventory_node, name, 1, 32),
@@ -23,6 +26,10 @@ static const cyaml_schema_field_t PORT_FIELDS[] = {
     CYAML_FIELD_UINT("public_api", CYAML_FLAG_DEFAULT, struct inventory_ports, public_api),
     CYAML_FIELD_UINT("node_agent", CYAML_FLAG_DEFAULT, struct inventory_ports, node_agent),
     CYAML_FIELD_UINT("node_proxy", CYAML_FLAG_DEFAULT, struct inventory_ports, node_proxy),
+    CYAML_FIELD_UINT("nats", CYAML_FLAG_OPTIONAL, struct inventory_ports, nats),
+    CYAML_FIELD_UINT("nats_routes", CYAML_FLAG_OPTIONAL, struct inventory_ports, nats_routes),
+    CYAML_FIELD_UINT("nats_monitor", CYAML_FLAG_OPTIONAL, struct inventory_ports, nats_monitor),
+    CYAML_FIELD_UINT("s3", CYAML_FLAG_OPTIONAL, struct inventory_ports, s3),
     CYAML_FIELD_END,
 };
 static const cyaml_schema_field_t FIELDS[] = {
@@ -77,6 +84,12 @@ enum err inventory_load(const char *file, struct inventory **ret, struct errinfo
         return err_set(err, ERR_INVALID, "inventory '%s' is empty", file);
     *ret = (struct inventory *)data;
     return OK;
+}
+
+void inventory_set_store(struct inventory *inv, const char *store)
+{
+    free(inv->store); /* cyaml_mem is realloc and free */
+    inv->store = mem_strdup(store);
 }
 
 void inventory_free(struct inventory *inv)

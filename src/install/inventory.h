@@ -14,10 +14,12 @@ struct inventory_node {
 };
 struct inventory_ports {
     uint16_t edge_http, edge_https, management_api, public_api, node_agent, node_proxy;
+    /* 0: none. nats: of a nats-server on each operator, for clients, for each other, for monitoring; s3 */
+    uint16_t nats, nats_routes, nats_monitor, s3;
 };
 struct inventory {
     char *installation, *region, *app_domain;
-    char *store; /* of the platform's log: "files", "postgres"; NULL: files */
+    char *store; /* of the platform's log: "files", "postgres", "jetstream"; NULL: files */
     struct inventory_node *nodes;
     unsigned nodes_n;
     struct inventory_ports ports;
@@ -26,3 +28,5 @@ struct inventory {
 /* OK | ERR_NOT_FOUND | ERR_INVALID naming file and member. Returned: inventory_free. */
 must_check enum err inventory_load(const char *file, struct inventory **ret, struct errinfo *err);
 void inventory_free(struct inventory *inv);
+/* Another store than the file names. */
+void inventory_set_store(struct inventory *inv, const char *store);

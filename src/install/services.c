@@ -5,6 +5,8 @@
 
 #include "base/own.h"
 #include "install/database.h"
+#include "install/nats.h"
+#include "install/s3_server.h"
 #include "install/supervise.h"
 
 size_t services_of(const struct home *h, struct service ret[static SERVICES_MAX])
@@ -12,6 +14,13 @@ size_t services_of(const struct home *h, struct service ret[static SERVICES_MAX]
     size_t n = 0;
     if (home_store_is(h, "postgres"))
         ret[n++] = database_service();
+    for (size_t i = 0; nats_is_wanted(h) && i < h->inst.nodes.n; i++) {
+        /* the others of an inventory with more operators than that are without one (test_install: services) */
+        if (home_is_operator(home_node(h, i)) && n < SERVICES_MAX - 1)
+            ret[n++] = nats_service(h, home_node(h, i));
+    }
+    if (s3_server_is_wanted(h))
+        ret[n++] = s3_server_service(h);
     assert(n <= SERVICES_MAX);
     return n;
 }

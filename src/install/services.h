@@ -7,7 +7,8 @@
  * after the programs, the last one first. A new one is a row that services_of adds. */
 #include "install/installation.h"
 
-#define SERVICE_NAME_SIZE 24u
+/* "nats-" and a node, of 32 bytes at most (install/inventory.c). */
+#define SERVICE_NAME_SIZE 40u
 #define SERVICE_ARGV_MAX 24u
 #define SERVICE_ENV_MAX 8u
 /* A database with a standby, three nats-servers, an S3 server; the rest is room (chosen). */

@@ -7,6 +7,7 @@
 #include "base/own.h"
 #include "install/files.h"
 #include "install/log_place.h"
+#include "install/nats.h"
 #include "os/file.h"
 
 /* A settings file under construction: one flat YAML mapping. Texts are written as JSON strings, which are YAML. */
@@ -76,6 +77,27 @@ static void put_blobs(const struct home *h, struct buf *b)
     buf_addf(b, "blobs: \"folder;path=%s\"\n", home_path(h, folder, "blobs"));
 }
 
+/* Hints of news: the server of its own host first, or of the operator that it asks first. */
+static void put_nats(const struct home *h, const struct installation_node *node, struct buf *b)
+{
+    char url[96];
+    const char *comma = "";
+    const struct installation_node *own = home_is_operator(node) ? node : operator_of(h, node);
+    if (!nats_is_wanted(h))
+        return;
+    buf_add_c(b, "nats_servers: [");
+    for (int round = 0; round < 2; round++) {
+        for (size_t i = 0; i < h->inst.nodes.n; i++) {
+            const struct installation_node *n = home_node(h, i);
+            if (!home_is_operator(n) || (n == own) != (round == 0))
+                continue;
+            buf_addf(b, "%s\"%s\"", comma, nats_url(h, n, url));
+            comma = ", ";
+        }
+    }
+    buf_add_c(b, "]\n");
+}
+
 static void platform_settings(const struct home *h, const struct installation_node *n, bool is_public, struct buf *b)
 {
     char spec[LOG_SPEC_SIZE], address[64];
@@ -84,7 +106,7 @@ static void platform_settings(const struct home *h, const struct installation_no
     if (!is_public || n->has_namespace)
         buf_addf(b, ", \"[%s]:%lld\"", home_fabric_address(h, n, address), (long long)port);
     buf_add_c(b, "]\n");
-    put(b, "event_store", log_spec(h, LOG_AS_REPLICA, spec));
+    put(b, "event_store", log_spec_on(h, n, spec));
     put_blobs(h, b);
     put_path(b, "logs_folder", h, "logs");
     put_path(b, "token_hash_file", h, "ca/operator-token.sha256");
@@ -99,6 +121,14 @@ static void platform_settings(const struct home *h, const struct installation_no
     }
     buf_addf(b, "app_domain: %.*s\n", STR_ARG(h->inst.app_domain));
     put_int(b, "edge_https_port", h->inst.edge_https_port);
+    put_nats(h, n, b);
+}
+
+static void notifier_settings(const struct home *h, const struct installation_node *n, struct buf *b)
+{
+    char spec[LOG_SPEC_SIZE];
+    put(b, "event_store", log_spec_on(h, n, spec));
+    put_nats(h, n, b);
 }
 
 static void edge_settings(const struct home *h, const struct up_options *o, const struct installation_node *n,
@@ -111,6 +141,8 @@ static void edge_settings(const struct home *h, const struct up_options *o, cons
     buf_addf(b, "edge_https: \"[::]:%lld\"\nedge_http: \"[::]:%lld\"\n", (long long)h->inst.edge_https_port,
              (long long)h->inst.edge_http_port);
     put_int(b, "https_public_port", h->inst.edge_https_port);
+    buf_addf(b, "region: %.*s\n", STR_ARG(h->inst.region));
+    put_nats(h, n, b);
     (void)snprintf(text, sizeof(text), "%.480s/envoy/envoy", o->cache_folder);
     put(b, "envoy_binary", text);
 }
@@ -165,6 +197,7 @@ static void agent_settings(const struct home *h, const struct up_options *o, con
     buf_addf(b, "listen: [\"[%s]:%lld\"]\n", home_fabric_address(h, n, address), (long long)h->inst.node_agent_port);
     const struct installation_node *first = home_is_operator(n) ? n : operator_of(h, n);
     put_operators(h, "management_api", first, home_operator_url(h, first, url), b);
+    put_nats(h, n, b);
     put_path(b, "program_folder", h, "programs");
     put_path(b, "kernel_file", h, "programs/vmlinuz");
     put_path(b, "initramfs_file", h, "programs/initramfs.cpio");
@@ -182,7 +215,8 @@ static void agent_settings(const struct home *h, const struct up_options *o, con
 static enum err write_node(const struct home *h, const struct up_options *o, const struct installation_node *n,
                            bool *ret_changed, struct errinfo *err)
 {
-    static const char *const CONTROL[] = {"management-api", "public-api", "edge-proxy", "image-builder"};
+    static const char *const CONTROL[] = {"management-api", "public-api", "edge-proxy", "image-builder",
+                                          "active-notifier"};
     char path[PATH_SIZE];
     AUTO(buf) struct buf b = {0};
     agent_settings(h, o, n, &b);
@@ -199,8 +233,12 @@ static enum err write_node(const struct home *h, const struct up_options *o, con
             platform_settings(h, n, i == 1, &b);
         else if (i == 2)
             edge_settings(h, o, n, &b);
-        else
+        else if (i == 3)
             builder_settings(h, o, n, &b);
+        else if (nats_is_wanted(h))
+            notifier_settings(h, n, &b);
+        else
+            continue;
         rc = write_file(home_path(h, path, "nodes/%.*s/settings/%s.yaml", STR_ARG(n->name), CONTROL[i]), &b,
                         ret_changed, err);
     }

@@ -56,6 +56,8 @@ static enum err load_inventory(struct up *u, struct errinfo *err)
     struct inventory *inv = NULL;
     (void)snprintf(file, sizeof(file), "%.480s/inventory.yaml", u->o->tower_folder);
     enum err rc = inventory_load(file, &inv, err);
+    if (rc == OK && u->o->store != NULL)
+        inventory_set_store(inv, u->o->store);
     if (rc == OK && u->h->inst.name.len == 0)
         rc = home_create(u->h, inv, u->o->say, u->o->ctx, err);
     else if (rc == OK && !str_eq_c(u->h->inst.name, inv->installation))
@@ -63,6 +65,13 @@ static enum err load_inventory(struct up *u, struct errinfo *err)
                      "in '%s' is the installation '%.*s', and '%s' is of '%s': name that one's tower, or another "
                      "SLIPFORM_HOME",
                      u->h->path, STR_ARG(u->h->inst.name), file, inv->installation);
+    else if (rc == OK && u->o->store != NULL && !home_store_is(u->h, u->o->store))
+        rc = err_set(err, ERR_CONFLICT,
+                     "the log of '%.*s' in '%s' is in '%.*s', chosen at its first 'up', and SLIPFORM_STORE says '%s': "
+                     "unset it, or take another SLIPFORM_HOME (a log moves with 'slipform eventlog copy')",
+                     STR_ARG(u->h->inst.name), u->h->path, STR_ARG(u->h->inst.store), u->o->store);
+    else if (rc == OK)
+        rc = home_complete(u->h, inv, u->o->say, u->o->ctx, err);
     inventory_free(inv);
     if (rc != OK)
         return rc;

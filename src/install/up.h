@@ -8,12 +8,13 @@
 #include "install/installation.h"
 
 struct up_options {
-    const char
-        *exe_folder; /* programs to install: slipform, node-agent, platform, edge-proxy, node-proxy, image-builder */
-    const char *tower_folder;                 /* inventory.yaml and bootstrap.jsonl */
-    const char *cache_folder;                 /* what the set-up prepared: Envoy, kernel, initramfs, base images */
-    const char *runtime;                      /* SLIPFORM_RUNTIME; NULL: auto */
-    int64_t timeout_s;                        /* for it to become healthy; 0: 180 */
+    const char *exe_folder;   /* programs to install: slipform, node-agent, platform, edge-proxy, node-proxy,
+                               * active-notifier, image-builder */
+    const char *tower_folder; /* inventory.yaml and bootstrap.jsonl */
+    const char *cache_folder; /* what the set-up prepared: Envoy, kernel, initramfs, base images */
+    const char *store;        /* SLIPFORM_STORE at the first `up`: instead of the inventory's; NULL: that */
+    const char *runtime;      /* SLIPFORM_RUNTIME; NULL: auto */
+    int64_t timeout_s;        /* for it to become healthy; 0: 180 */
     void (*say)(void *ctx, const char *text); /* one line per step */
     void *ctx;
 };

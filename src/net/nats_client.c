@@ -16,6 +16,7 @@
 
 #include "base/mem.h"
 #include "base/own.h"
+#include "net/nats_connect.h"
 
 enum state { WAITING, CONNECTING, UP, LEAVING, GONE };
 
@@ -98,10 +99,7 @@ static void on_no_more(void *closure)
 static natsStatus set_options(const struct nats_client *c, natsOptions *o)
 {
     bool is_tls = strncmp(c->o.servers[0], "tls://", 6) == 0;
-    /* libnats takes a list of texts that it does not change, without saying so */
-    natsStatus st = natsOptions_SetServers(o, (const char **)(uintptr_t)c->o.servers, (int)c->o.servers_n);
-    if (st == NATS_OK)
-        st = natsOptions_SetAllowReconnect(o, false);
+    natsStatus st = natsOptions_SetAllowReconnect(o, false);
     if (st == NATS_OK)
         st = natsOptions_SetTimeout(o, NATS_CLIENT_CONNECT_MS);
     if (st == NATS_OK)
@@ -154,7 +152,7 @@ static void connect_work(uv_work_t *work)
     if (st == NATS_OK)
         st = set_options(c, o);
     if (st == NATS_OK)
-        st = natsConnection_Connect(&c->conn, o);
+        st = nats_connect_any(o, c->o.servers, c->o.servers_n, 0, &c->conn);
     if (st == NATS_OK)
         st = subscribe_all(c);
     natsOptions_Destroy(o);

@@ -35,7 +35,8 @@ struct nats_client;
 
 struct nats_client_options {
     uv_loop_t *loop;
-    const char *const *servers; /* "tls://HOST:PORT"; "nats://HOST:PORT" is without TLS; all of one kind. Copied */
+    const char *const *servers; /* "tls://HOST:PORT"; "nats://HOST:PORT" is without TLS; all of one kind, the first that
+                                   takes us. Copied */
     size_t servers_n;
     const char *name;                           /* shown by the server's monitoring. Copied, as what follows */
     const char *ca_file, *cert_file, *key_file; /* with tls://; read at each connection, so they can be renewed */

@@ -59,10 +59,54 @@ static void users_of_node(void *ctx, const struct audience_node *n)
     user(w, "node", n->name, NULL, node);
 }
 
+void authorization_begin(struct buf *out)
+{
+    buf_add_c(out, "authorization {\n  users: [\n");
+}
+
+void authorization_end(struct buf *out)
+{
+    buf_add_c(out, "  ]\n}\n");
+}
+
+void authorization_add_node(const struct audience_node *n, const char *installation, struct buf *out)
+{
+    struct writer w = {installation, out};
+    users_of_node(&w, n);
+}
+
+/* What store/jetstream_*.c asks for (cluster test: test_dev1_jetstream). */
+void authorization_add_store(const char *identity, const char *stream, bool is_owner, struct buf *out)
+{
+    static const char *const PUBLISH[] = {"slipform.log.%s",
+                                          "$KV.%s-leases.>",
+                                          "$KV.%s-keys.>",
+                                          "$JS.API.STREAM.INFO.%s",
+                                          "$JS.API.STREAM.INFO.KV_%s-keys",
+                                          "$JS.API.STREAM.MSG.GET.%s",
+                                          "$JS.API.STREAM.MSG.GET.KV_%s-keys",
+                                          "$JS.API.STREAM.MSG.DELETE.KV_%s-keys",
+                                          "$JS.API.STREAM.CREATE.KV_%s-leases",
+                                          "$JS.API.STREAM.CREATE.KV_%s-keys",
+                                          "$JS.API.DIRECT.GET.%s",
+                                          "$JS.API.DIRECT.GET.%s.>",
+                                          "$JS.API.DIRECT.GET.KV_%s-leases"};
+    buf_addf(out, "    { user: \"%s\", permissions: { publish: [", identity);
+    for (size_t i = 0; i < sizeof(PUBLISH) / sizeof(PUBLISH[0]); i++) {
+        struct str pattern = str_from(PUBLISH[i]);
+        size_t at = str_find(pattern, '%');
+        buf_addf(out, "%s\"%.*s%s%.*s\"", i == 0 ? "" : ", ", STR_ARG(str_slice(pattern, 0, at)), stream,
+                 STR_ARG(str_slice(pattern, at + 2, pattern.len)));
+    }
+    if (is_owner)
+        buf_addf(out, ", \"$JS.API.STREAM.CREATE.%s\"", stream);
+    buf_addf(out, "], subscribe: [\"_INBOX.>\", \"slipform.grown.%s\"] } }\n", stream);
+}
+
 void authorization_format(const struct audience *a, const char *installation, struct buf *out)
 {
     struct writer w = {installation, out};
-    buf_add_c(out, "authorization {\n  users: [\n");
+    authorization_begin(out);
     audience_nodes(a, users_of_node, &w);
-    buf_add_c(out, "  ]\n}\n");
+    authorization_end(out);
 }

@@ -84,7 +84,7 @@ static enum err connect_now(struct store *s, struct jet *j, struct errinfo *err)
 {
     natsOptions *o = NULL;
     enum err rc = jet_spec_options(s, j, &o, err);
-    natsStatus st = rc == OK ? natsConnection_Connect(&j->conn, o) : NATS_OK;
+    natsStatus st = rc == OK ? jet_spec_connect(j, o, &j->conn) : NATS_OK;
     natsOptions_Destroy(o);
     if (rc != OK)
         return rc;

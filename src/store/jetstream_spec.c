@@ -1,6 +1,8 @@
 /* The jetstream store: what its spec says, and what the servers' monitoring says of their disks. */
 #include "base/own.h"
+#include "base/random.h"
 #include "net/http_client.h"
+#include "net/nats_connect.h"
 #include "store/jetstream.h"
 
 /* As NATS allows for a bucket and for a stream; longer ones are refused. */
@@ -161,23 +163,24 @@ static enum err set_credentials(const struct store *s, natsOptions *o, struct er
     return st == NATS_OK ? OK : nats_err(st, "reading what 'creds' or 'nkey_seed' names", err);
 }
 
-static natsStatus set_servers(natsOptions *o, const char *servers)
+/* Another one first each time: one that is up but cut off from the others is not asked again and again. */
+natsStatus jet_spec_connect(const struct jet *j, natsOptions *o, natsConnection **ret)
 {
     const char *list[SERVERS_MAX];
     AUTO(arena) struct arena a = {0};
-    struct str rest = str_from(servers), part;
-    int n = 0;
-    while (n < (int)SERVERS_MAX && str_next(&rest, ',', &part))
+    struct str rest = str_from(j->servers), part;
+    size_t n = 0;
+    uint8_t first = 0;
+    while (n < SERVERS_MAX && str_next(&rest, ',', &part))
         list[n++] = arena_str(&a, part).ptr;
-    return natsOptions_SetServers(o, list, n);
+    random_bytes(&first, sizeof(first));
+    return nats_connect_any(o, list, n, first % n, ret);
 }
 
 enum err jet_spec_options(const struct store *s, const struct jet *j, natsOptions **ret, struct errinfo *err)
 {
     *ret = NULL;
     natsStatus st = natsOptions_Create(ret);
-    if (st == NATS_OK)
-        st = set_servers(*ret, j->servers);
     if (st == NATS_OK)
         st = natsOptions_SetTimeout(*ret, j->timeout_ms > 2000 ? 2000 : (int64_t)j->timeout_ms);
     if (st == NATS_OK)

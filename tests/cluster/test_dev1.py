@@ -6,6 +6,7 @@ import pathlib
 import signal
 import socket
 import sys
+import urllib.request
 
 import pytest
 
@@ -77,6 +78,24 @@ def test_three_replicas_over_one_log(house):
     assert not any(pathlib.Path(house.home, 'log/platform').iterdir())
     done = house.run('eventlog', 'verify', status['logs'][0]['path'])
     assert 'all good' in done.stdout
+
+
+def metric(url, name):
+    text = urllib.request.urlopen(f'{url}/metrics', timeout=10).read().decode()  # on the loopback of the program's own host
+    return next((float(line.split()[-1]) for line in text.splitlines() if line.startswith(name + ' ')), None)
+
+
+def test_servers_of_others(house):
+    """A nats-server an operator, an S3 server, the database: all well, and whoever should be is told of news by the nats-server of its own host."""
+    status = house.json('status')
+    assert [(s['name'], s['node'], s['status']) for s in status['services']] == [
+        ('postgres', None, 'well'), ('nats-op1', 'op1', 'well'), ('nats-op2', 'op2', 'well'), ('nats-op3', 'op3', 'well'), ('s3', None, 'well')]
+    op1 = {p['name']: p['metrics_url'] for p in house.programs_of('op1') if p['metrics_url']}
+    for name in ('management-api', 'public-api', 'edge-proxy', 'active-notifier'):
+        until(lambda n=name: metric(op1[n], 'slipform_nats_up') == 1, 30, f'{name} is connected')
+    before = metric(op1['edge-proxy'], 'slipform_nats_hints')
+    house.run('projects', 'create', 'hinted')
+    until(lambda: metric(op1['edge-proxy'], 'slipform_nats_hints') > before, 10, 'a hint')
 
 
 def test_another_tower_is_refused(house):

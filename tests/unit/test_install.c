@@ -8,12 +8,15 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/own.h"
 #include "folder.h"
 #include "install/installation.h"
 #include "install/inventory.h"
 #include "install/log_place.h"
+#include "install/s3_server.h"
+#include "install/services.h"
 #include "install/settings.h"
 #include "os/file.h"
 
@@ -76,6 +79,11 @@ static void hush(void *ctx, const char *text)
 #define OPERATORS                                                                                                      \
     "  - {name: op1, zone: o1, label: control, namespace: false}\n"                                                    \
     "  - {name: op2, zone: o2, label: control, namespace: true}\n"
+#define OPERATOR3 "  - {name: op3, zone: o1, label: control, namespace: true}\n"
+#define PORTS_NATS                                                                                                     \
+    "ports: {edge_http: 1, edge_https: 2, management_api: 3, public_api: 4, node_agent: 5, node_proxy: 6, nats: "      \
+    "14222, "                                                                                                          \
+    "nats_routes: 16222, nats_monitor: 18222, s3: 17070}\n"
 #define WORKERS                                                                                                        \
     "  - {name: w1, zone: a, label: worker, namespace: true}\n  - {name: w2, zone: b, label: worker, namespace: "      \
     "true}\n"
@@ -101,6 +109,12 @@ static void hosts_that_cannot_be_raised(void **state)
         {HEAD NODE "  - {name: op2, zone: a, label: control, namespace: false}\n" PORTS, "the same host"},
         {HEAD "  - {name: op2, zone: a, label: control, namespace: true}\n" PORTS, "must be the machine itself"},
         {HEAD NODE PORTS "store: cassandra\n", "'cassandra'"},
+        {HEAD OPERATORS PORTS_NATS "store: jetstream\n", "three operators (it has 2)"},
+        {HEAD OPERATORS OPERATOR3 PORTS "store: jetstream\n", "the ports 'nats'"},
+        {HEAD NODE
+         "ports: {edge_http: 1, edge_https: 2, management_api: 3, public_api: 4, node_agent: 5, node_proxy: 6, "
+         "nats: 7}\n",
+         "all of them or none"},
     };
     for (size_t i = 0; i < sizeof(CASES) / sizeof(CASES[0]); i++) {
         struct home h;
@@ -129,21 +143,28 @@ __attribute__((format(printf, 3, 4))) static void file_has(const struct home *h,
         fail_msg("'%s' lacks '%s':\n%s", below, text, b.ptr);
 }
 
+/* Folders that `up` makes for them. */
+static void make_folders(const struct home *h, const char *const *nodes, size_t n)
+{
+    char path[PATH_SIZE];
+    assert_int_equal(folder_make(home_path(h, path, "nodes"), 0755, NULL), OK);
+    for (size_t i = 0; i < n; i++) {
+        assert_int_equal(folder_make(home_path(h, path, "nodes/%s", nodes[i]), 0755, NULL), OK);
+        assert_int_equal(folder_make(home_path(h, path, "nodes/%s/settings", nodes[i]), 0755, NULL), OK);
+    }
+}
+
 /* Every host knows every operator; who asks whom first differs, an operator's own comes first. */
 static void everybody_knows_all_operators(void **state)
 {
     static const char *const NODES[] = {"op1", "op2", "w1", "w2"};
     struct home h;
-    char path[PATH_SIZE], spec[LOG_SPEC_SIZE];
+    char spec[LOG_SPEC_SIZE];
     bool changed = false;
     assert_int_equal(create(*state, HEAD OPERATORS WORKERS PORTS "store: postgres\n", &h, NULL), OK);
     home_close(&h);
     assert_int_equal(home_open(*state, &h, NULL), OK); /* as it was written */
-    assert_int_equal(folder_make(home_path(&h, path, "nodes"), 0755, NULL), OK);
-    for (size_t i = 0; i < 4; i++) {
-        assert_int_equal(folder_make(home_path(&h, path, "nodes/%s", NODES[i]), 0755, NULL), OK);
-        assert_int_equal(folder_make(home_path(&h, path, "nodes/%s/settings", NODES[i]), 0755, NULL), OK);
-    }
+    make_folders(&h, NODES, 4);
     const struct up_options o = {.cache_folder = "/c", .runtime = "auto"};
     assert_int_equal(settings_write_all(&h, &o, &changed, NULL), OK);
     assert_true(changed);
@@ -170,6 +191,86 @@ static void everybody_knows_all_operators(void **state)
     home_close(&h);
 }
 
+/* A nats-server on each operator and an S3 server: who uses them is told where, and they are told who is let in. */
+static void servers_of_others(void **state)
+{
+    static const char *const NODES[] = {"op1", "op2", "op3", "w1", "w2"};
+    static const char *const NAMES[] = {"nats-op1", "nats-op2", "nats-op3", "s3"};
+    struct home h;
+    char spec[LOG_SPEC_SIZE], one[64], two[64], three[64], id[ID_TEXT_SIZE];
+    bool changed = false;
+    assert_int_equal(create(*state, HEAD OPERATORS OPERATOR3 WORKERS PORTS_NATS "store: jetstream\n", &h, NULL), OK);
+    home_close(&h);
+    assert_int_equal(home_open(*state, &h, NULL), OK); /* as it was written */
+    struct service list[SERVICES_MAX];
+    assert_int_equal(services_of(&h, list), 4);
+    for (size_t i = 0; i < 4; i++) {
+        assert_string_equal(list[i].name, NAMES[i]);
+        assert_true(list[i].outlives_supervisor); /* programs write to them until they have ended */
+    }
+    make_folders(&h, NODES, 5);
+    const struct up_options o = {.cache_folder = "/c", .runtime = "auto"};
+    assert_int_equal(settings_write_all(&h, &o, &changed, NULL), OK);
+    home_fabric_address(&h, home_node(&h, 0), one);
+    home_fabric_address(&h, home_node(&h, 1), two);
+    home_fabric_address(&h, home_node(&h, 2), three);
+    int port = (int)h.inst.nats_port;
+    static const char *const LISTENERS[] = {"management-api", "public-api", "edge-proxy", "active-notifier"};
+    for (size_t i = 0; i < 4; i++) {
+        char below[64];
+        (void)snprintf(below, sizeof(below), "nodes/op2/settings/%s.yaml", LISTENERS[i]);
+        file_has(&h, below, "nats_servers: [\"tls://[%s]:%d\", \"tls://[%s]:%d\", \"tls://[%s]:%d\"]", two, port, one,
+                 port, three, port);
+    }
+    file_has(&h, "nodes/op2/settings/edge-proxy.yaml", "region: local");
+    file_has(&h, "nodes/w2/node-agent.yaml", "nats_servers: [\"tls://");
+    log_spec_on(&h, home_node(&h, 1), spec);
+    file_has(&h, "nodes/op2/settings/active-notifier.yaml", "event_store: \"%s\"", spec);
+    assert_non_null(strstr(spec, "/nodes/op2/identities/log/key.pem"));
+    assert_null(strstr(log_spec(&h, LOG_AS_OWNER, spec), "/identities/log/"));
+    assert_non_null(strstr(spec, "/operator/client.key"));
+
+    assert_int_equal(services_create(&h, -1, -1, NULL), OK);
+    file_has(&h, "store/nats-op3/nats.conf", "sync_interval: always");
+    file_has(&h, "store/nats-op3/nats.conf", "routes: [\"tls://[%s]:%d\", \"tls://[%s]:%d\"]", one,
+             (int)h.inst.nats_routes_port, two, (int)h.inst.nats_routes_port);
+    id_format(home_node(&h, 3)->node_id, id);
+    file_has(&h, "store/nats-op1/authorization.conf",
+             "{ user: \"slipform://dev-0/node/w1\", permissions: { publish: { deny: \">\" }, subscribe: "
+             "\"slipform.dev-0.node.%s\" } }",
+             id);
+    file_has(&h, "store/nats-op1/authorization.conf",
+             "\"$JS.API.DIRECT.GET.KV_platform-leases\"], subscribe: [\"_INBOX.>\"");
+    file_has(&h, "store/nats-op1/authorization.conf", "\"$JS.API.STREAM.CREATE.platform\"");
+    struct stat st;
+    char path[PATH_SIZE];
+    assert_int_equal(stat(s3_server_credentials(&h, path), &st), 0);
+    assert_int_equal(st.st_mode & 0777, 0600);
+    assert_int_equal(stat(home_path(&h, path, "store/s3/data/" S3_SERVER_BUCKET), &st), 0);
+    home_close(&h);
+}
+
+/* A home of an older `up` gets the ports that the inventory has now; those that it has stay. */
+static void ports_that_came_later(void **state)
+{
+    struct home h;
+    struct inventory *inv = NULL;
+    struct service list[SERVICES_MAX];
+    assert_int_equal(create(*state, HEAD OPERATORS PORTS "store: postgres\n", &h, NULL), OK);
+    assert_int_equal(services_of(&h, list), 1);
+    assert_int_equal(load(*state, HEAD OPERATORS PORTS_NATS, &inv, NULL), OK);
+    int64_t management_api = h.inst.management_api_port;
+    assert_int_equal(home_complete(&h, inv, hush, NULL, NULL), OK);
+    inventory_free(inv);
+    home_close(&h);
+    assert_int_equal(home_open(*state, &h, NULL), OK);
+    assert_int_equal(h.inst.management_api_port, management_api);
+    assert_int_equal(services_of(&h, list), 4); /* the database, two nats-servers, S3 */
+    assert_string_equal(list[0].name, "postgres");
+    assert_false(list[1].outlives_supervisor); /* hints: nothing is lost with them */
+    home_close(&h);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -177,6 +278,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(home_that_cannot_be_read, folder_setup, folder_teardown),
         cmocka_unit_test_setup_teardown(hosts_that_cannot_be_raised, folder_setup, folder_teardown),
         cmocka_unit_test_setup_teardown(everybody_knows_all_operators, folder_setup, folder_teardown),
+        cmocka_unit_test_setup_teardown(servers_of_others, folder_setup, folder_teardown),
+        cmocka_unit_test_setup_teardown(ports_that_came_later, folder_setup, folder_teardown),
         cmocka_unit_test_setup_teardown(inventory_that_is_wrong, folder_setup, folder_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

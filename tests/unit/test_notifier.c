@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "crypto/ca.h"
+#include "net/nats_connect.h"
 #include "notifier/authorization.h"
 #include "notifier/notifier.h"
 #include "notifier/tail.h"
@@ -686,10 +687,27 @@ static int group_teardown(void **state)
     return 0;
 }
 
+/* What is looked for in a server's certificate: libnats looks for the brackets, too. */
+static void hosts_of_addresses(void **state)
+{
+    static const char *const GOOD[][2] = {{"tls://[fd12::1]:4222", "fd12::1"},
+                                          {"tls://10.0.0.1:4222", "10.0.0.1"},
+                                          {"tls://nats.example.org", "nats.example.org"}};
+    char host[NATS_HOST_SIZE];
+    (void)state;
+    for (size_t i = 0; i < sizeof(GOOD) / sizeof(GOOD[0]); i++) {
+        assert_true(nats_host_of(GOOD[i][0], host));
+        assert_string_equal(host, GOOD[i][1]);
+    }
+    assert_false(nats_host_of("tls://:4222", host));
+    assert_false(nats_host_of("tls://[]:4222", host));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(subjects),
+        cmocka_unit_test(hosts_of_addresses),
         cmocka_unit_test(who_cares),
         cmocka_unit_test(authorization_names_who_joined),
         cmocka_unit_test(refused_options),
