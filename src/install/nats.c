@@ -109,11 +109,11 @@ static void rights_format(const struct home *h, struct buf *b)
         if (!keeps_log || !home_is_operator(n))
             continue;
         identity_of(h, NATS_ROLE_STORE, n->name, identity);
-        authorization_add_store(identity, LOG_STREAM, false, b);
+        authorization_add_store(identity, LOG_STREAM, b);
     }
     if (keeps_log) {
         identity_of(h, "operator", STR("local"), identity);
-        authorization_add_store(identity, LOG_STREAM, true, b);
+        authorization_add_store(identity, LOG_STREAM, b);
     }
     authorization_end(b);
 }

@@ -13,7 +13,8 @@ void authorization_format(const struct audience *a, const char *installation, st
 /* The same in pieces, for who knows the nodes from elsewhere: begin, users, end. */
 void authorization_begin(struct buf *out);
 void authorization_add_node(const struct audience_node *n, const char *installation, struct buf *out);
-/* A program that keeps or reads the log in `stream` of these servers' JetStream (kind jetstream of store/), and nothing
- * else; is_owner: it may make the stream, too. identity is a URI. */
-void authorization_add_store(const char *identity, const char *stream, bool is_owner, struct buf *out);
+/* A program that keeps or reads logs in these servers' JetStream (kind jetstream of store/), `stream` and those beside
+ * it: it may make streams and append to them, and neither change nor delete nor empty one; keys of sealed fields can be
+ * deleted. identity is a URI. */
+void authorization_add_store(const char *identity, const char *stream, struct buf *out);
 void authorization_end(struct buf *out);

@@ -94,7 +94,8 @@ def test_servers_of_others(house):
     for name in ('management-api', 'public-api', 'edge-proxy', 'active-notifier'):
         until(lambda n=name: metric(op1[n], 'slipform_nats_up') == 1, 30, f'{name} is connected')
     before = metric(op1['edge-proxy'], 'slipform_nats_hints')
-    house.run('projects', 'create', 'hinted')
+    house.run('nodes', 'drain', 'w1')
+    house.run('nodes', 'undrain', 'w1')
     until(lambda: metric(op1['edge-proxy'], 'slipform_nats_hints') > before, 10, 'a hint')
 
 

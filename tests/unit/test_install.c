@@ -240,8 +240,8 @@ static void servers_of_others(void **state)
              "\"slipform.dev-0.node.%s\" } }",
              id);
     file_has(&h, "store/nats-op1/authorization.conf",
-             "\"$JS.API.DIRECT.GET.KV_platform-leases\"], subscribe: [\"_INBOX.>\"");
-    file_has(&h, "store/nats-op1/authorization.conf", "\"$JS.API.STREAM.CREATE.platform\"");
+             "{ user: \"slipform://dev-0/log/op3\", permissions: { publish: [");
+    file_has(&h, "store/nats-op1/authorization.conf", "{ user: \"slipform://dev-0/operator/local\", ");
     struct stat st;
     char path[PATH_SIZE];
     assert_int_equal(stat(s3_server_credentials(&h, path), &st), 0);
