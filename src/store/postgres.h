@@ -29,6 +29,13 @@ enum pg_stmt {
     PG_KEY_GET,
     PG_KEY_DROP,
     PG_KEY_LIST,
+    PG_BULK_PUT,
+    PG_BULK_END,
+    PG_BULK_READ,
+    PG_BULK_TAIL,
+    PG_BULK_DROP,
+    PG_BULK_IDLE,
+    PG_BULK_SWEEP,
     PG_STMT_MAX_
 };
 

@@ -15,6 +15,7 @@ static const struct {
 } MIGRATIONS[] = {
     {"0001_events", MIGRATION_0001_EVENTS_SQL},
     {"0002_keys", MIGRATION_0002_KEYS_SQL},
+    {"0003_bulk", MIGRATION_0003_BULK_SQL},
 };
 enum { MIGRATIONS_N = sizeof(MIGRATIONS) / sizeof(MIGRATIONS[0]) };
 
@@ -122,13 +123,14 @@ static enum err look(struct store *s, struct postgres *p, size_t *ret_done, stru
 static enum err check_tables(struct store *s, struct postgres *p, struct errinfo *err)
 {
     auto_free char *missing = NULL;
-    enum err rc = ask_text(s, p,
-                           "SELECT t FROM unnest(ARRAY['installation', 'heads', 'events', 'leases', 'keys']) AS t "
-                           "WHERE to_regclass('slipform.' || t) IS NULL "
-                           "UNION ALL SELECT f FROM unnest(ARRAY['append', 'read', 'hold', 'make_log', 'clock_us']) f "
-                           "WHERE NOT EXISTS (SELECT FROM pg_proc WHERE proname = f "
-                           "AND pronamespace = to_regnamespace('slipform')) LIMIT 1",
-                           &missing, err);
+    enum err rc = ask_text(
+        s, p,
+        "SELECT t FROM unnest(ARRAY['installation', 'heads', 'events', 'leases', 'keys', 'bulk']) AS t "
+        "WHERE to_regclass('slipform.' || t) IS NULL "
+        "UNION ALL SELECT f FROM unnest(ARRAY['append', 'read', 'hold', 'make_log', 'clock_us', 'bulk_put']) f "
+        "WHERE NOT EXISTS (SELECT FROM pg_proc WHERE proname = f "
+        "AND pronamespace = to_regnamespace('slipform')) LIMIT 1",
+        &missing, err);
     if (rc == OK && missing[0] != '\0')
         rc =
             err_set(err, ERR_CORRUPT, "database '%s' is half-migrated: slipform.%s is missing", PQdb(p->conn), missing);

@@ -42,6 +42,13 @@ static const char *const STATEMENTS[PG_STMT_MAX_] = {
     [PG_KEY_DROP] = "DELETE FROM slipform.keys WHERE log = $1::int4 AND name = $2::text",
     [PG_KEY_LIST] = "SELECT name, wrapped, written_us FROM slipform.keys WHERE log = $1::int4 AND name > $2::text "
                     "ORDER BY name LIMIT $3::int8",
+    [PG_BULK_PUT] = "SELECT slipform.bulk_put($1::text, $2::int8, $3::int8, $4::text, $5::int8)",
+    [PG_BULK_END] = "SELECT slipform.bulk_end($1::text)",
+    [PG_BULK_READ] = "SELECT * FROM slipform.bulk_read($1::text, $2::int8, $3::int8)",
+    [PG_BULK_TAIL] = "SELECT slipform.bulk_tail($1::text, $2::int8)",
+    [PG_BULK_DROP] = "SELECT slipform.bulk_drop($1::text)",
+    [PG_BULK_IDLE] = "SELECT * FROM slipform.bulk_idle($1::int8, $2::int8)",
+    [PG_BULK_SWEEP] = "SELECT slipform.bulk_sweep($1::int8, $2::int8, $3::int8, $4::int8, $5::int8)",
 };
 
 int64_t pg_i64(const PGresult *r, int row, int column)

@@ -164,7 +164,7 @@ static void not_set_up(void **state)
     migrate();
     assert_ok(try_open(&x));
     migrate(); /* again: nothing to do */
-    expect_sql("SELECT count(*) FROM slipform.migrations", "2");
+    expect_sql("SELECT count(*) FROM slipform.migrations", "3");
 }
 
 static void of_somebody_else(void **state)
@@ -205,10 +205,10 @@ static void other_schemas(void **state)
     replica(&x);
     spec_of(&owner, "owner", OWNER);
     migrate();
-    sql_free("INSERT INTO slipform.migrations VALUES (3, '0003_later', 'sha256:x', '9.9')");
+    sql_free("INSERT INTO slipform.migrations VALUES (4, '0004_later', 'sha256:x', '9.9')");
     refused(&x, ERR_CONFLICT, "newer");
     refused(&owner, ERR_CONFLICT, "newer");
-    sql_free("DELETE FROM slipform.migrations WHERE n = 3; UPDATE slipform.migrations SET sha256 = 'sha256:x'");
+    sql_free("DELETE FROM slipform.migrations WHERE n = 4; UPDATE slipform.migrations SET sha256 = 'sha256:x'");
     refused(&x, ERR_CORRUPT, "not by a release");
     refused(&owner, ERR_CORRUPT, "not by a release");
     sql_free("DELETE FROM slipform.migrations WHERE n = 1");
@@ -227,8 +227,11 @@ static void from_the_first_release(void **state)
     struct store *s = open_store(&x);
     (void)add(s, 1);
     store_close(s);
-    sql_free("DROP TABLE slipform.keys; DELETE FROM slipform.migrations WHERE n = 2");
-    refused(&x, ERR_NOT_FOUND, "1 of 2 migrations");
+    sql_free("DROP TABLE slipform.keys, slipform.bulk, slipform.bulk_series, slipform.bulk_generations; "
+             "DROP FUNCTION slipform.bulk_put, slipform.bulk_end, slipform.bulk_read, slipform.bulk_tail, "
+             "slipform.bulk_drop, slipform.bulk_idle, slipform.bulk_sweep; "
+             "DELETE FROM slipform.migrations WHERE n >= 2");
+    refused(&x, ERR_NOT_FOUND, "1 of 3 migrations");
     migrate();
     s = open_store(&x);
     check_numbers(s, 1);
@@ -270,7 +273,7 @@ static void migrated_at_once(void **state)
         assert_int_equal(pthread_join(threads[i], NULL), 0);
         assert_int_equal(rc[i], OK);
     }
-    expect_sql("SELECT count(*) FROM slipform.migrations", "2");
+    expect_sql("SELECT count(*) FROM slipform.migrations", "3");
 }
 
 /* ---- rights ---- */
@@ -305,6 +308,9 @@ static void append_only(void **state)
                                          "UPDATE slipform.installation SET name = 'mine'",
                                          "DELETE FROM slipform.migrations",
                                          "DROP TABLE slipform.events",
+                                         "UPDATE slipform.bulk SET lines = 'x'",
+                                         "INSERT INTO slipform.bulk_series (name) VALUES ('x')",
+                                         "PERFORM FROM slipform.bulk",
                                          "CREATE TABLE slipform.more (a int)"};
     for (size_t i = 0; i < sizeof(DENIED) / sizeof(DENIED[0]); i++)
         if (!is_denied(DENIED[i]))
