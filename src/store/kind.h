@@ -24,6 +24,9 @@ struct store {
     _Atomic int64_t clock_offset_us;
     /* Of kind postgres: the server's process that may still be at work on an append whose answer was lost. 0: none */
     int64_t unsettled_pid, unsettled_since_us;
+    /* Of kind postgres: the cluster that this handle met, and the newest of its timelines. 0: none yet */
+    uint64_t system;
+    uint32_t timeline;
     /* Of a kind that has_news: an eventfd, written to by threads of its client library when the log grew. -1: none */
     int news_fd;
     /* Of kind jetstream: an append without answer may still come to stand behind this message. */

@@ -15,6 +15,11 @@
 #define POSTGRES_TIMEOUT_MS 10000u
 /* Whoever watches a log looks at its end that often (chosen: other replicas wait no longer for what one appends). */
 #define POSTGRES_WATCH_MS 200u
+/* Hosts of one spec, and how long the others are waited for when one of them is good: a handle that has met none yet
+ * waits longer, since it does not know a newer timeline from an older one (chosen). */
+#define POSTGRES_HOSTS_MAX 8u
+#define POSTGRES_OTHERS_MS 100u
+#define POSTGRES_OTHERS_FIRST_MS 2000u
 
 enum pg_stmt {
     PG_APPEND,
@@ -77,10 +82,27 @@ static inline void pg_conninfo_cleanup(struct pg_conninfo *c)
     arena_done(&c->arena);
 }
 
+/* ---- postgres_dial.c ---- */
+
+/* What a server says of itself. */
+struct pg_seen {
+    char commit[16]; /* its synchronous_commit */
+    int64_t pid, since_us;
+    uint64_t system; /* of the cluster; a standby has its primary's */
+    uint32_t timeline;
+};
+/* Connect p->conn to the one server of the spec's hosts to decide on: takes writes, keeps what it acknowledges, UTF-8,
+ * and none of the others has taken over from it. All hosts are asked at once: one that does not answer costs nothing.
+ * OK | ERR_DENIED | ERR_UNAVAILABLE | ERR_CANCELLED | ERR_INVALID spec, settings of the server, hosts of two databases
+ */
+must_check enum err pg_dial(struct store *s, struct postgres *p, struct pg_seen *ret, struct errinfo *err);
+
 /* ---- postgres_session.c ---- */
 
-/* Connect p->conn and see that this server is one to decide on: no standby, keeps what it acknowledges, UTF-8. Ends
- * what an older connection of this handle may still be doing.
+/* libpq's messages are lines; ours are one. */
+void pg_one_line(const char *text, char *ret, size_t size);
+/* Connect p->conn, as pg_dial. Ends what an older connection of this handle may still be doing, and sees that what it
+ * did is kept.
  * OK | ERR_DENIED | ERR_UNAVAILABLE | ERR_CANCELLED | ERR_INVALID spec, or settings of the server */
 must_check enum err pg_connect(struct store *s, struct postgres *p, struct errinfo *err);
 void pg_disconnect(struct postgres *p);

@@ -17,9 +17,9 @@
 enum { POLL_MS = 50 };
 /* Statements end by the server's own bounds first, whose answer is known; this much later they are given up. */
 enum { GRACE_MS = 2000 };
-/* client_connection_check_interval, SQL functions with bodies that are checked when they are made. */
-enum { SERVER_VERSION_MIN = 140000 };
 
+/* SQLSTATE of a write where nothing is written any more. */
+#define READ_ONLY "25006"
 #define CLOCK "slipform.clock_us()"
 static const char *const STATEMENTS[PG_STMT_MAX_] = {
     [PG_APPEND] = "SELECT slipform.append($1::int4, $2::int8, $3::int8, $4::uuid[], $5::int8[], $6::text[], $7::int8, "
@@ -60,14 +60,13 @@ int64_t pg_i64(const PGresult *r, int row, int column)
     return (int64_t)v;
 }
 
-/* libpq's messages are lines; ours are one. */
-static void one_line(const char *text, char *ret, size_t size)
+void pg_one_line(const char *text, char *ret, size_t size)
 {
     size_t n = 0;
     for (; *text != '\0' && n + 1 < size; text++) {
-        if (*text != '\n')
+        if (*text != '\n' && *text != '\t')
             ret[n++] = *text;
-        else if (text[1] != '\0')
+        else if (text[1] != '\0' && n > 0 && ret[n - 1] != ' ')
             ret[n++] = ' ';
     }
     ret[n] = '\0';
@@ -79,14 +78,6 @@ void pg_disconnect(struct postgres *p)
     p->conn = NULL;
     p->is_held = false;
     memset(p->is_prepared, 0, sizeof(p->is_prepared));
-}
-
-/* A warning is no notice: a commit that was not replicated is told so. */
-static void on_notice(void *ctx, const PGresult *r)
-{
-    struct postgres *p = ctx;
-    const char *severity = PQresultErrorField(r, PG_DIAG_SEVERITY_NONLOCALIZED);
-    p->is_warned = p->is_warned || (severity != NULL && strcmp(severity, "WARNING") == 0);
 }
 
 static enum err wait_for(const struct store *s, const struct postgres *p, short events, int64_t until_us,
@@ -110,7 +101,7 @@ static enum err wait_for(const struct store *s, const struct postgres *p, short 
 static enum err lost_err(const struct store *s, const struct postgres *p, struct errinfo *err)
 {
     char text[320];
-    one_line(PQerrorMessage(p->conn), text, sizeof(text));
+    pg_one_line(PQerrorMessage(p->conn), text, sizeof(text));
     return err_set(err, ERR_UNAVAILABLE, "log '%s': the connection to the database was lost: %s", s->name, text);
 }
 
@@ -137,7 +128,7 @@ static enum err refused_err(const struct store *s, const PGresult *r, struct err
 {
     char text[320];
     const char *state = PQresultErrorField(r, PG_DIAG_SQLSTATE), *say = PQresultErrorField(r, PG_DIAG_MESSAGE_PRIMARY);
-    one_line(say != NULL ? say : PQresultErrorMessage(r), text, sizeof(text));
+    pg_one_line(say != NULL ? say : PQresultErrorMessage(r), text, sizeof(text));
     if (state != NULL && strcmp(state, "55P03") == 0)
         return err_set(err, ERR_UNAVAILABLE, "log '%s' was held by somebody else for too long: %s", s->name, text);
     return err_set(err, state == NULL ? ERR_UNAVAILABLE : code_of(state), "log '%s': the database refuses: %s", s->name,
@@ -195,7 +186,10 @@ static enum pg_outcome finish(struct store *s, struct postgres *p, bool is_sent,
         return PG_LOST;
     }
     if (kept == NULL || is_bad(kept)) {
+        const char *state = PQresultErrorField(kept, PG_DIAG_SQLSTATE);
         err_ignore(refused_err(s, kept, err));
+        if (state != NULL && strcmp(state, READ_ONLY) == 0)
+            pg_disconnect(p); /* another server may have taken over */
         return PG_REFUSED;
     }
     if (ret != NULL)
@@ -251,81 +245,29 @@ enum err pg_query(struct store *s, struct postgres *p, const char *sql, const st
 
 /* ---- connecting ---- */
 
-static enum err connect_err(const struct store *s, const struct postgres *p, struct errinfo *err)
+static enum err start_session(struct store *s, struct postgres *p, const struct pg_seen *seen, struct errinfo *err)
 {
-    char text[320];
-    one_line(PQerrorMessage(p->conn), text, sizeof(text));
-    bool is_login = PQconnectionNeedsPassword(p->conn) == 1 || PQconnectionUsedPassword(p->conn) == 1;
-    return err_set(err, is_login ? ERR_DENIED : ERR_UNAVAILABLE, "log '%s': %s", s->name, text);
-}
-
-static enum err dial(struct store *s, struct postgres *p, struct errinfo *err)
-{
-    AUTO(pg_conninfo) struct pg_conninfo info = {0};
-    enum err rc = pg_spec_read(s, p, &info, err);
-    if (rc != OK)
-        return rc;
-    int64_t until_us = clock_mono_us() + (int64_t)p->timeout_ms * 1000;
-    p->conn = PQconnectStartParams(info.keys, info.values, 0);
-    if (p->conn == NULL || PQstatus(p->conn) == CONNECTION_BAD)
-        return connect_err(s, p, err);
-    PostgresPollingStatusType next = PGRES_POLLING_WRITING;
-    while (next != PGRES_POLLING_OK) {
-        rc = wait_for(s, p, next == PGRES_POLLING_READING ? POLLIN : POLLOUT, until_us, err);
-        if (rc != OK)
-            return rc;
-        next = PQconnectPoll(p->conn);
-        if (next == PGRES_POLLING_FAILED)
-            return connect_err(s, p, err);
-    }
-    (void)PQsetNoticeReceiver(p->conn, on_notice, p);
-    return PQsetnonblocking(p->conn, 1) == 0 ? OK : lost_err(s, p, err);
-}
-
-/* A server whose word does not last: what it acknowledged may be gone after a crash or a fail-over. */
-static enum err check_server(const struct store *s, const PGresult *r, struct errinfo *err)
-{
-    const char *commit = PQgetvalue(r, 0, 1);
-    if (strcmp(PQgetvalue(r, 0, 0), "f") != 0)
-        return err_set(err, ERR_UNAVAILABLE, "log '%s': the database is a standby, which nothing is decided on",
-                       s->name);
-    if (strcmp(commit, "on") != 0 && strcmp(commit, "remote_apply") != 0)
-        return err_set(err, ERR_INVALID, "log '%s': the database has synchronous_commit = %s, it must be on", s->name,
-                       commit);
-    if (strcmp(PQgetvalue(r, 0, 2), "on") != 0)
-        return err_set(err, ERR_INVALID, "log '%s': the database has fsync = off, it must be on", s->name);
-    if (strcmp(PQgetvalue(r, 0, 3), "UTF8") != 0)
-        return err_set(err, ERR_INVALID, "log '%s': the database's encoding is %s, it must be UTF8", s->name,
-                       PQgetvalue(r, 0, 3));
-    return OK;
-}
-
-static enum err start_session(struct store *s, struct postgres *p, struct errinfo *err)
-{
-    auto_result PGresult *r = NULL;
-    if (PQserverVersion(p->conn) < SERVER_VERSION_MIN)
-        return err_set(err, ERR_INVALID, "log '%s': the database is PostgreSQL %d, at least %d is needed", s->name,
-                       PQserverVersion(p->conn) / 10000, SERVER_VERSION_MIN / 10000);
-    enum err rc = pg_query(s, p,
-                           "SELECT pg_is_in_recovery(), current_setting('synchronous_commit'), "
-                           "current_setting('fsync'), current_setting('server_encoding'), pg_backend_pid(), "
-                           "(SELECT (extract(epoch FROM backend_start) * 1000000)::bigint "
-                           "FROM pg_catalog.pg_stat_get_activity(pg_backend_pid()))",
-                           NULL, &r, err);
-    if (rc == OK)
-        rc = check_server(s, r, err);
-    if (rc != OK)
-        return rc;
-    p->pid = strtoll(PQgetvalue(r, 0, 4), NULL, 10);
-    p->since_us = strtoll(PQgetvalue(r, 0, 5), NULL, 10);
+    p->pid = seen->pid;
+    p->since_us = seen->since_us;
     /* A holder that stands still loses its hold when others stop waiting for it. Who has gone is noticed. */
     auto_free char *sql = mem_printf(
         "SET search_path = pg_catalog, pg_temp; SET default_transaction_isolation = 'read committed'; "
         "SET synchronous_commit = '%s'; SET lock_timeout = %" PRIu64 "; SET statement_timeout = %" PRIu64 "; "
         "SET idle_in_transaction_session_timeout = %" PRIu64 "; SET client_connection_check_interval = 1000; "
         "SET client_min_messages = warning",
-        PQgetvalue(r, 0, 1), p->lock_wait_ms, p->lock_wait_ms + p->timeout_ms, p->lock_wait_ms);
+        seen->commit, p->lock_wait_ms, p->lock_wait_ms + p->timeout_ms, p->lock_wait_ms);
     return pg_query(s, p, sql, NULL, NULL, err);
+}
+
+/* What is found now was perhaps committed here and is on no standby yet: the wait for one was cut short, or the server
+ * went down in it. A commit of now is acknowledged behind it. */
+static enum err check_kept(struct store *s, struct postgres *p, struct errinfo *err)
+{
+    enum err rc = pg_query(s, p, "SELECT pg_logical_emit_message(true, 'slipform', '')", NULL, NULL, err);
+    if (rc == OK && p->is_warned)
+        return err_set(err, ERR_UNAVAILABLE, "log '%s': the database cannot keep what it wrote: it waits for a standby",
+                       s->name);
+    return rc;
 }
 
 /* Nothing that was asked before may still happen after what is asked now: end the process that had the lost question.
@@ -346,20 +288,31 @@ static enum err settle(struct store *s, struct postgres *p, struct errinfo *err)
     if (rc == OK && PQntuples(r) > 0 && strcmp(PQgetvalue(r, 0, 0), "t") != 0)
         rc = err_set(err, ERR_UNAVAILABLE, "log '%s': the database is still at work on an older question", s->name);
     if (rc == OK)
+        rc = check_kept(s, p, err);
+    if (rc == OK)
         s->unsettled_pid = 0;
     return rc;
 }
 
 enum err pg_connect(struct store *s, struct postgres *p, struct errinfo *err)
 {
-    enum err rc = dial(s, p, err);
+    struct pg_seen seen;
+    enum err rc = pg_dial(s, p, &seen, err);
     if (rc == OK)
-        rc = start_session(s, p, err);
+        rc = start_session(s, p, &seen, err);
     if (rc == OK)
         rc = settle(s, p, err);
     if (rc != OK)
         pg_disconnect(p);
     return rc;
+}
+
+/* The server says so by itself, with any answer. It is to be written no more: nothing is decided on it. */
+static bool is_read_only(const struct postgres *p)
+{
+    const char *standby = PQparameterStatus(p->conn, "in_hot_standby");
+    const char *read_only = PQparameterStatus(p->conn, "default_transaction_read_only");
+    return (standby != NULL && strcmp(standby, "on") == 0) || (read_only != NULL && strcmp(read_only, "on") == 0);
 }
 
 enum err pg_ready(struct store *s, struct errinfo *err)
@@ -369,6 +322,8 @@ enum err pg_ready(struct store *s, struct errinfo *err)
         return err_set(err, ERR_IO, "log '%s' failed before, it must be opened anew", s->name);
     if (atomic_load(&s->is_cancelled))
         return err_set(err, ERR_CANCELLED, "log '%s': asked to stop", s->name);
+    if (p->conn != NULL && is_read_only(p))
+        pg_disconnect(p);
     if (p->conn != NULL)
         return OK;
     enum err rc = pg_connect(s, p, err);

@@ -141,5 +141,10 @@ enum err pg_spec_read(const struct store *s, struct postgres *p, struct pg_conni
     put(ret, "target_session_attrs", STR("read-write"));
     put(ret, "client_encoding", STR("UTF8"));
     put(ret, "application_name", STR("slipform"));
+    /* A host that has gone is noticed after some 5 s (chosen); a server that works does answer these. */
+    put(ret, "keepalives_idle", STR("2"));
+    put(ret, "keepalives_interval", STR("1"));
+    put(ret, "keepalives_count", STR("3"));
+    put(ret, "tcp_user_timeout", STR("5000"));
     return rc;
 }

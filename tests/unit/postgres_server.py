@@ -9,6 +9,7 @@ import signal
 import subprocess
 import tempfile
 import threading
+import time
 
 
 def programs():
@@ -23,17 +24,24 @@ def _as_postgres(program, *words):
     return ['setpriv', *change, '--pdeathsig=QUIT', str(programs() / program), *words]
 
 
+def is_alive(pid):
+    try:
+        return pathlib.Path(f'/proc/{pid}/stat').read_text().rsplit(')', 1)[1].split()[0] != 'Z'
+    except OSError:
+        return False
+
+
 class Server:
     """folder: of its socket. Database 'slipform' of role 'owner', and a role 'replica'; anybody may be anybody."""
 
     def __init__(self, parent='/dev/shm'):
         self.folder = tempfile.mkdtemp(prefix='slipform-test-pg-', dir=parent)
+        os.chmod(self.folder, 0o755)
+        if os.geteuid() == 0:
+            shutil.chown(self.folder, 'postgres', 'postgres')
 
     def __enter__(self):
         try:
-            os.chmod(self.folder, 0o755)
-            if os.geteuid() == 0:
-                shutil.chown(self.folder, 'postgres', 'postgres')
             self.run('initdb', '-D', f'{self.folder}/data', '-A', 'trust', '-U', 'postgres', '-E', 'UTF8', '--no-sync')
             self.start()
             for sql in ('CREATE ROLE owner LOGIN', 'CREATE ROLE replica LOGIN', 'CREATE DATABASE slipform OWNER owner'):
@@ -44,21 +52,42 @@ class Server:
             raise
 
     def start(self):
-        self.server = subprocess.Popen(_as_postgres('postgres', '-D', f'{self.folder}/data', '-k', self.folder, '-c', 'listen_addresses='),
+        self.server = subprocess.Popen(_as_postgres('postgres', '-D', f'{self.folder}/data', '-k', self.folder, '-c', 'listen_addresses=',
+                                                     '-c', 'dynamic_shared_memory_type=mmap'),  # which a kill does not leave behind
                                        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, 'LC_ALL': 'C'}, cwd='/')
-        said = ''
+        said, self.ready_us = '', None
         for line in self.server.stdout:
             said += line
-            if 'ready to accept connections' in line:
+            if 'ready to accept' in line:  # "connections", or "read-only connections"
                 break
         else:
             raise RuntimeError(f'PostgreSQL did not start: {said}')
-        self.reader = threading.Thread(target=self.server.stdout.read, daemon=True)  # what it says later is not to fill the pipe
+        self.heard(line)
+        self.reader = threading.Thread(target=self.listen, args=(self.server.stdout,), daemon=True)
         self.reader.start()
+
+    def listen(self, said):
+        """What it says later is not to fill the pipe."""
+        with said:
+            for line in said:
+                self.heard(line)
+
+    def heard(self, line):
+        if 'ready to accept connections' in line:
+            self.ready_us = time.monotonic_ns() // 1000  # since when it takes writes
 
     def stop(self, how):
         self.server.send_signal(how)
         self.server.wait(timeout=60)
+
+    def kill(self):
+        """As a power loss does, but for the kernel's memory: all of its processes at once."""
+        children = pathlib.Path(f'/proc/{self.server.pid}/task/{self.server.pid}/children').read_text().split()
+        for pid in [self.server.pid, *map(int, children)]:
+            os.kill(pid, signal.SIGKILL)
+        self.server.wait(timeout=60)
+        while any(is_alive(pid) for pid in children):
+            time.sleep(0.001)
 
     def restart(self):
         """As an administrator does: connections are cut, what was acknowledged stays."""
@@ -66,8 +95,11 @@ class Server:
         self.start()
 
     def __exit__(self, *_):
-        if hasattr(self, 'server'):
+        if hasattr(self, 'server') and self.server.poll() is None:
             self.stop(signal.SIGQUIT)
+        lock = pathlib.Path(self.folder, 'data/postmaster.pid')  # which only a kill leaves, and a segment with it
+        if lock.exists():
+            subprocess.run(['ipcrm', '-m', lock.read_text().split('\n')[6].split()[1]], capture_output=True, timeout=60)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def run(self, program, *words):
@@ -80,8 +112,36 @@ class Server:
         """As superuser."""
         return self.run('psql', '-h', self.folder, '-U', 'postgres', '-X', '-A', '-t', '-v', 'ON_ERROR_STOP=1', '-c', text, database).strip()
 
+    def settings(self, **settings):
+        """Of the whole server, from its next question on."""
+        for name, value in settings.items():
+            self.sql(f"ALTER SYSTEM SET {name} = '{value}'", 'postgres')
+        self.sql('SELECT pg_reload_conf()', 'postgres')
+
     def spec(self, log, user='replica', more=''):
         return f'postgres;host={self.folder};dbname=slipform;user={user};installation=test;log={log}{more}'
 
     def owner_spec(self, log):
         return self.spec(log, 'owner', ';rights=owner;replicas=replica')
+
+
+class Standby(Server):
+    """A streaming standby of another server: a base backup of it, and what follows."""
+
+    def __init__(self, primary, name):
+        super().__init__(pathlib.Path(primary.folder).parent)
+        self.primary, self.name = primary, name
+
+    def __enter__(self):
+        try:
+            self.run('pg_basebackup', '-D', f'{self.folder}/data', '-d', f'host={self.primary.folder} user=postgres application_name={self.name}',
+                     '-R', '-X', 'stream', '-c', 'fast', '-C', '-S', self.name, '--no-sync')
+            self.start()
+            return self
+        except BaseException:
+            self.__exit__()
+            raise
+
+    def promote(self):
+        """Returns when it takes writes."""
+        self.run('pg_ctl', 'promote', '-w', '-t', '60', '-D', f'{self.folder}/data')
