@@ -1,16 +1,14 @@
 #include "cli/client.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "base/json.h"
 #include "base/own.h"
 
-enum err client_call(const struct cli *c, const struct client_call *call, json_t **ret_doc, struct errinfo *err)
+static enum err fetch(const struct cli *c, const struct client_call *call, const char *to, struct http_result *ret)
 {
-    char url[2048], base[96], ca[PATH_SIZE], cert[PATH_SIZE], key[PATH_SIZE];
-    const char *to = call->url                 ? call->url
-                     : call->api == API_PUBLIC ? home_public_url(&c->home, base)
-                                               : home_management_url(&c->home, base);
+    char url[2048], ca[PATH_SIZE], cert[PATH_SIZE], key[PATH_SIZE];
     (void)snprintf(url, sizeof(url), "%s%s", to, call->path);
     struct http_call_options o = {
         .method = call->method,
@@ -29,8 +27,53 @@ enum err client_call(const struct cli *c, const struct client_call *call, json_t
         .peer_uri = call->peer_uri,
         .on_data = call->on_data,
     };
+    return http_fetch(&o, call->ctx, ret);
+}
+
+/* What has reached nobody can be asked of another one; what may have been done, only when it changes nothing. */
+static bool another_can_be_asked(const struct client_call *call, const struct http_result *r)
+{
+    bool is_read = (call->method == NULL || strcmp(call->method, "GET") == 0) && call->on_data == NULL;
+    if (!r->was_sent)
+        return r->code == ERR_UNAVAILABLE;
+    return is_read && (r->code == ERR_UNAVAILABLE || (r->code == ERR_IO && r->status == 0));
+}
+
+/* The operators in their order, until one answers. When none does, *ret is what the first one said. */
+static void fetch_from_operators(const struct cli *c, const struct client_call *call, struct http_result *ret)
+{
+    bool is_first = true;
+    for (size_t i = 0; i < c->home.inst.nodes.n; i++) {
+        const struct installation_node *n = home_node(&c->home, i);
+        char base[96];
+        if (!home_is_operator(n))
+            continue;
+        struct http_result r = {0};
+        err_ignore(fetch(c, call,
+                         call->api == API_PUBLIC ? home_operator_public_url(&c->home, n, base)
+                                                 : home_operator_local_url(&c->home, n, base),
+                         &r)); /* it is in r.code */
+        bool goes_on = another_can_be_asked(call, &r);
+        if (is_first || !goes_on) {
+            http_result_done(ret);
+            *ret = r;
+        } else {
+            http_result_done(&r);
+        }
+        is_first = false;
+        if (!goes_on)
+            return;
+    }
+}
+
+enum err client_call(const struct cli *c, const struct client_call *call, json_t **ret_doc, struct errinfo *err)
+{
     AUTO(http_result) struct http_result result = {0};
-    enum err rc = http_fetch(&o, call->ctx, &result);
+    if (call->url != NULL)
+        err_ignore(fetch(c, call, call->url, &result)); /* it is in result.code */
+    else
+        fetch_from_operators(c, call, &result);
+    enum err rc = result.code;
     if (call->ret_problem != NULL)
         *call->ret_problem = NULL;
     if (rc != OK && call->ret_problem != NULL && result.problem_code[0] != '\0')

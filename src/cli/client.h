@@ -23,8 +23,9 @@ struct client_call {
     json_t **ret_problem; /* may be NULL; the problem of an answer that is one, else NULL: json_decref */
 };
 
-/* Call and read the answer's JSON. *ret_doc (may be NULL) is returned: json_decref.
- * Errors carry what the API said; ERR_UNAVAILABLE when nobody answers, with what to do. */
+/* Call and read the answer's JSON. The first operator is asked, and when it is not there the others: a call that
+ * changes something only as long as it has reached nobody. *ret_doc (may be NULL) is returned: json_decref. Errors
+ * carry what the API said; ERR_UNAVAILABLE when nobody answers, with what to do. */
 must_check enum err client_call(const struct cli *c, const struct client_call *call, json_t **ret_doc,
                                 struct errinfo *err);
 /* GET `path` page by page ("items" and "next"): every item in one array. Returned: json_decref. */

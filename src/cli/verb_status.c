@@ -165,11 +165,12 @@ static void add_control(const struct cli *c, json_t *doc, json_t *problems)
     json_object_set_new(doc, "model_hash", hash != NULL ? json_incref(hash) : json_null());
 }
 
-/* Each operator's management-api: what it holds of the log, and whether it sees its end. The first is in `position`. */
+/* Each operator's management-api: what it holds of the log, and whether it sees its end. `position` is of the first
+ * that answers. */
 static json_t *replicas_of(const struct cli *c, json_t *problems)
 {
     json_t *rows = json_array();
-    bool is_first = true; /* it is add_control's */
+    bool is_alone = home_operators_n(&c->home) == 1; /* then it is add_control's */
     for (size_t i = 0; i < c->home.inst.nodes.n; i++) {
         const struct installation_node *n = home_node(&c->home, i);
         if (!home_is_operator(n))
@@ -195,12 +196,11 @@ static json_t *replicas_of(const struct cli *c, json_t *problems)
         json_object_set_new(row, "seq", seq != NULL ? json_incref(seq) : json_null());
         json_object_set_new(row, "model_hash", hash != NULL ? json_incref(hash) : json_null());
         json_array_append_new(rows, row);
-        if (rc != OK && !is_first) {
+        if (rc != OK && !is_alone) {
             (void)snprintf(title, sizeof(title), "the replica of the control plane on '%.*s' is not live",
                            STR_ARG(n->name));
             add_problem(problems, "replica-down", title, err.msg, "the others go on; run 'slipform up'");
         }
-        is_first = false;
     }
     return rows;
 }

@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/own.h"
 #include "base/random.h"
+#include "install/services.h"
 #include "os/file.h"
 
 static const struct field NODE_FIELDS[] = {
@@ -189,6 +190,9 @@ static enum err check_servers(const struct inventory *inv, size_t operators_n, s
         return err_set(
             err, ERR_INVALID,
             "the inventory has some of the ports 'nats', 'nats_routes', 'nats_monitor': all of them or none");
+    if (has_nats && operators_n > SERVICES_NATS_MAX)
+        return err_set(err, ERR_INVALID, "the inventory has %zu operators, with a nats-server on each at most %u",
+                       operators_n, SERVICES_NATS_MAX);
     if (strcmp(store, "jetstream") == 0 && (!has_nats || operators_n < 3))
         return err_set(err, ERR_INVALID,
                        "a log in JetStream is kept by three nats-servers: the inventory needs three operators (it has "
@@ -348,6 +352,16 @@ const char *home_operator_url(const struct home *h, const struct installation_no
 const char *home_operator_local_url(const struct home *h, const struct installation_node *n, char ret[static 96])
 {
     return n->has_namespace ? home_operator_url(h, n, ret) : home_management_url(h, ret);
+}
+
+const char *home_operator_public_url(const struct home *h, const struct installation_node *n, char ret[static 96])
+{
+    char address[64];
+    if (!n->has_namespace)
+        return home_public_url(h, ret);
+    (void)snprintf(ret, 96, "https://[%s]:%lld", home_fabric_address(h, n, address),
+                   (long long)h->inst.public_api_port);
+    return ret;
 }
 
 bool home_store_is(const struct home *h, const char *kind)

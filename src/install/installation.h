@@ -72,6 +72,8 @@ size_t home_operators_n(const struct home *h);
 const char *home_operator_url(const struct home *h, const struct installation_node *n, char ret[static 96]);
 /* Where programs of the same host do: 127.0.0.1, but in a namespace, whose certificates are for the fabric. */
 const char *home_operator_local_url(const struct home *h, const struct installation_node *n, char ret[static 96]);
+/* The same of its public-api. */
+const char *home_operator_public_url(const struct home *h, const struct installation_node *n, char ret[static 96]);
 bool home_store_is(const struct home *h, const char *kind);
 /* "slipform-dev-0-ab12-w1" */
 const char *home_namespace(const struct home *h, const struct installation_node *n, char ret[static 128]);

@@ -15,8 +15,7 @@ size_t services_of(const struct home *h, struct service ret[static SERVICES_MAX]
     if (home_store_is(h, "postgres"))
         ret[n++] = database_service();
     for (size_t i = 0; nats_is_wanted(h) && i < h->inst.nodes.n; i++) {
-        /* the others of an inventory with more operators than that are without one (test_install: services) */
-        if (home_is_operator(home_node(h, i)) && n < SERVICES_MAX - 1)
+        if (home_is_operator(home_node(h, i)))
             ret[n++] = nats_service(h, home_node(h, i));
     }
     if (s3_server_is_wanted(h))

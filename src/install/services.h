@@ -11,8 +11,9 @@
 #define SERVICE_NAME_SIZE 40u
 #define SERVICE_ARGV_MAX 24u
 #define SERVICE_ENV_MAX 8u
-/* A database with a standby, three nats-servers, an S3 server; the rest is room (chosen). */
-#define SERVICES_MAX 16u
+/* A nats-server on each operator; a database with a standby, an S3 server, and room (chosen). */
+#define SERVICES_NATS_MAX 8u
+#define SERVICES_MAX (SERVICES_NATS_MAX + 8u)
 
 /* What is run. NULL-terminated; texts live in the arena that the command was asked with. argv[0] is a path. */
 struct service_command {

@@ -388,7 +388,9 @@ static void fail_status(struct http_call *call)
 void http_call_finish(struct http_call *call, CURLcode code)
 {
     struct http_result *r = &call->result;
+    curl_off_t ready_us = 0; /* stays 0 until TLS stands, too */
     r->status = status_of(call);
+    r->was_sent = curl_easy_getinfo(call->easy, CURLINFO_PRETRANSFER_TIME_T, &ready_us) == CURLE_OK && ready_us > 0;
     if (code != CURLE_OK)
         fail_transport(call, code);
     else if (r->status >= 400 || r->status < 200)

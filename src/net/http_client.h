@@ -47,8 +47,9 @@ struct http_call_options {
 struct http_result {
     enum err code; /* OK: an answer with status < 400. Else err says why */
     struct errinfo
-        err;    /* "GET https://host:1/path: ..." without the query. From a problem+json body: its code, detail */
-    int status; /* 0: no answer */
+        err;       /* "GET https://host:1/path: ..." without the query. From a problem+json body: its code, detail */
+    int status;    /* 0: no answer */
+    bool was_sent; /* a connection stood, so the peer may have got the request; false: it has not */
     struct buf body;
     uint64_t body_bytes;                             /* received, wherever they went */
     char *location, *etag, *position, *content_type; /* headers; NULL when absent. position is Slipform-Position */

@@ -131,7 +131,7 @@ def test_every_edge_serves(house, hello):
         assert len({edge.who()['instance_id'] for _ in range(30)}) == 3
 
 
-@pytest.mark.parametrize('operator', ['op2', 'op3'])
+@pytest.mark.parametrize('operator', ['op2', 'op3', 'op1'])
 def test_an_operator_is_killed(house, hello, operator):
     """Its agent and all of its programs at once, and for good as far as the others know: another deployment goes live, its edge's peers serve it."""
     others = [o for o in OPERATORS if o != operator]
