@@ -30,6 +30,8 @@ const struct command CLI_COMMANDS[] = {
      "event logs on disk, without the control plane", EVENTLOG_FLAGS, 2, 3, false, verb_eventlog, EVENTLOG_DETAILS},
     {"seal", "[add | rotate | new]", "the keys that secrets are sealed under: which there are, and new ones",
      SEAL_FLAGS, 0, 1, false, verb_seal, SEAL_DETAILS},
+    {"recovery", "create|check|restore FILE", "the file with which an installation that lost its keys lives again",
+     RECOVERY_FLAGS, 2, 2, false, verb_recovery, RECOVERY_DETAILS},
     {"bootstrap", "[PATH]", "check or show the hardcoded log that an installation begins with", BOOTSTRAP_FLAGS, 0, 1,
      false, verb_bootstrap},
     {"doctor", "", "what is wrong with this machine or installation, and what to do", NULL, 0, 0, false, verb_doctor},

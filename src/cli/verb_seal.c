@@ -9,6 +9,7 @@
 #include "cli/verbs.h"
 #include "install/files.h"
 #include "install/log_place.h"
+#include "install/recovery.h"
 #include "install/seal.h"
 
 const struct flag SEAL_FLAGS[] = {
@@ -79,13 +80,23 @@ static int add(struct cli *c, const struct seal_place *p)
     return 0;
 }
 
+static void say_it(void *ctx, const char *text)
+{
+    cli_say(ctx, "%s", text);
+}
+
 static int rotate(struct cli *c, const struct seal_place *p)
 {
     struct errinfo err = {0};
     char id[17] = "";
     uint64_t rows = 0;
-    if (seal_rotate(p, &rows, id, &err) != OK)
+    enum err rc = seal_rotate(p, &rows, id, &err);
+    if (rc == OK && cli_text(c, "key-file") == NULL)
+        rc = recovery_keep(&c->home, NULL, say_it, c, &err); /* those made before do not have this key */
+    if (rc != OK)
         return cli_fail(c, &err);
+    if (cli_text(c, "key-file") != NULL)
+        cli_say(c, "recovery keys made before are stale: 'slipform recovery create FILE'");
     (void)printf(c->json ? "{\"current\":\"%s\",\"wrapped\":%llu}\n"
                          : "key %s is the current one, %llu keys were wrapped anew\n",
                  id, (unsigned long long)rows);

@@ -9,6 +9,7 @@ int verb_supervise(struct cli *c);
 int verb_bootstrap(struct cli *c);
 int verb_deploy(struct cli *c);
 int verb_domains(struct cli *c);
+int verb_recovery(struct cli *c);
 int verb_seal(struct cli *c);
 int verb_secrets(struct cli *c);
 int verb_scale(struct cli *c);
@@ -29,7 +30,8 @@ extern const struct flag DEPLOY_FLAGS[], EVENTS_FLAGS[], LOGS_FLAGS[], BOOTSTRAP
     PS_FLAGS[], APPS_FLAGS[];
 extern const struct flag EVENTLOG_FLAGS[];
 extern const char EVENTLOG_DETAILS[];
-extern const struct flag SEAL_FLAGS[];
+extern const struct flag RECOVERY_FLAGS[], SEAL_FLAGS[];
+extern const char RECOVERY_DETAILS[];
 extern const char SEAL_DETAILS[];
 extern const struct flag WHAT_IF_FLAGS[];
 extern const char WHAT_IF_DETAILS[];

@@ -180,20 +180,13 @@ static enum err open_ca(const struct home *h, int uid, int gid, struct ca **ret,
     return rc == OK ? crypto_file_write(key, buf_str(&pem), 0400, uid, gid, err) : rc;
 }
 
-/* The keys that sealed values in the log are under: made once. An installation that had them and lost them is not given
- * others, under which nothing would be found. */
+/* The keys that sealed values in the log are under: made once. */
 static enum err write_seal_keys(const struct home *h, int uid, int gid, struct errinfo *err)
 {
-    char file[PATH_SIZE], token[PATH_SIZE];
+    char file[PATH_SIZE];
     struct seal_keys keys;
     if (file_exists(home_path(h, file, "ca/seal.key")))
         return OK;
-    if (file_exists(home_path(h, token, "operator/token"))) /* written behind it */
-        return err_set(err, ERR_NOT_FOUND,
-                       "'%s' is lost: without it no secret is opened. 'slipform recovery restore FILE' brings it back; "
-                       "if there is no such file left, 'slipform seal new' makes another one and all secrets are to "
-                       "be set again",
-                       file);
     seal_keys_random(&keys);
     /* The control plane seals and opens them, so its user may read the file. */
     enum err rc = seal_keys_save(&keys, file, uid, gid, err);
@@ -201,12 +194,30 @@ static enum err write_seal_keys(const struct home *h, int uid, int gid, struct e
     return rc;
 }
 
+/* An installation that had its CA and its keys and lost them is not given others, under which nothing is found. */
+static enum err check_not_lost(const struct home *h, struct errinfo *err)
+{
+    static const char *const NAMES[] = {"ca/ca.crt", "ca/ca.key", "ca/seal.key"};
+    char path[PATH_SIZE];
+    if (!file_exists(home_path(h, path, "operator/token"))) /* written behind them */
+        return OK;
+    for (size_t i = 0; i < sizeof(NAMES) / sizeof(NAMES[0]); i++)
+        if (!file_exists(home_path(h, path, "%s", NAMES[i])))
+            return err_set(err, ERR_NOT_FOUND,
+                           "'%s' is lost: 'slipform recovery restore FILE' brings it back. If there is no such file: "
+                           "docs/operate.md, \"Without a recovery key\"",
+                           path);
+    return OK;
+}
+
 enum err identity_write_all(const struct home *h, const struct bootstrap_instance *instances, size_t instances_n,
                             int uid, int gid, struct errinfo *err)
 {
     char folder[PATH_SIZE];
     auto_ca struct ca *ca = NULL;
-    enum err rc = folder_make(home_path(h, folder, "ca"), 0755, err);
+    enum err rc = check_not_lost(h, err);
+    if (rc == OK)
+        rc = folder_make(home_path(h, folder, "ca"), 0755, err);
     if (rc == OK)
         rc = folder_make(home_path(h, folder, "operator"), 0700, err);
     if (rc == OK)

@@ -12,6 +12,7 @@
 #include "install/host_network.h"
 #include "install/identity.h"
 #include "install/log_place.h"
+#include "install/recovery.h"
 #include "install/services.h"
 #include "install/settings.h"
 #include "install/supervise.h"
@@ -143,6 +144,8 @@ static enum err write_files(struct up *u, struct errinfo *err)
         rc = files_programs(u->h, u->o, &u->programs_changed, err);
     if (rc == OK)
         rc = identity_write_all(u->h, u->instances, u->instances_n, u->uid, u->gid, err);
+    if (rc == OK)
+        rc = recovery_keep(u->h, NULL, u->o->say, u->o->ctx, err);
     if (rc == OK)
         rc = services_create(u->h, u->uid, u->gid, err);
     return rc == OK ? settings_write_all(u->h, u->o, &u->settings_changed, err) : rc;
