@@ -72,7 +72,7 @@ void routes_list(struct call *c)
         c->data = p;
         c->data_free = poll_end;
         if (seen_edge_poll_begin(p->seen, p->edge, confirmed_seq(c), clock_mono_us()))
-            control_kick(c->api->o.control);
+            control_heard_edge(c->api->o.control);
     }
     follow(c, collect);
 }

@@ -57,6 +57,12 @@ void control_kick(struct control *c)
         certifier_look(c->certifier);
 }
 
+void control_heard_edge(struct control *c)
+{
+    leases_tell_edges(c->leases);
+    control_kick(c);
+}
+
 /* ---- opening and closing ---- */
 
 /* Domains are proved where certificates are issued; without a resolver an operator proves them. */

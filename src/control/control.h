@@ -104,8 +104,10 @@ struct control_listener {
 };
 void control_listen(struct control *c, struct control_listener *l); /* *l is borrowed until control_unlisten */
 void control_unlisten(struct control *c, struct control_listener *l);
-/* An edge confirmed something, a node was heard: the planner looks again. */
+/* A node was heard, something is due: the planner looks again. */
 void control_kick(struct control *c);
+/* An edge confirmed something, or is there again: the planner looks, here and at the other replicas. */
+void control_heard_edge(struct control *c);
 
 /* The node's heartbeat was heard and is in `seen`: what its programs say about themselves is recorded, and judged
  * (control/instance_watch.h) if this process has the watchdog. Each heartbeat is judged once. */

@@ -4,11 +4,14 @@
 
 #include "base/clock.h"
 #include "base/own.h"
+#include "control/edges.h"
 #include "control/parts.h"
 
 /* A lease lasts as long as a node is waited for: a replica that has not renewed it for that long has no say about
  * nodes. A fifth of it between two renewals leaves room for a slow store (chosen). */
 enum { RENEWALS = 5 };
+/* Between two that tell of edges: many edges confirm one switch within a second (chosen). */
+#define TELL_MS 500
 
 struct leases {
     struct control *control;
@@ -19,7 +22,9 @@ struct leases {
     struct store_lease mine, asked[STORE_LEASES_MAX], known[STORE_LEASES_MAX];
     size_t asked_n, known_n;
     struct str voters[STORE_LEASES_MAX], planners[STORE_LEASES_MAX];
-    int64_t known_mono_us; /* when it was learnt; 0: never */
+    int64_t known_mono_us, known_since_us; /* when it was learnt; since when without a gap; 0: never */
+    int64_t begun_us;
+    struct edges_heard edges;
     enum err rc;
     struct errinfo err;
     bool is_busy, is_dropping, is_timer_closed, is_in_trouble, must_renew;
@@ -42,6 +47,7 @@ static void leases_free(struct leases *l)
 {
     struct control *c = l->control;
     store_close(l->store);
+    edges_heard_done(&l->edges);
     free(l);
     control_part_closed(c);
 }
@@ -55,13 +61,38 @@ static bool is_same(const struct leases *l)
     return same;
 }
 
+/* What was learnt longer ago than a lease lasts says nothing about who is there now. */
+static bool is_fresh(const struct leases *l)
+{
+    return l->known_mono_us != 0 && clock_mono_us() - l->known_mono_us < l->ttl_us;
+}
+
+static int64_t live_ms(const struct leases *l)
+{
+    return l->control->o.settings.edge_live_seconds * 1000;
+}
+
+/* A lease that is listed holds now: what it says does, too. */
+static bool hear_edges(struct leases *l)
+{
+    bool is_news = false;
+    int64_t now_ms = clock_mono_us() / 1000;
+    for (size_t i = 0; i < l->known_n; i++)
+        if (strcmp(l->known[i].name, l->mine.name) != 0)
+            is_news |= edges_hear(&l->edges, str_from(l->known[i].name), str_from(l->known[i].text), now_ms);
+    edges_forget(&l->edges, now_ms - live_ms(l));
+    return is_news;
+}
+
 static void learn(struct leases *l)
 {
     bool same = is_same(l);
-    memcpy(l->known, l->asked, sizeof(l->known));
+    if (!is_fresh(l))
+        l->known_since_us = clock_mono_us();
+    memcpy(l->known, l->asked, l->asked_n * sizeof(l->known[0]));
     l->known_n = l->asked_n;
     l->known_mono_us = clock_mono_us();
-    if (!same)
+    if (hear_edges(l) || !same)
         control_kick(l->control);
 }
 
@@ -85,6 +116,15 @@ static void in_loop(uv_work_t *work, int status)
         begin(l);
 }
 
+/* What this replica hears of edges itself. */
+static void tell_edges(struct leases *l)
+{
+    AUTO(arena) struct arena a = {0};
+    size_t n = 0;
+    const struct edge_observed *edges = control_edges(l->control, clock_mono_us() / 1000, &a, &n);
+    edges_tell(edges, n, clock_mono_us() / 1000, live_ms(l), l->mine.text, sizeof(l->mine.text));
+}
+
 static void begin(struct leases *l)
 {
     if (l->is_busy)
@@ -97,6 +137,8 @@ static void begin(struct leases *l)
     l->mine.abstains = !c->may_vote || !sees;
     l->mine.plans = c->planner != NULL && sees;
     l->mine.format = EVENT_FORMAT;
+    l->begun_us = clock_mono_us();
+    tell_edges(l);
     uv_queue_work(c->o.loop, &l->work, in_pool, in_loop);
 }
 
@@ -111,6 +153,28 @@ void leases_renew(struct leases *l)
         return;
     l->must_renew = l->is_busy;
     begin(l);
+}
+
+void leases_tell_edges(struct leases *l)
+{
+    if (l == NULL || l->is_timer_closed || uv_is_closing((uv_handle_t *)&l->timer))
+        return;
+    int64_t since_ms = (clock_mono_us() - l->begun_us) / 1000;
+    uint64_t every_ms = (uint64_t)l->control->o.node_timeout_ms / RENEWALS;
+    uint64_t in_ms = since_ms >= TELL_MS ? 0 : (uint64_t)(TELL_MS - since_ms);
+    if (!l->is_busy && uv_timer_get_due_in(&l->timer) <= in_ms)
+        return; /* it is told as soon as that anyway */
+    (void)uv_timer_start(&l->timer, on_tick, in_ms, every_ms);
+}
+
+const struct edges_heard *leases_edges(const struct leases *l)
+{
+    return l == NULL ? NULL : &l->edges;
+}
+
+int64_t leases_known_since_us(const struct leases *l)
+{
+    return l != NULL && is_fresh(l) ? l->known_since_us : INT64_MAX;
 }
 
 struct leases *leases_new(struct control *c)
@@ -135,12 +199,6 @@ static void on_timer_closed(uv_handle_t *handle)
 void leases_close(struct leases *l)
 {
     uv_close((uv_handle_t *)&l->timer, on_timer_closed);
-}
-
-/* What was learnt longer ago than a lease lasts says nothing about who is there now. */
-static bool is_fresh(const struct leases *l)
-{
-    return l->known_mono_us != 0 && clock_mono_us() - l->known_mono_us < l->ttl_us;
 }
 
 bool leases_voters(const struct leases *l, struct strs *ret_names)

@@ -69,6 +69,9 @@ void control_tell_state(struct control *c);
 void control_pulse_start(struct control *c);
 void control_pulse_stop(struct control *c); /* ends with control_part_closed */
 
+/* Edges as this replica hears them itself, on the clock of now_ms. In the arena. */
+struct edge_observed *control_edges(const struct control *c, int64_t now_ms, struct arena *a, size_t *ret_n);
+
 /* Is this replica the one that does first what concerns this id (control/preferred.h)? Also when nobody is known. */
 bool control_is_preferred(const struct control *c, struct id what);
 

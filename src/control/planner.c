@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/own.h"
+#include "control/edges.h"
 #include "control/parts.h"
 #include "platform/plan_state.h"
 
@@ -58,25 +59,45 @@ void planner_close(struct planner *p)
         planner_free(p);
 }
 
-/* What this replica heard of edges, on the store's clock. */
-static void observe(struct control *c, int64_t now_ms, struct arena *a, struct observations *ret)
+struct edge_observed *control_edges(const struct control *c, int64_t now_ms, struct arena *a, size_t *ret_n)
 {
     int64_t mono_us = clock_mono_us();
-    size_t n = seen_edges_n(c->seen);
-    struct edge_observed *edges = arena_alloc(a, (n + 1) * sizeof(*edges));
-    for (size_t i = 0; i < n; i++) {
+    *ret_n = seen_edges_n(c->seen);
+    struct edge_observed *edges = arena_alloc(a, (*ret_n + 1) * sizeof(*edges));
+    for (size_t i = 0; i < *ret_n; i++) {
         const struct seen_edge *e = seen_edge_at(c->seen, i);
         int64_t age_ms = e->polls_n > 0 ? 0 : (mono_us - e->heard_us) / 1000;
         edges[i] = (struct edge_observed){e->name, e->confirmed_seq, now_ms - age_ms};
     }
+    return edges;
+}
+
+/* Since when it hears of all edges: its own ears, and what the others tell. */
+static int64_t listens_since_us(struct control *c, int64_t mono_us)
+{
+    int64_t own_us = control_listens_us(c), told_us = leases_known_since_us(c->leases);
+    if (told_us == INT64_MAX)
+        return mono_us; /* nobody tells: there may be edges that others hear */
+    return own_us > told_us ? own_us : told_us;
+}
+
+/* What the replicas heard of edges, and who votes. */
+static void observe(struct control *c, int64_t now_ms, struct arena *a, struct observations *ret)
+{
+    int64_t mono_us = clock_mono_us();
+    size_t own_n = 0;
     struct strs voters = {0};
     bool knows = leases_voters(c->leases, &voters);
-    *ret = (struct observations){.edges = edges,
-                                 .edges_n = n,
-                                 .live_since_ms = now_ms - (mono_us - control_listens_us(c)) / 1000,
+    *ret = (struct observations){.live_since_ms = now_ms - (mono_us - listens_since_us(c, mono_us)) / 1000,
                                  .format_min = leases_format_min(c->leases),
                                  .replicas_n = knows ? (int64_t)voters.n : PLAN_REPLICAS_UNKNOWN,
                                  .replicas = voters};
+    const struct edge_observed *own = control_edges(c, mono_us / 1000, a, &own_n);
+    struct edge_observed *edges = edges_observe(leases_edges(c->leases), own, own_n, mono_us / 1000,
+                                                c->o.settings.edge_live_seconds * 1000, a, &ret->edges_n);
+    for (size_t i = 0; i < ret->edges_n; i++)
+        edges[i].seen_ms += now_ms - mono_us / 1000; /* on the store's clock */
+    ret->edges = edges;
 }
 
 /* Whether the plan is this replica's to append. Else it looks again when it would be. */

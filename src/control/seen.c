@@ -178,7 +178,8 @@ static struct seen_edge *edge_get(struct seen *s, const char *name)
 bool seen_edge_poll_begin(struct seen *s, const char *name, uint64_t confirmed_seq, int64_t now_us)
 {
     struct seen_edge *e = edge_get(s, name);
-    bool is_news = e->confirmed_seq != confirmed_seq;
+    bool was_silent = e->polls_n == 0 && now_us - e->heard_us > SEEN_EDGE_SILENT_US;
+    bool is_news = e->confirmed_seq != confirmed_seq || e->heard_us == 0 || was_silent;
     e->confirmed_seq = confirmed_seq;
     e->heard_us = now_us;
     e->polls_n++;

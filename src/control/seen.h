@@ -45,8 +45,12 @@ const struct instance_statistics *seen_instance_find(const struct seen *s, struc
 /* Those that were last reported before that instant go. */
 void seen_forget_silent(struct seen *s, int64_t before_us);
 
+/* An edge that polls again after that long may have been given up by the other replicas (one poll and a half, chosen).
+ */
+#define SEEN_EDGE_SILENT_US 7000000
 /* A poll of an edge begins and ends. confirmed_seq 0: nothing confirmed by it. Returns true when what it has confirmed
- * is news. A lower number than before is taken too: an edge that was set up anew serves nothing yet. */
+ * is news, or that it is there. A lower number than before is taken too: an edge that was set up anew serves nothing
+ * yet. */
 bool seen_edge_poll_begin(struct seen *s, const char *name, uint64_t confirmed_seq, int64_t now_us);
 void seen_edge_poll_end(struct seen *s, const char *name, int64_t now_us);
 /* All edges that were heard of, live or not, in order of name. Lent until the next poll of an edge. */

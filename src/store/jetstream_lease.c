@@ -38,9 +38,9 @@ static enum err put(struct store *s, const char *name, struct str body, const st
 
 enum err jet_lease_put(struct store *s, const struct store_lease *lease, struct errinfo *err)
 {
-    auto_json json_t *doc =
-        json_pack("{s:s, s:I, s:I, s:b, s:b}", "name", lease->name, "until_us", (json_int_t)lease->until_us, "format",
-                  (json_int_t)lease->format, "abstains", (int)lease->abstains, "plans", (int)lease->plans);
+    auto_json json_t *doc = json_pack("{s:s, s:I, s:I, s:b, s:b, s:s}", "name", lease->name, "until_us",
+                                      (json_int_t)lease->until_us, "format", (json_int_t)lease->format, "abstains",
+                                      (int)lease->abstains, "plans", (int)lease->plans, "text", lease->text);
     auto_free char *text = json_format(doc);
     return put(s, lease->name, str_from(text), NULL, 0, err);
 }
@@ -62,7 +62,8 @@ static bool read_lease(natsMsg *m, struct store_lease *ret)
                                 .abstains = json_is_true(json_object_get(doc, "abstains")),
                                 .plans = json_is_true(json_object_get(doc, "plans")),
                                 .format = json_integer_value(json_object_get(doc, "format"))};
-    return str_copy_to(json_member_str(doc, "name"), ret->name, sizeof(ret->name)) &&
+    return str_copy_to(json_member_str(doc, "text"), ret->text, sizeof(ret->text)) &&
+           str_copy_to(json_member_str(doc, "name"), ret->name, sizeof(ret->name)) &&
            store_lease_name_is_fine(ret->name);
 }
 

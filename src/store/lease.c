@@ -20,6 +20,14 @@ bool store_lease_name_is_fine(const char *name)
     return n > 0 && n < STORE_LEASE_NAME_SIZE && name[n] == '\0' && name[0] != '.';
 }
 
+static bool text_is_fine(const char *text)
+{
+    size_t n = strnlen(text, STORE_LEASE_TEXT_SIZE), i = 0;
+    while (i < n && text[i] >= ' ' && text[i] <= '~' && text[i] != '"' && text[i] != '\\')
+        i++;
+    return i == n && n < STORE_LEASE_TEXT_SIZE;
+}
+
 static enum err check(const struct store *s, const char *name, struct errinfo *err)
 {
     if (!store_lease_name_is_fine(name))
@@ -33,6 +41,9 @@ enum err store_lease_take(struct store *s, const struct store_lease *mine, int64
 {
     struct store_lease lease = *mine;
     enum err rc = check(s, mine->name, err);
+    if (rc == OK && !text_is_fine(mine->text))
+        rc = err_set(err, ERR_INVALID, "the text of the lease of '%s' is not printable, or over %u bytes", mine->name,
+                     STORE_LEASE_TEXT_SIZE - 1);
     lease.until_us = store_clock_us(s) + ttl_us;
     return rc == OK ? s->kind->lease_put(s, &lease, err) : rc;
 }
@@ -73,15 +84,17 @@ enum err store_leases(struct store *s, struct store_lease ret[static STORE_LEASE
 struct lease_document {
     int64_t until_us, format;
     bool abstains, plans;
+    struct str text;
 };
 static const struct field LEASE_FIELDS[] = {
     FIELD_REQ(I64, lease_document, until_us, "until_us", "microseconds since 1970"),
     FIELD_OPT(I64, lease_document, format, "format", "newest format of events that it reads"),
     FIELD_OPT(BOOL, lease_document, abstains, "abstains", "it does not vote now"),
     FIELD_OPT(BOOL, lease_document, plans, "plans", "it plans now"),
+    FIELD_OPT(STR, lease_document, text, "text", "what it tells the others"),
 };
 static const struct field_table LEASE_WIRE = FIELD_TABLE(lease_document, LEASE_FIELDS);
-enum { LEASE_FILE_SIZE_MAX = 4096 };
+enum { LEASE_FILE_SIZE_MAX = STORE_LEASE_TEXT_SIZE + 4096 };
 
 enum err files_lease_put(struct store *s, const struct store_lease *lease, struct errinfo *err)
 {
@@ -89,7 +102,7 @@ enum err files_lease_put(struct store *s, const struct store_lease *lease, struc
     auto_free char *folder = mem_printf("%s/leases", s->name);
     auto_free char *path = mem_printf("%s/%s", folder, lease->name);
     auto_free char *fresh = mem_printf("%s/.%s", folder, lease->name);
-    struct lease_document doc = {lease->until_us, lease->format, lease->abstains, lease->plans};
+    struct lease_document doc = {lease->until_us, lease->format, lease->abstains, lease->plans, str_from(lease->text)};
     fields_encode(&LEASE_WIRE, &doc, &text);
     buf_add_char(&text, '\n');
     if (mkdir(folder, 0700) != 0 && errno != EEXIST)
@@ -121,7 +134,7 @@ static bool read_lease(const char *folder, const char *name, struct store_lease 
     *ret = (struct store_lease){
         .until_us = doc.until_us, .abstains = doc.abstains, .plans = doc.plans, .format = doc.format};
     (void)snprintf(ret->name, sizeof(ret->name), "%s", name);
-    return true;
+    return str_copy_to(doc.text, ret->text, sizeof(ret->text));
 }
 
 enum err files_lease_list(struct store *s, struct store_lease *ret, size_t max, size_t *ret_n, struct errinfo *err)

@@ -12,9 +12,9 @@ enum err pg_lease_put(struct store *s, const struct store_lease *lease, struct e
     char until[24], format[24];
     (void)snprintf(until, sizeof(until), "%" PRId64, lease->until_us);
     (void)snprintf(format, sizeof(format), "%" PRId64, lease->format);
-    return pg_call(s, PG_LEASE_PUT, 6,
+    return pg_call(s, PG_LEASE_PUT, 7,
                    (const char *const[]){p->log, lease->name, until, lease->abstains ? "t" : "f",
-                                         lease->plans ? "t" : "f", format},
+                                         lease->plans ? "t" : "f", format, lease->text},
                    NULL, err);
 }
 
@@ -35,7 +35,7 @@ enum err pg_lease_list(struct store *s, struct store_lease *ret, size_t max, siz
     if (rc != OK)
         return rc;
     if (PQntuples(r) > 0)
-        pg_saw_clock(s, pg_i64(r, 0, 5), clock_mono_us());
+        pg_saw_clock(s, pg_i64(r, 0, 6), clock_mono_us());
     for (int i = 0; i < PQntuples(r) && *ret_n < max; i++) {
         struct store_lease *l = &ret[*ret_n];
         *l = (struct store_lease){.until_us = pg_i64(r, i, 1),
@@ -43,6 +43,7 @@ enum err pg_lease_list(struct store *s, struct store_lease *ret, size_t max, siz
                                   .plans = pg_i64(r, i, 3) != 0,
                                   .format = pg_i64(r, i, 4)};
         (void)snprintf(l->name, sizeof(l->name), "%s", PQgetvalue(r, i, 0));
+        (void)snprintf(l->text, sizeof(l->text), "%s", PQgetvalue(r, i, 5));
         *ret_n += store_lease_name_is_fine(l->name);
     }
     return OK;

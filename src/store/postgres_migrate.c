@@ -16,6 +16,7 @@ static const struct {
     {"0001_events", MIGRATION_0001_EVENTS_SQL},
     {"0002_keys", MIGRATION_0002_KEYS_SQL},
     {"0003_bulk", MIGRATION_0003_BULK_SQL},
+    {"0004_lease_text", MIGRATION_0004_LEASE_TEXT_SQL},
 };
 enum { MIGRATIONS_N = sizeof(MIGRATIONS) / sizeof(MIGRATIONS[0]) };
 

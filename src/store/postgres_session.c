@@ -28,11 +28,12 @@ static const char *const STATEMENTS[PG_STMT_MAX_] = {
     [PG_END] = "SELECT seq, sum, instant_ns, tiebreak, " CLOCK " FROM slipform.heads WHERE log = $1::int4",
     [PG_FIND] = "SELECT seq FROM slipform.events WHERE log = $1::int4 AND id = $2::uuid AND seq > $3::int8 "
                 "ORDER BY seq LIMIT 1",
-    [PG_LEASE_PUT] = "INSERT INTO slipform.leases VALUES ($1::int4, $2::text, $3::int8, $4::bool, $5::bool, $6::int8) "
-                     "ON CONFLICT (log, name) DO UPDATE SET until_us = excluded.until_us, "
-                     "abstains = excluded.abstains, plans = excluded.plans, format = excluded.format",
+    [PG_LEASE_PUT] =
+        "INSERT INTO slipform.leases VALUES ($1::int4, $2::text, $3::int8, $4::bool, $5::bool, $6::int8, $7::text) "
+        "ON CONFLICT (log, name) DO UPDATE SET until_us = excluded.until_us, "
+        "abstains = excluded.abstains, plans = excluded.plans, format = excluded.format, told = excluded.told",
     [PG_LEASE_DROP] = "DELETE FROM slipform.leases WHERE log = $1::int4 AND name = $2::text",
-    [PG_LEASE_LIST] = "SELECT name, until_us, abstains::int4::int8, plans::int4::int8, format, " CLOCK
+    [PG_LEASE_LIST] = "SELECT name, until_us, abstains::int4::int8, plans::int4::int8, format, told, " CLOCK
                       " FROM slipform.leases WHERE log = $1::int4 ORDER BY until_us DESC LIMIT $2::int8",
     [PG_KEY_NEW] = "INSERT INTO slipform.keys VALUES ($1::int4, $2::text, $3::text, $4::int8) "
                    "ON CONFLICT (log, name) DO NOTHING RETURNING 1::int8",

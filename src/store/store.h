@@ -202,16 +202,20 @@ void store_cancel(struct store *s);
 #define STORE_LEASE_NAME_SIZE 64u
 /* More replicas of one log than that are not counted (chosen). */
 #define STORE_LEASES_MAX 64u
+/* 8 KiB: a hundred edges with the longest names and what they have confirmed (chosen; contract: leases). */
+#define STORE_LEASE_TEXT_SIZE 8192u
 struct store_lease {
     char name[STORE_LEASE_NAME_SIZE]; /* of a replica: letters, digits, '.', '_', '-'; not '.' first */
     int64_t until_us;                 /* on the store's clock; set by store_lease_take */
     bool abstains;                    /* it does not vote now */
     bool plans;                       /* it plans now: others may leave that to it */
     int64_t format;                   /* newest format of events that it reads */
+    /* What it tells the others, for as long as the lease holds: printable ASCII without '"' and '\\'; "" nothing. */
+    char text[STORE_LEASE_TEXT_SIZE];
 };
 bool store_lease_name_is_fine(const char *name);
 /* Hold a lease for ttl_us from now, or go on holding it. Its end costs nothing but time: no fdatasync.
- * OK | ERR_INVALID name | ERR_DENIED the store keeps none, or is open for reading | ERR_IO, ERR_UNAVAILABLE */
+ * OK | ERR_INVALID name, text | ERR_DENIED the store keeps none, or is open for reading | ERR_IO, ERR_UNAVAILABLE */
 must_check enum err store_lease_take(struct store *s, const struct store_lease *mine, int64_t ttl_us,
                                      struct errinfo *err);
 /* Give it back. OK, also when there is none. */

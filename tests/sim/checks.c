@@ -17,9 +17,8 @@ static bool is_live_edge(const struct world *w, const struct sim_edge *e)
            w->now_ms - e->contact_ms <= w->settings.edge_live_seconds * 1000 - EDGE_CLOSE_MS;
 }
 
-/* Who plans has heard it lately. One that is cut off from that replica only is known to the others, who are not asked
- * (docs/internals/simulator.md: what is not mended). */
-static bool is_heard_by(struct world *w, const struct replica *r, const struct sim_edge *e)
+/* Counted only: who plans has not heard it itself lately, another one has. */
+static bool is_heard_by(const struct world *w, const struct replica *r, const struct sim_edge *e)
 {
     for (size_t i = 0; r != NULL && i < r->edges_n; i++)
         if (str_eq_c(r->edges[i].name, e->name))
@@ -27,15 +26,15 @@ static bool is_heard_by(struct world *w, const struct replica *r, const struct s
     return false;
 }
 
-/* A live edge that who plans hears. */
+/* A live edge, whichever replica hears it. */
 static bool edge_leads_to(struct world *w, struct id instance)
 {
     for (size_t i = 0; i < w->edges_n; i++) {
         const struct sim_edge *e = &w->edges[i];
-        bool is_live = is_live_edge(w, e), is_heard = is_heard_by(w, w->appending, e);
-        if (is_live && !is_heard)
+        bool is_live = is_live_edge(w, e);
+        if (is_live && !is_heard_by(w, w->appending, e))
             happened(w, OUTCOME_edge_heard_by_others);
-        for (size_t p = 0; is_live && is_heard && p < e->entries_n; p++)
+        for (size_t p = 0; is_live && p < e->entries_n; p++)
             for (size_t k = 0; k < e->entries[p].endpoints_n; k++)
                 if (id_eq(e->entries[p].endpoints[k], instance))
                     return true;

@@ -1,5 +1,5 @@
-/* An edge: polls every replica, puts what is newest into its map (edge/route_map/), gives that to its Envoy, confirms
- * what Envoy has acknowledged. */
+/* An edge: polls one replica at a time, another one when that one does not answer, puts what is newest into its map
+ * (edge/route_map/), gives that to its Envoy, confirms what Envoy has acknowledged. */
 #include "sim.h"
 
 #include <jansson.h>
@@ -17,6 +17,7 @@ void edge_takes(struct world *w, struct sim_edge *e, const struct message *m)
 {
     const struct routes *t = m->routes;
     struct errinfo err = {0};
+    e->turn_ms = w->now_ms + between(w, 1000, 8000);
     if (t->seq <= e->map_seq || (!t->is_full && t->since > e->map_seq))
         return; /* late, or an answer to what it was before it crashed */
     e->map_seq = t->seq;
@@ -82,9 +83,12 @@ void edge_tick(struct world *w, struct sim_edge *e)
     if (w->now_ms < e->next_poll_ms)
         return;
     e->next_poll_ms = w->now_ms + 1000;
-    for (unsigned r = 0; r < w->replicas_n; r++)
-        send(w, (struct message){.kind = SAY_EDGE_POLL,
-                                 .to = AT_REPLICAS + r,
-                                 .from = AT_EDGES + (unsigned)(e - w->edges),
-                                 .cursor = e->applied_seq});
+    if (w->now_ms >= e->turn_ms) {
+        e->asks++;
+        e->turn_ms = w->now_ms + between(w, 1000, 8000);
+    }
+    send(w, (struct message){.kind = SAY_EDGE_POLL,
+                             .to = AT_REPLICAS + e->asks % (unsigned)w->replicas_n,
+                             .from = AT_EDGES + (unsigned)(e - w->edges),
+                             .cursor = e->applied_seq});
 }

@@ -4,6 +4,8 @@
  */
 #include "sim.h"
 
+/* SEEN_EDGE_SILENT_US of control/seen.h, TELL_MS of control/leases.c. */
+enum { EDGE_SILENT_MS = 7000, LEASE_TELL_MS = 500 };
 enum { TICK_MS = 1000, PULL_MS = 3000, LATE_MS = SUSPECT_MS / 3, TURNS = 20 };
 
 static unsigned place_of(const struct world *w, const struct replica *r)
@@ -50,6 +52,7 @@ void replica_crash(struct world *w, struct replica *r, const char *how)
     model_free(r->model);
     plan_state_free(r->plan_state);
     preferred_done(&r->left);
+    edges_heard_done(&r->told);
     r->plan_state = NULL;
     r->model = NULL;
     r->is_up = r->is_live = false;
@@ -123,8 +126,12 @@ static void hears_edge(struct world *w, struct replica *r, const struct message 
     size_t k = 0;
     while (k < r->edges_n && !str_eq(r->edges[k].name, seen.name))
         k++;
-    if (k == r->edges_n || r->edges[k].confirmed_seq != seen.confirmed_seq)
+    bool is_there = k < r->edges_n && w->now_ms - r->edges[k].seen_ms < EDGE_SILENT_MS;
+    if (!is_there || r->edges[k].confirmed_seq != seen.confirmed_seq) {
         r->must_plan = true;
+        if (r->next_lease_ms > w->now_ms + LEASE_TELL_MS)
+            r->next_lease_ms = w->now_ms + LEASE_TELL_MS;
+    }
     r->edges_n += k == r->edges_n;
     r->edges[k] = seen;
 }
@@ -132,8 +139,10 @@ static void hears_edge(struct world *w, struct replica *r, const struct message 
 /* GET /v1/routes?cursor=…: the cursor that comes along is the edge's confirmation. */
 static void answer_edge(struct world *w, struct replica *r, const struct message *m)
 {
+    if (!replica_is_fresh(w, r))
+        return; /* 503: the edge asks another one */
     hears_edge(w, r, m);
-    if (m->cursor > r->model->seq || !replica_is_fresh(w, r))
+    if (m->cursor > r->model->seq)
         return;
     struct routes *t = arena_alloc(&w->arena, sizeof(*t));
     t->seq = r->model->seq;

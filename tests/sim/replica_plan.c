@@ -18,6 +18,8 @@ void replica_renews_lease(struct world *w, struct replica *r)
     r->next_lease_ms = w->now_ms + RENEW_MS;
     if (!store_lease_renew(w, r, &now))
         return;
+    if (!leases_are_fresh(w, r))
+        r->told_since_ms = w->now_ms;
     r->must_plan = r->must_plan || now.voters != r->leases.voters || now.planners != r->leases.planners ||
                    now.format_min != r->leases.format_min;
     r->leases = now;
@@ -97,6 +99,14 @@ static void check_from_scratch(struct world *w, const struct replica *r, int64_t
                (long long)(other.deadline_ms - now_ms));
 }
 
+/* Its own ears, and what the others tell: as control/planner.c has it. */
+static int64_t listens_since_ms(const struct world *w, const struct replica *r)
+{
+    if (!leases_are_fresh(w, r))
+        return w->now_ms;
+    return r->listens_since_ms > r->told_since_ms ? r->listens_since_ms : r->told_since_ms;
+}
+
 void replica_plans(struct world *w, struct replica *r)
 {
     int64_t now_ms = replica_clock_ms(w, r);
@@ -104,14 +114,14 @@ void replica_plans(struct world *w, struct replica *r)
         return;
     struct str names[REPLICAS_MAX];
     struct strs voters = names_of(w, leases_are_fresh(w, r) ? r->leases.voters : 0, names);
-    struct edge_observed edges[EDGES_MAX];
-    for (size_t i = 0; i < r->edges_n; i++) {
-        edges[i] = r->edges[i];
-        edges[i].seen_ms = now_ms - (w->now_ms - edges[i].seen_ms);
-    }
+    size_t edges_n = 0;
+    struct edge_observed *edges = edges_observe(&r->told, r->edges, r->edges_n, w->now_ms,
+                                                w->settings.edge_live_seconds * 1000, &w->arena, &edges_n);
+    for (size_t i = 0; i < edges_n; i++)
+        edges[i].seen_ms += now_ms - w->now_ms;
     struct observations seen = {.edges = edges,
-                                .edges_n = r->edges_n,
-                                .live_since_ms = now_ms - (w->now_ms - r->listens_since_ms),
+                                .edges_n = edges_n,
+                                .live_since_ms = now_ms - (w->now_ms - listens_since_ms(w, r)),
                                 .format_min = leases_are_fresh(w, r) ? r->leases.format_min : 0,
                                 .replicas_n = voters.n > 0 ? (int64_t)voters.n : PLAN_REPLICAS_UNKNOWN,
                                 .replicas = voters};

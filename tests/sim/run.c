@@ -165,6 +165,7 @@ static void end(struct world *w)
         model_free(w->replicas[i].model);
         plan_state_free(w->replicas[i].plan_state);
         preferred_done(&w->replicas[i].left);
+        edges_heard_done(&w->replicas[i].told);
     }
     model_free(w->oracle);
     buf_done(&w->store.bytes);

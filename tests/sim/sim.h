@@ -8,6 +8,7 @@
 #include "base/buf.h"
 #include "base/mem.h"
 #include "base/own.h"
+#include "control/edges.h"
 #include "control/preferred.h"
 #include "control/watchdog.h"
 #include "edge/route_map/route_map.h"
@@ -36,6 +37,7 @@ enum {
     /* A node that has not been heard for 10 s is suspected, as in src/control. */
     SUSPECT_MS = 10000,
     LEASE_MS = 10000,
+    LEASE_TEXT_SIZE = 256,
     /* A replica that has not read the store's end for so long answers nobody: its model may be old. */
     FRESH_MS = 5000,
     /* Silent for nearly as long as the contract says: one replica has heard an edge again, another has not yet. An edge
@@ -372,6 +374,7 @@ struct lease {
     int64_t since_ms, until_ms; /* true time */
     bool abstains, plans;
     int64_t format;
+    char text[LEASE_TEXT_SIZE]; /* what it hears of edges */
 };
 /* Who is there, as a replica has last read it; a bit for each replica. */
 struct leases_known {
@@ -430,6 +433,8 @@ struct replica {
     bool may_vote;                         /* as of its last look */
     struct edge_observed edges[EDGES_MAX]; /* seen_ms: true time; translated for each plan */
     size_t edges_n;
+    struct edges_heard told; /* by the others; true time */
+    int64_t told_since_ms;   /* without a gap */
     struct job *queue[QUEUE_MAX];
     size_t queue_n;
     enum in_flight state;
@@ -502,6 +507,8 @@ struct sim_edge {
     char name[16];
     bool is_up;
     int64_t up_at_ms, next_poll_ms, apply_ms;
+    unsigned asks; /* which replica; another one at turn_ms */
+    int64_t turn_ms;
     int64_t contact_ms, back_ms; /* when a replica last heard it; since when without a long silence */
     struct route_map *map;       /* the edge's own (edge/route_map/); given to Envoy, acknowledged at apply_ms */
     uint64_t map_seq, applied_seq;
@@ -600,7 +607,7 @@ int64_t store_clock_now_ms(const struct world *w);
 void store_tick(struct world *w);
 void store_rot(struct world *w);
 /* A replica's lease is taken, or held on to, and all are read. False: out of reach. */
-bool store_lease_renew(struct world *w, const struct replica *r, struct leases_known *ret);
+bool store_lease_renew(struct world *w, struct replica *r, struct leases_known *ret);
 /* The whole log again from its bytes: its model must be the oracle's. */
 void store_check_replay(struct world *w);
 

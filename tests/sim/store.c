@@ -15,15 +15,20 @@ bool store_is_reachable(const struct world *w, unsigned from)
     return w->store.down_until_ms <= w->now_ms && !is_cut(w, from, AT_STORE);
 }
 
-bool store_lease_renew(struct world *w, const struct replica *r, struct leases_known *ret)
+bool store_lease_renew(struct world *w, struct replica *r, struct leases_known *ret)
 {
     unsigned me = (unsigned)(r - w->replicas);
     if (!store_is_reachable(w, AT_REPLICAS + me))
         return false;
     struct lease *mine = &w->store.leases[me];
     bool goes_on = mine->until_ms > w->now_ms && mine->format == r->format;
-    *mine = (struct lease){goes_on ? mine->since_ms : w->now_ms, w->now_ms + LEASE_MS, !r->may_vote,
-                           replica_is_fresh(w, r), r->format};
+    *mine = (struct lease){goes_on ? mine->since_ms : w->now_ms,
+                           w->now_ms + LEASE_MS,
+                           !r->may_vote,
+                           replica_is_fresh(w, r),
+                           r->format,
+                           ""};
+    edges_tell(r->edges, r->edges_n, w->now_ms, w->settings.edge_live_seconds * 1000, mine->text, sizeof(mine->text));
     *ret = (struct leases_known){.at_ms = w->now_ms};
     for (size_t i = 0; i < w->replicas_n && i < REPLICAS_MAX; i++) {
         const struct lease *l = &w->store.leases[i];
@@ -33,7 +38,13 @@ bool store_lease_renew(struct world *w, const struct replica *r, struct leases_k
         ret->planners |= (unsigned)l->plans << i;
         ret->format_min = ret->format_min == 0 || l->format < ret->format_min ? l->format : ret->format_min;
     }
-    return !is_cut(w, AT_STORE, AT_REPLICAS + me);
+    if (is_cut(w, AT_STORE, AT_REPLICAS + me))
+        return false; /* the answer is lost */
+    for (size_t i = 0; i < w->replicas_n; i++)
+        if (i != me && w->store.leases[i].until_ms > w->now_ms)
+            r->must_plan |= edges_hear(&r->told, w->replicas[i].name_str, str_from(w->store.leases[i].text), w->now_ms);
+    edges_forget(&r->told, w->now_ms - w->settings.edge_live_seconds * 1000);
+    return true;
 }
 
 /* ---- Lines ---- */

@@ -174,6 +174,36 @@ def test_a_write_through_one_is_seen_on_the_other(world):
         assert one.json['name'] == f'written-{i}'
 
 
+def test_an_edge_that_asks_another_replica_is_waited_for(world):
+    """The edge asks one replica, the other one plans: what drains stays until that edge has switched, longer than an edge is waited for (2 s here)."""
+    planner = world.preferred()
+    world.turn_to(world.other(planner))  # which the edge asks from now on
+    project, old = world.live('waited-for')
+    ran = {i['instance_id'] for i in instances_of(world, old)}
+    world.edge.confirms = False
+    made = world.deploy(project['project_id'], text='FROM scratch\n# second\n', drain_seconds=0).json
+    world.build(made['deployment_id'], b'another root file system')
+    world.until(lambda: world.deployment(made['deployment_id'])['status'] == 'live', 'the second one is live')
+    switched = time.monotonic()
+
+    def held():
+        assert {i['instance_id'] for i in instances_of(world, old) if i['desired'] in ('running', 'draining')} == ran, 'it was taken from under an edge'
+        return time.monotonic() - switched > 8
+    world.until(held, 'it drains for longer than a silent edge is waited for')
+    world.edge.confirms = True
+    confirmed = time.monotonic()
+    world.until(lambda: not instances_of(world, old), 'it has gone once the edge has switched', seconds=15)
+    print(f'gone {time.monotonic() - confirmed:.1f} s after the edge confirmed it to the replica that does not plan')
+    assert world.counts(planner)['own'] > 0
+    drained = [e['payload'] for e in world.events('DeploymentStatusChange') if e['payload']['deploymentId'] == old['deployment_id']]
+    assert any('"name":"operator-1"' in json.dumps(d.get('because'), separators=(',', ':')).replace('\\', '') for d in drained), drained
+    world.edge, edge = None, world.edge  # silent for everybody: then nobody waits for it
+    _, third = world.live('not-waited-for', drain_seconds=0)
+    world.user.ok('PUT', f'/v1/deployments/{third["deployment_id"]}/status', {'status': 'stopped'})
+    world.until(lambda: not instances_of(world, third), 'what only a silent edge could lead to goes', seconds=30)
+    world.edge = edge
+
+
 @pytest.mark.parametrize('step, whom', [('queued', 'planning'), ('building', 'asked'), ('starting', 'planning')])
 def test_one_is_killed_in_the_middle_of_a_deployment(world, step, whom):
     """Whichever dies, at whatever step: the deployment becomes live through the other one, and nothing happens twice."""

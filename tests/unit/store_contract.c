@@ -629,6 +629,38 @@ static void faults_keep_promises(struct fixture *x, const struct contract_factor
 
 /* --- the suite --- */
 
+/* What a replica tells by its lease is told as long as that can be, and again after each change; what would not come
+ * through every kind as it is, is refused. */
+static void lease_texts(const struct fixture *x)
+{
+    struct store *a = open_store(x), *b = open_store(x);
+    static struct store_lease all[STORE_LEASES_MAX], mine = {.name = "replica"};
+    size_t n = 0;
+    mine.text[STORE_LEASE_TEXT_SIZE - 1] = '\0';
+    for (size_t i = 0; i < STORE_LEASE_TEXT_SIZE - 1; i++)
+        mine.text[i] = "abc'%{}:;,-_.$ "[i % 15];
+    assert_ok(store_lease_take(a, &mine, 3600000000, &why));
+    assert_ok(store_leases(b, all, &n, &why));
+    assert_true(n == 1);
+    assert_string_equal(all[0].text, mine.text);
+    (void)snprintf(mine.text, sizeof(mine.text), "edge-1 12");
+    assert_ok(store_lease_take(b, &mine, 3600000000, &why));
+    assert_ok(store_leases(a, all, &n, &why));
+    assert_true(n == 1);
+    assert_string_equal(all[0].text, "edge-1 12");
+    static const char *const BAD[] = {"\n", "a\"b", "a\\b", "\x7f", "caf\xc3\xa9"};
+    for (size_t i = 0; i < sizeof(BAD) / sizeof(BAD[0]); i++) {
+        (void)snprintf(mine.text, sizeof(mine.text), "%s", BAD[i]);
+        assert_err(store_lease_take(a, &mine, 3600000000, &why), ERR_INVALID);
+    }
+    memset(mine.text, 'x', sizeof(mine.text)); /* not ended */
+    assert_err(store_lease_take(a, &mine, 3600000000, &why), ERR_INVALID);
+    assert_ok(store_leases(a, all, &n, &why));
+    assert_string_equal(all[0].text, "edge-1 12");
+    store_close(a);
+    store_close(b);
+}
+
 /* Who works on a log is known to all of its handles, for as long as the lease was taken. */
 static void leases(const struct fixture *x)
 {
@@ -639,11 +671,14 @@ static void leases(const struct fixture *x)
     assert_int_equal(n, 0);
     assert_ok(store_lease_take(a, &(struct store_lease){.name = "second", .abstains = true, .plans = true}, 3600000000,
                                &why));
-    assert_ok(store_lease_take(b, &(struct store_lease){.name = "first", .format = 2}, 3600000000, &why));
+    assert_ok(
+        store_lease_take(b, &(struct store_lease){.name = "first", .format = 2, .text = "e1 7 0 "}, 3600000000, &why));
     assert_ok(store_lease_take(b, &(struct store_lease){.name = "gone"}, -1, &why)); /* has run out */
     assert_ok(store_leases(a, all, &n, &why));
     assert_int_equal(n, 2);
     assert_true(strcmp(all[0].name, "first") == 0 && all[0].format == 2 && !all[0].abstains && !all[0].plans);
+    assert_string_equal(all[0].text, "e1 7 0 ");
+    assert_string_equal(all[1].text, "");
     assert_true(strcmp(all[1].name, "second") == 0 && all[1].abstains && all[1].plans &&
                 all[1].until_us > store_clock_us(a));
     assert_ok(store_lease_take(a, &(struct store_lease){.name = "second"}, 3600000000, &why)); /* it votes again */
@@ -790,6 +825,7 @@ static const struct contract_row {
     {"groups_are_one_append", groups_are_one_append, false},
     {"groups_up_to_a_bad_one", groups_up_to_a_bad_one, false},
     {"leases", leases, false},
+    {"lease_texts", lease_texts, false},
     {"keys", keys, false},
     {"keys_that_are_refused", keys_that_are_refused, false},
     {"keys_are_listed", keys_are_listed, false},

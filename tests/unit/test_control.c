@@ -10,6 +10,7 @@
 
 #include "base/own.h"
 #include "control/certificate.h"
+#include "control/edges.h"
 #include "control/instance_log.h"
 #include "control/operator_token.h"
 #include "control/preferred.h"
@@ -19,6 +20,7 @@
 #include "crypto/ca.h"
 #include "crypto/cert.h"
 #include "folder.h"
+#include "store/store.h"
 
 struct fixture {
     char folder[64];
@@ -215,7 +217,7 @@ static void seen_edges_in_order(void **state)
 {
     (void)state;
     struct seen *s = seen_new();
-    assert_false(seen_edge_poll_begin(s, "b", 0, 10));
+    assert_true(seen_edge_poll_begin(s, "b", 0, 10)); /* new */
     assert_true(seen_edge_poll_begin(s, "a", 5, 11));
     assert_false(seen_edge_poll_begin(s, "a", 5, 12));
     seen_edge_poll_end(s, "a", 13);
@@ -282,6 +284,98 @@ static void sight_follows_from_the_log(void **state)
 
 /* Every replica comes to the same answer, each is preferred for its share, and one that goes takes only its share
  * along. */
+enum { LIVE_MS = 15000 };
+
+static struct edge_observed observed(const struct edges_heard *h, const struct edge_observed *own, size_t own_n,
+                                     int64_t now_ms, const char *name)
+{
+    AUTO(arena) struct arena a = {0};
+    size_t n = 0;
+    struct edge_observed none = {0}, *all = edges_observe(h, own, own_n, now_ms, LIVE_MS, &a, &n);
+    for (size_t i = 0; i < n; i++)
+        if (str_eq_c(all[i].name, name))
+            return (struct edge_observed){STR("found"), all[i].confirmed_seq, all[i].seen_ms};
+    return none;
+}
+
+static bool knows(const struct edges_heard *h, int64_t now_ms, const char *name)
+{
+    return observed(h, NULL, 0, now_ms, name).name.len > 0;
+}
+
+/* An edge asks one replica; another one that plans knows it for as long as that one's lease holds and says so, and for
+ * as long again as an edge is waited for. */
+static void edges_that_others_hear(void **state)
+{
+    (void)state;
+    char text[256];
+    struct edges_heard h = {0};
+    const struct edge_observed of_first[] = {{STR("e1"), 7, 999000}, {STR("e2"), 9, 980000}};
+    edges_tell(of_first, 2, 1000000, LIVE_MS, text, sizeof(text));
+    assert_string_equal(text, "e1 7 1000;");                         /* e2 is silent for 20 s: it is gone */
+    assert_true(edges_hear(&h, STR("first"), str_from(text), 5000)); /* on this replica's own clock */
+    assert_false(edges_hear(&h, STR("first"), str_from(text), 5500));
+    assert_true(edges_hear(&h, STR("first"), STR("e1 8 1000;"), 5600));
+    struct edge_observed e1 = observed(&h, NULL, 0, 6000, "e1");
+    assert_true(e1.confirmed_seq == 8 && e1.seen_ms == 4600);
+    assert_false(knows(&h, 6000, "e2"));
+    assert_false(edges_hear(&h, STR("first"), STR("e1 8 14000;"), 18000)); /* it is told to be silent: */
+    assert_true(knows(&h, 19600, "e1"));
+    assert_false(knows(&h, 19601, "e1")); /* nothing newer is known than 4600 */
+    edges_forget(&h, 4601);
+    assert_int_equal(h.n, 0);
+    edges_heard_done(&h);
+}
+
+/* Two hear the same edge: it has confirmed what both say, and is there since the later word. */
+static void edges_confirm_the_lower(void **state)
+{
+    (void)state;
+    struct edges_heard h = {0};
+    const struct edge_observed own[] = {{STR("e1"), 12, 3000}, {STR("old"), 1, -20000}};
+    (void)edges_hear(&h, STR("first"), STR("e1 10 0;old 5 0;e1 nonsense"), 5000);
+    struct edge_observed e1 = observed(&h, own, 2, 6000, "e1"), old = observed(&h, own, 2, 6000, "old");
+    assert_true(e1.confirmed_seq == 10 && e1.seen_ms == 5000);
+    assert_true(old.confirmed_seq == 5);                       /* what was said before a silence does not count */
+    (void)edges_hear(&h, STR("second"), STR("e1 0 0;"), 7000); /* set up anew */
+    e1 = observed(&h, own, 2, 7000, "e1");
+    assert_true(e1.confirmed_seq == 0 && e1.seen_ms == 7000);
+    static const char *const BAD[] = {"e9", "e9;", "e9 1;", "e9 x 1;", "e9 1 x;", " 1 1;", "e9 1 -1;", ";;;", "e9 1 1"};
+    for (size_t i = 0; i < sizeof(BAD) / sizeof(BAD[0]); i++)
+        assert_false(edges_hear(&h, STR("third"), str_from(BAD[i]), 7000));
+    assert_false(knows(&h, 7000, "e9"));
+    edges_heard_done(&h);
+}
+
+/* Edges that do not fit into a lease, or into memory, are waited for as one that has confirmed the least. */
+static void edges_that_do_not_fit(void **state)
+{
+    (void)state;
+    static struct edge_observed many[EDGES_HEARD_MAX + 10];
+    static char names[EDGES_HEARD_MAX + 10][16], text[STORE_LEASE_TEXT_SIZE];
+    struct edges_heard h = {0};
+    for (size_t i = 0; i < EDGES_HEARD_MAX + 10; i++) {
+        (void)snprintf(names[i], sizeof(names[i]), "edge-%05zu", i);
+        many[i] = (struct edge_observed){str_from(names[i]), 1000 + i, 5000};
+    }
+    many[900].confirmed_seq = 3;
+    edges_tell(many, 100, 5000, LIVE_MS, text, sizeof(text));
+    assert_null(strchr(text, '*')); /* a hundred do */
+    edges_tell(many, 1000, 5000, LIVE_MS, text, sizeof(text));
+    (void)edges_hear(&h, STR("first"), str_from(text), 5000);
+    assert_true(observed(&h, NULL, 0, 5000, "*").confirmed_seq == 3);
+    assert_true(knows(&h, 5000, "edge-00000") && !knows(&h, 5000, "edge-00900"));
+    for (size_t i = 0; i + 10 <= EDGES_HEARD_MAX + 10; i += 10) { /* of many replicas */
+        char by[16];
+        (void)snprintf(by, sizeof(by), "r%zu", i);
+        edges_tell(many + i, 10, 5000, LIVE_MS, text, sizeof(text));
+        (void)edges_hear(&h, str_from(by), str_from(text), 5000);
+    }
+    assert_int_equal(h.n, EDGES_HEARD_MAX);
+    assert_true(observed(&h, NULL, 0, 5000, "*").confirmed_seq == 0);
+    edges_heard_done(&h);
+}
+
 static void preferred_is_shared_out(void **state)
 {
     (void)state;
@@ -436,6 +530,9 @@ int main(void)
         cmocka_unit_test(seen_edges_in_order),
         cmocka_unit_test(watchdog_abstains),
         cmocka_unit_test(sight_follows_from_the_log),
+        cmocka_unit_test(edges_that_others_hear),
+        cmocka_unit_test(edges_confirm_the_lower),
+        cmocka_unit_test(edges_that_do_not_fit),
         cmocka_unit_test(preferred_is_shared_out),
         cmocka_unit_test(preferred_others_wait_a_second),
         cmocka_unit_test(preferred_knows_a_plan_again),
