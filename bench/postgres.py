@@ -22,12 +22,21 @@ SCRIPT = f"""SELECT slipform.append((:first::int4 + :client_id::int4), :seq::int
 """
 
 
-def ours(server, n, clients, in_flight):
-    done = subprocess.run([ROOT / 'build/bench/bench-postgres', f'postgres;host={server.folder};dbname=slipform;user=replica;installation=test',
-                           str(n), str(clients), str(in_flight)], capture_output=True, text=True)
+def store(spec, n, clients, in_flight=1):
+    """What bench-store says."""
+    done = subprocess.run([ROOT / 'build/bench/bench-store', spec, str(n), str(clients), str(in_flight)], capture_output=True, text=True, timeout=300)
     if done.returncode != 0:
         raise Failed(done.stderr)
-    return json.loads(done.stdout)['events_per_s']
+    return json.loads(done.stdout)
+
+
+def ours(server, n, clients, in_flight):
+    return store(server.spec('bench-{}'), n, clients, in_flight)['events_per_s']
+
+
+def set_up(server):
+    """The tables, as their owner."""
+    store(server.owner_spec('made'), 1, 1)
 
 
 def pgbench(server, n, clients):
@@ -51,11 +60,7 @@ def pgbench(server, n, clients):
 def measure(rounds, appends=1000):
     """On a disk, with the server's own settings: each append is flushed."""
     with Server(HOMES) as server:
-        made = subprocess.run([ROOT / 'build/bench/bench-postgres',
-                                     f'postgres;host={server.folder};dbname=slipform;user=owner;installation=test;rights=owner;replicas=replica', '1', '1', '1'],
-                                    capture_output=True, text=True)
-        if made.returncode != 0:
-            raise Failed(made.stderr)
+        set_up(server)
         samples = {(clients, whose): [] for clients in (1, 16) for whose in ('ours', 'pgbench', 'batch')}
         for _ in range(rounds):
             for clients in (1, 16):

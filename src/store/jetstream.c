@@ -1,6 +1,7 @@
 /* The jetstream store: the kind. store/jetstream.h says how it is made. */
 #include "store/jetstream.h"
 
+#include <poll.h>
 #include <sys/eventfd.h>
 
 #include "base/clock.h"
@@ -20,6 +21,37 @@ static void jet_close(struct store *s)
     s->impl = NULL;
 }
 
+/* While a log is opened, a question that nobody answers is asked again after this: a stream has no leader in the
+ * moments in which it is made (chosen). */
+#define ASK_AGAIN_MS 1000u
+
+static enum err find_or_make(struct store *s, struct errinfo *err)
+{
+    enum err rc = jet_ready(s, err);
+    if (rc == OK)
+        rc = jet_stream_check(s, err);
+    if (rc == OK && s->mode != STORE_READ && !str_eq_c(store_spec_get(s, "beside"), "no"))
+        rc = jet_bucket_make(s, err);
+    if (rc == OK)
+        rc = jet_fence(s, err);
+    return rc == OK ? jet_tail(s, err) : rc;
+}
+
+/* Several may make it at the same time: replicas that are started together for the first time. */
+static enum err find_patiently(struct store *s, struct jet *j, struct errinfo *err)
+{
+    uint64_t timeout_ms = j->timeout_ms;
+    int64_t until_us = clock_mono_us() + (int64_t)timeout_ms * 1000;
+    j->timeout_ms = timeout_ms < ASK_AGAIN_MS ? timeout_ms : ASK_AGAIN_MS;
+    enum err rc = find_or_make(s, err);
+    while (rc == ERR_UNAVAILABLE && clock_mono_us() < until_us && !atomic_load(&s->is_cancelled)) {
+        (void)poll(NULL, 0, JET_SLICE_MS);
+        rc = find_or_make(s, err);
+    }
+    j->timeout_ms = timeout_ms;
+    return rc;
+}
+
 static enum err open_stream(struct store *s, struct jet *j, struct errinfo *err)
 {
     enum err rc = jet_spec_read(s, j, err);
@@ -31,13 +63,7 @@ static enum err open_stream(struct store *s, struct jet *j, struct errinfo *err)
     rc = jet_ready(s, err);
     if (rc == OK)
         rc = jet_check_sync(s, err);
-    if (rc == OK)
-        rc = jet_stream_check(s, err);
-    if (rc == OK && s->mode != STORE_READ && !str_eq_c(store_spec_get(s, "beside"), "no"))
-        rc = jet_bucket_make(s, err);
-    if (rc == OK)
-        rc = jet_fence(s, err);
-    return rc == OK ? jet_tail(s, err) : rc;
+    return rc == OK ? find_patiently(s, j, err) : rc;
 }
 
 static enum err jet_open(struct store *s, struct store_repair *ret_repair, struct errinfo *err)

@@ -75,7 +75,7 @@ struct jet_question {
  * OK | ERR_UNAVAILABLE it was not delivered to anybody | ERR_IO no answer: it may have been; the connection is closed
  *    | ERR_CANCELLED no answer was waited for */
 must_check enum err jet_ask(struct store *s, const struct jet_question *q, natsMsg **ret, struct errinfo *err);
-/* More answers to the last question. OK | ERR_IO | ERR_CANCELLED */
+/* More answers to the last question. OK | ERR_UNAVAILABLE it was delivered to nobody | ERR_IO | ERR_CANCELLED */
 must_check enum err jet_next(struct store *s, natsMsg **ret, struct errinfo *err);
 /* What a question that may be asked again answers: ERR_IO becomes ERR_UNAVAILABLE. */
 must_check enum err jet_again(enum err rc, struct errinfo *err);

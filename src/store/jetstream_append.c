@@ -6,6 +6,7 @@
  * the handle again puts an empty message, a fence, where it was to go: when that, or anything else, stands there, it
  * can never be taken any more, and what is read then is how it went. */
 #include <inttypes.h>
+#include <poll.h>
 #include <stdio.h>
 
 #include "base/own.h"
@@ -130,8 +131,11 @@ enum err jet_append(struct store *s, struct store_pos expect, const struct store
         rc = append_once(s, expect, groups, groups_n, ret_records, ret_taken, err);
     for (int i = 1; i < TRIES_MAX && rc == ERR_CONFLICT && is_expected(j, expect); i++) {
         struct errinfo ignored; /* a fence may stand there: no news for who reads records */
+        uint64_t message = j->tail.message;
         if (jet_tail(s, &ignored) != OK || !is_expected(j, expect))
             return rc;
+        if (j->tail.message == message) /* another append is being agreed on: it is not hurried by questions */
+            (void)poll(NULL, 0, i);
         rc = append_once(s, expect, groups, groups_n, ret_records, ret_taken, err);
     }
     return rc;

@@ -152,6 +152,12 @@ static enum err lost(const struct store *s, struct jet *j, const char *what, str
     return err_set(err, ERR_IO, "log '%s': no answer of NATS: %s", s->name, what);
 }
 
+/* The question was delivered to nobody. */
+static enum err nobody(const struct store *s, struct errinfo *err)
+{
+    return err_set(err, ERR_UNAVAILABLE, "log '%s': nobody of NATS answers for its stream now", s->name);
+}
+
 /* The number of the question that a message answers; 0: none. */
 static uint64_t number_of(const struct jet *j, const natsMsg *m)
 {
@@ -173,7 +179,9 @@ enum err jet_next(struct store *s, natsMsg **ret, struct errinfo *err)
             *ret = m;
             return OK;
         }
-        natsMsg_Destroy(m); /* too late for a question before */
+        natsMsg_Destroy(m);           /* too late for a question before */
+        if (st == NATS_NO_RESPONDERS) /* how the library tells 503; a question that got no answer left no inbox */
+            return nobody(s, err);
         if (st != NATS_OK && st != NATS_TIMEOUT)
             return lost(s, j, natsStatus_GetText(st), err);
         enum err rc = check_cancelled(s, err);
@@ -210,7 +218,7 @@ enum err jet_ask(struct store *s, const struct jet_question *q, natsMsg **ret, s
         return rc;
     natsMsg_Destroy(*ret);
     *ret = NULL;
-    return err_set(err, ERR_UNAVAILABLE, "log '%s': nobody of NATS answers for its stream now", s->name);
+    return nobody(s, err);
 }
 
 enum err jet_again(enum err rc, struct errinfo *err)

@@ -142,6 +142,8 @@ enum err jet_stream_check(struct store *s, struct errinfo *err)
         doc = NULL;
         if (rc == OK)
             rc = jet_stream_info(s, &doc, err);
+        if (rc == ERR_NOT_FOUND)
+            rc = err_set(err, ERR_UNAVAILABLE, "stream '%s' is being made by another one just now", j->stream);
     }
     if (rc != OK)
         return rc;

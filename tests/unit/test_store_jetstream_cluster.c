@@ -4,6 +4,7 @@
 #include "store_nats.h"
 
 #include <poll.h>
+#include <sys/wait.h>
 
 #include <nats/nats.h>
 
@@ -132,9 +133,52 @@ static void each_server_is_killed(void **state)
     store_close(s);
 }
 
+static bool opens(const char *spec)
+{
+    struct store *s = NULL;
+    enum err rc = store_open(spec, NULL, &s, NULL, &why);
+    if (rc != OK)
+        print_message("%s\n", why.msg);
+    store_close(s);
+    return rc == OK;
+}
+
+/* As replicas that are started together for the first time. Before anything of libnats runs in this process. */
+static void made_by_several_at_once(void **state)
+{
+    (void)state;
+    enum { LOGS = 10, WHO = 8 };
+    for (int i = 0; i < LOGS; i++) {
+        auto_free char *spec =
+            mem_printf("jetstream;servers=nats://127.0.0.1:%d,nats://127.0.0.1:%d,nats://127.0.0.1:%d;"
+                       "stream=new-%d;replicas=3;sync=promised;timeout_ms=5000",
+                       members[0].port, members[1].port, members[2].port, i);
+        int fds[2], failed = 0;
+        assert_int_equal(pipe(fds), 0);
+        for (int k = 0; k < WHO; k++) {
+            if (fork() == 0) {
+                char byte;
+                (void)close(fds[1]);
+                (void)!read(fds[0], &byte, 1); /* until all are there */
+                if (i == 0)
+                    store_close(open_patiently(spec)); /* the cluster has only begun */
+                _exit(i == 0 || opens(spec) ? 0 : 1);
+            }
+        }
+        (void)close(fds[1]);
+        (void)close(fds[0]);
+        for (int k = 0; k < WHO; k++) {
+            int status = 0;
+            failed += wait(&status) < 0 || status != 0;
+        }
+        assert_int_equal(failed, 0);
+    }
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(each_server_is_killed)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(made_by_several_at_once),
+                                       cmocka_unit_test(each_server_is_killed)};
     if (!test_nats_cluster_start(members, SERVERS))
         return 77; /* skipped, says meson */
     int failures = cmocka_run_group_tests(tests, NULL, NULL);
