@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/own.h"
+#include "event/fields_read.h"
 
 /* ---- answers ---- */
 
@@ -136,13 +137,23 @@ const struct model *call_model(const struct call *c)
     return control_model(c->api->o.control);
 }
 
+/* Programs write the plain form, which needs no tree; its errors are the tree's to tell. */
+enum err call_decode(const struct call *c, const struct field_table *table, struct arena *arena, void *ret_document,
+                     struct errinfo *err)
+{
+    auto_json json_t *doc = NULL;
+    const char *type = http_request_header(c->r, "Content-Type");
+    if (type != NULL && strcmp(type, "application/json") == 0 &&
+        fields_read(table, http_request_body(c->r), arena, ret_document))
+        return OK;
+    enum err rc = http_request_json(c->r, &doc, err);
+    return rc == OK ? fields_decode(table, doc, arena, ret_document, err) : rc;
+}
+
 bool call_read(struct call *c, const struct field_table *table, void *ret_document)
 {
     struct errinfo err = {0};
-    auto_json json_t *doc = NULL;
-    enum err rc = http_request_json(c->r, &doc, &err);
-    if (rc == OK)
-        rc = fields_decode(table, doc, &c->arena, ret_document, &err);
+    enum err rc = call_decode(c, table, &c->arena, ret_document, &err);
     if (rc != OK)
         call_reply_error(c, &err);
     return rc == OK;

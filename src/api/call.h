@@ -70,7 +70,10 @@ void call_reply_problem(struct call *c, int status, const char *code, const char
 /* 404: also for what is not the caller's. what: "instance". */
 void call_reply_missing(struct call *c, const char *what);
 
-/* The body by a table, into the call's arena. False: answered. */
+/* The body by a table, into that arena. OK | ERR_INVALID what is wrong with it; *ret_document is undefined then. */
+must_check enum err call_decode(const struct call *c, const struct field_table *table, struct arena *arena,
+                                void *ret_document, struct errinfo *err);
+/* The same into the call's arena. False: answered. */
 bool call_read(struct call *c, const struct field_table *table, void *ret_document);
 /* Whether the JSON body has this member: for those whose absence means something else than zero. */
 bool call_body_has(struct call *c, const char *member);

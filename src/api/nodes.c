@@ -4,7 +4,6 @@
 #include "api/handlers.h"
 #include "api/parts.h"
 #include "base/clock.h"
-#include "base/json.h"
 #include "base/own.h"
 #include "platform/decide.h"
 
@@ -235,6 +234,20 @@ static struct heartbeat *heartbeat_new(struct call *c, struct id node_id, const 
     return h;
 }
 
+/* What is not live answers 503, though it hears: what it hears could not be recorded. */
+static bool sees_all(const struct call *c)
+{
+    return control_sight(c->api->o.control, NULL) == SIGHT_LIVE;
+}
+
+/* Nearly every heartbeat tells what the model holds already. It is answered at once, without a turn in the queue of
+ * commands, a look at the store, and a connection that waits meanwhile. */
+static void reply_known(struct call *c)
+{
+    call_position(c);
+    reported(c, NULL, 0);
+}
+
 void node_put_status(struct call *c)
 {
     struct id id;
@@ -252,18 +265,24 @@ void node_put_status(struct call *c)
     struct arena kept = {0}; /* seen keeps the report until the next one */
     struct node_report body;
     struct errinfo err = {0};
-    auto_json json_t *doc = NULL;
-    if (http_request_json(c->r, &doc, &err) != OK || fields_decode(&NODE_REPORT_WIRE, doc, &kept, &body, &err) != OK) {
+    if (call_decode(c, &NODE_REPORT_WIRE, &kept, &body, &err) != OK) {
         arena_done(&kept);
         call_reply_error(c, &err);
         return;
     }
-    struct node_report *own = arena_alloc(&c->arena, sizeof(*own));          /* the command may outlive the kept one */
-    err_ignore(fields_decode(&NODE_REPORT_WIRE, doc, &c->arena, own, NULL)); /* it was good a moment ago */
-    struct heartbeat *h = heartbeat_new(c, id, own);
     struct control *control = c->api->o.control;
+    struct heartbeat *h = heartbeat_new(c, id, &body);
+    bool is_known = sees_all(c) && control_has_nothing_to_do(control, report_decide, h);
+    if (!is_known) { /* the command may outlive the kept one */
+        struct node_report *own = arena_alloc(&c->arena, sizeof(*own));
+        err_ignore(call_decode(c, &NODE_REPORT_WIRE, &c->arena, own, NULL)); /* it was good a moment ago */
+        h = heartbeat_new(c, id, own);
+    }
     (void)seen_node_report(control_seen(control), id, &body, &kept, clock_mono_us(), clock_wall_us());
-    call_submit(c, report_decide, h, reported);
+    if (is_known)
+        reply_known(c);
+    else
+        call_submit(c, report_decide, h, reported);
     control_heard_node(control, id); /* behind it in the queue: a program that has ended is judged no more */
 }
 

@@ -380,6 +380,14 @@ void control_events_add(struct app_events *to, const struct event_list *list)
         app_events_add_event(to, &list->items[i]);
 }
 
+bool control_has_nothing_to_do(struct control *c, control_decide_fn decide, void *args)
+{
+    AUTO(arena) struct arena a = {0};
+    struct event_list list = {.arena = &a};
+    struct decide d = control_decide(c);
+    return decide(&d, args, &list, NULL) == OK && list.n == 0;
+}
+
 struct submitted {
     struct control *control;
     control_decide_fn decide;

@@ -120,6 +120,10 @@ struct decide;
 typedef enum err (*control_decide_fn)(const struct decide *d, void *args, struct event_list *out, struct errinfo *err);
 /* rc OK: durable and folded, events_n of them (0: there was nothing to do). err is lent, never NULL. */
 typedef void (*control_done_fn)(void *ctx, enum err rc, size_t events_n, const struct errinfo *err);
+/* Whether the command would do nothing, as far as this replica knows: decided at once, on the model as it is, without a
+ * look at the store. For what is said again and again, and mostly says what is known. False also for an error, which is
+ * to be decided on the newest model: submit it. */
+bool control_has_nothing_to_do(struct control *c, control_decide_fn decide, void *args);
 /* done is called exactly once, never from inside. args and ctx must live until then. */
 void control_submit(struct control *c, control_decide_fn decide, void *args, control_done_fn done, void *ctx);
 

@@ -64,9 +64,11 @@ void control_heard_node(struct control *c, struct id node_id)
         return;
     const struct instance_report *items = n->report.instances.items;
     for (size_t k = 0; k < n->report.instances.n; k++) {
+        if (id_is_none(items[k].umbilical.report.run_id)) /* most are no applications: they say nothing here */
+            continue;
         const struct instance *i = model_instance(c->model, items[k].instance_id);
         bool is_its = i != NULL && i->node != NULL && id_eq(i->node->id, node_id); /* else it tells tales of others */
-        if (!is_its || id_is_none(items[k].umbilical.report.run_id))
+        if (!is_its)
             continue;
         if (c->statistics != NULL)
             statistics_hear(c->statistics, i->id, &items[k].umbilical.report, clock_mono_us());

@@ -122,6 +122,8 @@ static struct instance_row *instance_find(const struct seen *s, struct id instan
 
 static struct str text_replace(char **kept, struct str text)
 {
+    if (*kept != NULL && str_eq_c(text, *kept)) /* as nearly always */
+        return (struct str){*kept, text.len};
     free(*kept);
     *kept = mem_strndup(text.ptr == NULL ? "" : text.ptr, text.len);
     return (struct str){*kept, text.len};
