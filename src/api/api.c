@@ -14,7 +14,8 @@ static void look(struct api *api, bool is_stopping)
     follow_look(api, clock_mono_us(), is_stopping);
     stream_look(api, is_stopping);
     log_waits_look(api, clock_mono_us(), is_stopping);
-    if (api->is_timer_on && api->waits == NULL && api->log_waits == NULL && api->streams == NULL) {
+    if (api->is_timer_on && api->waits == NULL && api->node_waits == NULL && api->log_waits == NULL &&
+        api->streams == NULL) {
         uv_timer_stop(&api->timer);
         api->is_timer_on = false;
     }

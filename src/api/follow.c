@@ -2,7 +2,18 @@
 
 #include "api/parts.h"
 #include "base/clock.h"
+#include "base/map.h"
 #include "base/own.h"
+
+/* All that wait are looked at this often, whatever is known of news: a net under the list of nodes (chosen). */
+#define SWEEP_US 1000000
+
+/* Those that wait for one node: nearly always one. */
+struct wait_node {
+    struct id node_id;
+    struct wait *waits; /* by next_of_node */
+    UT_hash_handle hh;
+};
 
 struct wait {
     struct call *call;
@@ -14,6 +25,9 @@ struct wait {
     size_t limit;
     int64_t until_us;
     struct wait *next, **at; /* in the api's list */
+    struct id node_id;       /* ID_NONE: any event may be news */
+    struct wait_node *of_node;
+    struct wait *next_of_node;
 };
 
 bool feed_wants(struct feed *f, struct id id, uint64_t changed_seq)
@@ -72,8 +86,49 @@ void follow_reply(struct call *c, const struct feed *f)
     call_reply_text(c, 200, buf_str(&text));
 }
 
+/* ---- by node ---- */
+
+static struct wait_node *wait_node_find(struct api *api, struct id node_id)
+{
+    struct wait_node *n = NULL;
+    HASH_FIND(hh, api->wait_nodes, &node_id, sizeof(node_id), n);
+    return n;
+}
+
+static void link_node(struct api *api, struct wait *w)
+{
+    if (id_is_none(w->node_id))
+        return;
+    struct wait_node *n = wait_node_find(api, w->node_id);
+    if (n == NULL) {
+        n = mem_alloc(sizeof(*n));
+        n->node_id = w->node_id;
+        HASH_ADD(hh, api->wait_nodes, node_id, sizeof(n->node_id), n);
+    }
+    w->of_node = n;
+    w->next_of_node = n->waits;
+    n->waits = w;
+}
+
+static void unlink_node(struct wait *w)
+{
+    struct wait_node *n = w->of_node;
+    struct api *api = w->call->api;
+    if (n == NULL)
+        return;
+    struct wait **at = &n->waits;
+    while (*at != w)
+        at = &(*at)->next_of_node;
+    *at = w->next_of_node;
+    if (n->waits != NULL)
+        return;
+    HASH_DEL(api->wait_nodes, n);
+    free(n);
+}
+
 static void unlink_wait(struct wait *w)
 {
+    unlink_node(w);
     *w->at = w->next;
     if (w->next != NULL)
         w->next->at = w->at;
@@ -88,8 +143,10 @@ void follow_forget(struct wait *w)
 /* Collect, and answer when there is something or `must`. True: answered, *w and its call are gone. */
 static bool answer(struct wait *w, bool must)
 {
-    struct feed f = {.since = w->since, .is_full = w->is_full, .after = w->after, .limit = w->limit};
     struct call *c = w->call;
+    if (!w->is_full && !model_can_follow(call_model(c), w->since)) /* so much went while it waited */
+        w->is_full = true;
+    struct feed f = {.since = w->since, .is_full = w->is_full, .after = w->after, .limit = w->limit};
     finish_fn finish = w->finish == NULL ? follow_reply : w->finish;
     struct app_position at = control_position(c->api->o.control);
     app_cursor_format(&at, f.cursor);
@@ -129,24 +186,20 @@ static void begin_wait(struct call *c, const struct wait *asked)
 {
     struct wait *w = mem_alloc(sizeof(*w));
     *w = *asked;
-    w->next = c->api->waits;
-    w->at = &c->api->waits;
+    struct wait **list = id_is_none(w->node_id) ? &c->api->waits : &c->api->node_waits;
+    w->next = *list;
+    w->at = list;
     if (w->next != NULL)
         w->next->at = &w->next;
-    c->api->waits = w;
+    *list = w;
     c->wait = w;
+    link_node(c->api, w);
     http_request_on_cancel(c->r, cancelled, c);
     api_tick_needed(c->api);
 }
 
-void follow(struct call *c, collect_fn collect)
+static void begin(struct call *c, struct wait w)
 {
-    follow_finished(c, collect, NULL);
-}
-
-void follow_finished(struct call *c, collect_fn collect, finish_fn finish)
-{
-    struct wait w = {.call = c, .collect = collect, .finish = finish};
     int64_t wait_s = 0, limit = 0;
     if (!call_query_i64(c, "wait", 0, FOLLOW_WAIT_S_MAX, 0, &wait_s) ||
         !call_query_i64(c, "limit", 1, FOLLOW_LIMIT_MAX, FOLLOW_LIMIT_MAX, &limit) ||
@@ -159,12 +212,68 @@ void follow_finished(struct call *c, collect_fn collect, finish_fn finish)
         begin_wait(c, &w);
 }
 
-void follow_look(struct api *api, int64_t now_us, bool is_stopping)
+void follow(struct call *c, collect_fn collect)
 {
-    for (struct wait *w = api->waits, *next = NULL; w != NULL; w = next) {
+    begin(c, (struct wait){.call = c, .collect = collect});
+}
+
+void follow_finished(struct call *c, collect_fn collect, finish_fn finish)
+{
+    begin(c, (struct wait){.call = c, .collect = collect, .finish = finish});
+}
+
+void follow_asked(struct call *c, collect_fn collect, struct id node_id)
+{
+    begin(c, (struct wait){.call = c, .collect = collect, .node_id = node_id});
+}
+
+/* ---- looking ---- */
+
+static void look_at_node(struct api *api, struct id node_id)
+{
+    const struct wait_node *n = wait_node_find(api, node_id);
+    for (struct wait *w = n == NULL ? NULL : n->waits, *next = NULL; w != NULL; w = next) {
+        next = w->next_of_node;
+        if (w->since < api->looked_seq) /* up to there it was looked at whenever its node was asked for something */
+            w->since = api->looked_seq;
+        (void)answer(w, false);
+    }
+}
+
+/* Those whose nodes were asked for something since the last look. False: it is not known which. */
+static bool look_at_asked(struct api *api)
+{
+    const struct model *m = control_model(api->o.control);
+    uint64_t from = api->asked_n, end = model_asked_n(m);
+    if (!model_asked_has(m, from) || control_position(api->o.control).seq < api->looked_seq)
+        return false;
+    api->asked_n = end;
+    for (uint64_t i = from; i < end; i++)
+        look_at_node(api, model_asked_at(m, i));
+    return true;
+}
+
+static void look_at_list(struct wait *list, uint64_t seq, int64_t now_us, bool is_stopping)
+{
+    for (struct wait *w = list, *next = NULL; w != NULL; w = next) {
         next = w->next;
         bool must = is_stopping || now_us >= w->until_us;
-        if (must || control_position(api->o.control).seq > w->since)
+        if (must || seq > w->since)
             (void)answer(w, must);
     }
+}
+
+void follow_look(struct api *api, int64_t now_us, bool is_stopping)
+{
+    uint64_t seq = control_position(api->o.control).seq;
+    bool is_sweep = !look_at_asked(api) || is_stopping || now_us - api->swept_us >= SWEEP_US;
+    look_at_list(api->waits, seq, now_us, is_stopping);
+    if (is_sweep || now_us - api->timed_us >= API_TICK_MS * 1000) {
+        look_at_list(api->node_waits, is_sweep ? seq : 0, now_us, is_stopping);
+        api->timed_us = now_us;
+    }
+    api->asked_n = model_asked_n(control_model(api->o.control));
+    api->looked_seq = seq;
+    if (is_sweep)
+        api->swept_us = now_us;
 }

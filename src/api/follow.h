@@ -41,3 +41,6 @@ void follow_reply(struct call *c, const struct feed *f);
 
 /* Answer the list, now or when there is news: query parameters cursor, wait, limit, after. */
 void follow(struct call *c, collect_fn collect);
+/* The same of a list in which nothing is new before the node is asked for something else (node->instances_seq): there
+ * may be thousands of them, and an event concerns one. */
+void follow_asked(struct call *c, collect_fn collect, struct id node_id);

@@ -72,7 +72,9 @@ static void collect(struct call *c, struct feed *f)
     const struct filter *filter = c->data;
     const struct model *m = call_model(c);
     const struct node *node = model_node(m, filter->node_id);
-    if (!id_is_none(filter->node_id) && (node == NULL || (!f->is_full && node->instances_seq <= f->since)))
+    bool is_its_own = c->caller.role == CALLER_NODE; /* it waits for what it is asked for, not for what it has said */
+    if (!id_is_none(filter->node_id) &&
+        (node == NULL || (is_its_own && !f->is_full && node->instances_seq <= f->since)))
         return;
     const struct id_index *index = node != NULL ? &node->instances : &m->instances;
     MODEL_EACH (instance, i, index) {
@@ -113,7 +115,10 @@ void instances_list(struct call *c)
         return;
     }
     c->data = f;
-    follow(c, collect);
+    if (c->caller.role == CALLER_NODE)
+        follow_asked(c, collect, f->node_id);
+    else
+        follow(c, collect);
 }
 
 /* ---- one instance ---- */

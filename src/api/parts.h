@@ -21,7 +21,12 @@ struct api {
     struct control_listener listener;
     uv_timer_t timer; /* runs while something waits or streams */
     bool is_timer_on, is_stopping;
-    struct wait *waits;
+    struct wait *waits;           /* for anything */
+    struct wait *node_waits;      /* for what a node is asked for */
+    struct wait_node *wait_nodes; /* those, by node */
+    uint64_t asked_n;             /* of model_asked_n: looked at up to here */
+    uint64_t looked_seq;          /* as of this position */
+    int64_t swept_us, timed_us;   /* when all of these were looked at, and their time */
     struct log_wait *log_waits;
     struct stream *streams;
     void (*closed)(void *ctx);

@@ -235,6 +235,7 @@ static enum err apply_instance_status_change(struct model *m, const struct event
         return err_set(err, ERR_CORRUPT, "the instance is %s and cannot become %s",
                        instance_status_name((enum instance_status)was->status), instance_status_name(status));
     struct instance *i = instance_edit(m, was);
+    enum desired told = instance_told(was);
     set_health(i, e, status, health, watched); /* before the restarts are another number */
     if (is_report) {
         node_hears(m, i->node, e->boot_id);
@@ -251,11 +252,13 @@ static enum err apply_instance_status_change(struct model *m, const struct event
     i->wanted = wanted;
     texts_set(&m->texts, &i->cause, e->cause);
     instance_remember(m, i, ev->time.instant_ns);
-    touch_instance(m, i);
+    touch_instance_state(m, i);
     if (e->withdraw)
         i->withdraw_seq = m->routes_seq; /* whoever knows the routes up to here knows them without it */
     else if (e->desired.len > 0 || status == INSTANCE_STOPPED || status == INSTANCE_FAILED)
         i->withdraw_seq = 0;
+    if (!is_report || instance_told(i) != told) /* else its node hears nothing but its own report */
+        touch_asked(m, i->node);
     return OK;
 }
 

@@ -17,17 +17,29 @@ void touch_edges(struct model *m, const struct process *p)
     process_edit(m, p)->edges_seq = m->routes_seq = model_next_seq(m);
 }
 
-void touch_instance(struct model *m, const struct instance *i)
+void touch_instance_state(struct model *m, const struct instance *i)
 {
     instance_edit(m, i)->changed_seq = m->instances_seq = model_next_seq(m);
     changes_add(m->changes, OBJECT_INSTANCE, i->id, i->process->id);
-    if (i->node != NULL)
-        node_edit(m, i->node)->instances_seq = model_next_seq(m);
     const struct project *project = i->process->project;
     if (project != NULL && (project->live == i->process || deployment_is_beside(i->process)))
         touch_route(m, project);
     else if (project == NULL && i->process->route_seq != 0)
         touch_edges(m, i->process);
+}
+
+void touch_asked(struct model *m, const struct node *n)
+{
+    if (n == NULL)
+        return;
+    node_edit(m, n)->instances_seq = model_next_seq(m);
+    changes_add(m->asked, OBJECT_NODE, n->id, ID_NONE);
+}
+
+void touch_instance(struct model *m, const struct instance *i)
+{
+    touch_instance_state(m, i);
+    touch_asked(m, i->node);
 }
 
 void touch_deployment(struct model *m, const struct process *p)
@@ -99,6 +111,21 @@ void instance_remember(struct model *m, struct instance *i, int64_t at_ns)
     i->history[n] = (struct instance_history){
         .at_ns = at_ns, .cause = texts_ref(&m->texts, str_from(i->cause)), .status = i->status, .health = i->health};
     i->history_n = n + 1;
+}
+
+uint64_t model_asked_n(const struct model *m)
+{
+    return changes_n(m->asked);
+}
+
+bool model_asked_has(const struct model *m, uint64_t from)
+{
+    return changes_has(m->asked, from);
+}
+
+struct id model_asked_at(const struct model *m, uint64_t i)
+{
+    return changes_at(m->asked, i)->id;
 }
 
 bool model_can_follow(const struct model *m, uint64_t seq)

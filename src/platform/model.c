@@ -12,6 +12,7 @@ struct model *model_new(void)
     m->time = EVENT_TIME_MIN;
     m->format = 1;
     m->changes = changes_new();
+    m->asked = changes_new();
     return m;
 }
 
@@ -55,6 +56,7 @@ void model_free(struct model *m)
     texts_done(&m->texts);
     free(m->tombstones);
     changes_free(m->changes);
+    changes_free(m->asked);
     free(m);
 }
 
@@ -71,7 +73,7 @@ size_t model_size_bytes(const struct model *m)
     size += index_size(&m->instances, sizeof(struct instance)) + index_size(&m->zones, sizeof(struct zone));
     size += index_size(&m->regions, sizeof(struct region)) + index_size(&m->definitions, sizeof(struct definition));
     size += index_size(&m->certificates, sizeof(struct certificate));
-    size += changes_size_bytes(m->changes);
+    size += changes_size_bytes(m->changes) + changes_size_bytes(m->asked);
     for (int kind = 0; kind < KEY_KIND_MAX_; kind++)
         size += m->keys[kind].size * sizeof(*m->keys[kind].slots);
     size += index_size(&m->domains, sizeof(struct domain)) + index_size(&m->users, sizeof(struct user));

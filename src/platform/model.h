@@ -51,7 +51,7 @@ struct node {
     struct id id;
     enum node_status status; /* beside the id: a plan looks at nothing else of most nodes */
     uint64_t changed_seq;    /* of the node itself */
-    uint64_t instances_seq;  /* of any instance on it, removed ones too, or of what they run */
+    uint64_t instances_seq; /* of what is asked of it: an instance came, went or is wanted otherwise, or what it runs */
     const char *name, *agent_url, *cause;
     const struct zone *zone;
     struct text_list labels, runtimes; /* runtimes: proved by its pre-flight, best first */
@@ -291,6 +291,7 @@ struct model {
     size_t buried_n;         /* how many tombstones buried_newest was made of; another number: it says nothing */
     struct id buried_newest; /* greatest id of an instance among them: a greater one is of none that was deleted */
     struct changes *changes; /* platform/change_list.h: derived, of no account to hash and snapshot */
+    struct changes *asked;   /* another such list: nodes whose instances_seq rose (model_asked_n) */
     struct journal *journal; /* during a trial (platform/model_trial.h), else NULL */
 };
 
@@ -431,6 +432,11 @@ struct timeline process_timeline(const struct process *p, struct arena *a);
 /* ---- Following changes ("what is new after position `seq`?"). ----
  * An object is new when its changed_seq (a route: route_seq) is greater. Instances of a node: walk node->instances when
  * node->instances_seq > seq. Routes: walk projects when m->routes_seq > seq. What is gone stands in tombstones. */
+/* Nodes whose instances_seq rose, in order, some more than once: a reader that has read n of them goes on at n. False:
+ * entry `from` is forgotten, or this model is another one: look at every node. */
+uint64_t model_asked_n(const struct model *m);
+bool model_asked_has(const struct model *m, uint64_t from);
+struct id model_asked_at(const struct model *m, uint64_t i);
 /* False: too much has been removed since; answer with everything, `full`. */
 bool model_can_follow(const struct model *m, uint64_t seq);
 /* What is gone may be back (a route): a reader takes the removed ones away first, then puts the new ones in.

@@ -98,6 +98,9 @@ void instance_remember(struct model *m, struct instance *i, int64_t at_ns);
 /* An object is stamped with the position of the event that changed it, and so is what others follow it by. */
 void touch_node(struct model *m, const struct node *n);
 void touch_instance(struct model *m, const struct instance *i);
+/* The two parts of it: what is known of it has changed; what its node (may be NULL) is asked for has. */
+void touch_instance_state(struct model *m, const struct instance *i);
+void touch_asked(struct model *m, const struct node *n);
 /* Its instances too: what their node is asked for depends on it. */
 void touch_deployment(struct model *m, const struct process *p);
 void touch_image(struct model *m, const struct image *i);

@@ -223,6 +223,30 @@ def test_long_poll_ends_without_news(world):
     assert answer['items'] == [] and answer['removed'] == [] and not answer['full']
 
 
+def test_a_node_waits_for_what_it_is_asked_for(world):
+    """Not for what it has said itself; a person who follows the same list hears of that. And it is told at once."""
+    _, d = live(world, 'asked')
+    victim = instances_of(world, d['deployment_id'])[0]
+    node = next(n for n in world.nodes if n.name == victim['node'])
+    world.step()
+    node.pull()
+    cursor = world.operator.ok('GET', f'/v1/instances?node_id={node.id}').json['cursor']
+    assert node.report(victim['instance_id'], 'running', 'ERROR', 'slow').status == 200
+    answer = node.pull(wait=1)
+    assert answer['items'] == [] and answer['removed'] == [] and not answer['full']
+    told = world.operator.ok('GET', f'/v1/instances?node_id={node.id}&cursor={cursor}&wait=5').json
+    assert [(i['instance_id'], i['health']) for i in told['items']] == [(victim['instance_id'], 'ERROR')]
+    assert node.report(victim['instance_id'], 'running', 'NOMINAL').status == 200
+    answers = []
+    thread = threading.Thread(target=lambda: answers.append((node.pull(wait=20), time.monotonic())))
+    thread.start()
+    asked = time.monotonic()
+    world.operator.ok('DELETE', f'/v1/instances/{victim["instance_id"]}', status=202)
+    thread.join(20)
+    assert [i['instance_id'] for i in answers[0][0]['items']] == [victim['instance_id']]
+    assert answers[0][1] - asked < 5
+
+
 def test_status_filter_removes_what_no_longer_matches(world):
     _, d = live(world, 'filtered')
     path = f'/v1/instances?deployment_id={d["deployment_id"]}&status=running'

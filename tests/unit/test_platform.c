@@ -899,15 +899,24 @@ static void changes_are_followed(void **state)
     const struct node *w1 = model_node(w->model, w->nodes[1]), *w2 = model_node(w->model, w->nodes[2]);
     uint64_t seq = w->model->seq, route = model_project(w->model, w->project)->route_seq;
     struct id id = on(w, one, "w1")->id, gone = ID_NONE;
+    uint64_t asked = w1->instances_seq, asked_n = model_asked_n(w->model);
     observe(w, on(w, one, "w1"), "running", "ERROR", "slow");
-    assert_int_equal(w1->instances_seq, seq + 1);
-    assert_true(w2->instances_seq <= seq);
+    assert_int_equal(on(w, one, "w1")->changed_seq, seq + 1);
+    assert_int_equal(w1->instances_seq, asked); /* its agent said so: nothing new for it */
+    assert_int_equal(model_asked_n(w->model), asked_n);
     assert_int_equal(model_project(w->model, w->project)->route_seq, seq + 1); /* its endpoints changed */
     assert_true(route <= seq);
     assert_int_equal(project_endpoints(model_project(w->model, w->project), NULL, 0), 2);
     DO(w, decide_delete_instance(&d, id, &out, &err));
+    assert_true(w1->instances_seq > seq);
+    assert_true(w2->instances_seq <= seq);
+    assert_true(model_asked_has(w->model, asked_n));
+    assert_true(model_asked_n(w->model) > asked_n);
+    assert_true(id_eq(model_asked_at(w->model, asked_n), w1->id));
     observe(w, model_instance(w->model, id), "stopped", "", "");
+    asked = w1->instances_seq;
     plan(w);
+    assert_true(w1->instances_seq > asked); /* it is gone */
     assert_int_equal(model_removed(w->model, OBJECT_INSTANCE, w1->id, seq, &gone, 1), 1);
     assert_true(id_eq(gone, id));
     assert_int_equal(model_removed(w->model, OBJECT_INSTANCE, w2->id, seq, &gone, 1), 0);
