@@ -1,5 +1,6 @@
 /* platform: the control plane. Installed also as management-api and public-api: one program, other workloads. */
 #include <stddef.h>
+#include <sys/resource.h>
 
 #include "api/api.h"
 #include "base/own.h"
@@ -12,13 +13,17 @@
 #define GRACE_MS 2000u
 /* Four for blobs, one for their garbage, the others for logs (chosen). */
 #define POOL_THREADS "8"
+/* Logs, blobs, the store, connections to others (chosen). */
+#define DESCRIPTORS_OTHER 1024u
+/* 100,000 nodes on one replica, twice: more is a limit that nobody meant (chosen). */
+#define CONNECTIONS_LIMIT 200000u
 
 struct platform_program_settings {
     struct setting_list workloads, listen, tuning, nats_servers;
     const char *event_store, *blobs, *blob_folder, *state_dir, *logs_folder, *streams_folder, *statistics_folder,
         *certificates_folder, *ca_cert_file, *ca_key_file, *seal_key_file, *dns_server;
     const char *token_hash_file, *app_domain, *replica;
-    int64_t edge_https_port, node_timeout_seconds;
+    int64_t edge_https_port, node_timeout_seconds, connections_max;
 };
 
 #define ROW(type_, member, fallback_, required_, doc_)                                                                 \
@@ -59,6 +64,8 @@ static const struct setting SETTINGS[] = {
     ROW(TEXT, replica, NULL, false, "name of this replica in votes; absent: the instance's id"),
     ROW_INT(edge_https_port, "443", 1, 65535, "where edges answer, for URLs"),
     ROW_INT(node_timeout_seconds, "15", 1, 3600, "a node that was not heard for this long is suspected"),
+    ROW_INT(connections_max, "0", 0, 1000000,
+            "at a time; two for each node. 0: as many as this process may have descriptors, but for 1024"),
     HINTS_SETTING(struct platform_program_settings, nats_servers),
     ROW(LIST, tuning, NULL, false, "figures of the planner, name=value, e.g. drain_seconds=300"),
 };
@@ -227,6 +234,20 @@ static enum err open_control(struct platform_program *p, struct errinfo *err)
     return rc == OK ? control_open(&o, &p->control, err) : rc;
 }
 
+/* Each of its nodes holds two: as many as the system lets it have. */
+static unsigned connections_max(const struct platform_program_settings *s)
+{
+    struct rlimit limit;
+    if (s->connections_max != 0)
+        return (unsigned)s->connections_max;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+        return 0;
+    limit.rlim_cur = limit.rlim_max;
+    (void)setrlimit(RLIMIT_NOFILE, &limit);
+    rlim_t left = limit.rlim_cur > CONNECTIONS_LIMIT ? CONNECTIONS_LIMIT : limit.rlim_cur;
+    return left < 2 * DESCRIPTORS_OTHER ? 0 : (unsigned)left - DESCRIPTORS_OTHER;
+}
+
 static enum err open_server(struct platform_program *p, struct errinfo *err)
 {
     struct daemon *d = p->d;
@@ -235,6 +256,7 @@ static enum err open_server(struct platform_program *p, struct errinfo *err)
     daemon_server_options(d, &o);
     api_server_options(p->api, &o);
     o.client_cert = HTTP_CLIENT_CERT_OPTIONAL; /* people come with a token */
+    o.connections_max = connections_max(s);
     o.listen = s->listen.items;
     o.listen_n = s->listen.n;
     enum err rc = http_server_open(&o, &p->server, err);
