@@ -195,6 +195,7 @@ static int open_home(struct cli *c)
 int cli_main(int argc, char **argv)
 {
     struct cli c = {.stderr_is_tty = isatty(2) == 1};
+    (void)setvbuf(stdout, NULL, _IOLBF, 0); /* who follows it through a pipe reads each line as it comes */
     if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "help") == 0) {
         help_all();
         return argc < 2 ? 2 : 0;

@@ -78,7 +78,8 @@ static enum err node_is_ready(const json_t *items, const struct installation_nod
         if (!str_eq(json_member_str(item, "name"), n->name))
             continue;
         struct str status = json_member_str(item, "status"), cause = json_member_str(item, "cause");
-        if (str_eq(status, STR("ready")))
+        bool can_run = home_is_operator(n) || json_array_size(json_object_get(item, "runtimes")) > 0;
+        if (str_eq(status, STR("ready")) && can_run)
             return OK;
         return err_set(err, ERR_UNAVAILABLE, "node '%.*s' is %.*s%s%.*s", STR_ARG(n->name), STR_ARG(status),
                        cause.len > 0 ? ": " : "", STR_ARG(cause));

@@ -193,6 +193,25 @@ def test_a_probe_guest_ends_with_its_agent(worker, end):
     assert agent.cgroups() == [] and not (agent.home / 'probe').exists()
 
 
+def test_a_probe_that_failed_is_tried_again(worker):
+    """A host that was too busy for it is no worker at first, says why, and becomes one by itself."""
+    agent = worker.agent
+    agent.stop()
+    (agent.home / 'preflight.json').unlink(missing_ok=True)
+    del agent.plane.reports[:]
+    agent.start(netns=worker.netns)
+
+    def kill_probes():
+        if found := probe_guest(worker):
+            os.kill(found[0], signal.SIGKILL)
+        return [r for r in list(agent.plane.reports) if r['status'] == 'ready']
+    ready = wait_for('a pre-flight that failed', kill_probes, BOOT_S)[0]
+    assert ready.get('runtimes', []) == [] and 'no microVM could be booted: no guest came up' in ready['cause']
+    wait_for('another one', lambda: agent.plane.reports[-1].get('runtimes') == ['qemu'], BOOT_S)
+    assert agent.plane.reports[-1].get('cause', '') == ''
+    agent.stop_all(worker.netns)
+
+
 def test_stop_all_sweeps_what_a_probe_left(worker):
     agent = worker.agent
     agent.stop()

@@ -296,27 +296,10 @@ static enum err open_images(struct agent *a, struct errinfo *err)
     return image_cache_open(&o, &a->images, err);
 }
 
-static void on_preflight(void *arg)
-{
-    struct agent *a = arg;
-    a->host.kvm = preflight_has_kvm(a->preflight);
-    struct strs runtimes = preflight_runtimes(a->preflight);
-    if (a->o.probe) {
-        a->o.on_probed(a->o.ctx, preflight_rows(a->preflight), runtimes);
-        return;
-    }
-    log_info(a->o.log, "pre-flight done: %zu runtime(s), best is '%.*s'", runtimes.n,
-             runtimes.n > 0 ? (int)runtimes.items[0].len : 4, runtimes.n > 0 ? runtimes.items[0].ptr : "none");
-    report_node(a);
-    for (struct instance *i = a->instances; i != NULL; i = i->hh.next)
-        if (i->waits_for_preflight)
-            act_prepare_next(i);
-}
+static void on_preflight(void *arg);
 
-static void begin_preflight(struct agent *a)
+static struct preflight *new_preflight(struct agent *a)
 {
-    a->probe_folder = probe_folder(a, a->o.probe);
-    a->probe_cgroup = probe_cgroup(a, a->o.probe);
     struct preflight_options o = {.loop = a->o.loop,
                                   .host = &a->host,
                                   .home = a->o.home,
@@ -330,7 +313,56 @@ static void begin_preflight(struct agent *a)
                                   .again = a->o.probe,
                                   .on_done = on_preflight,
                                   .arg = a};
-    a->preflight = preflight_start(&o);
+    return preflight_start(&o);
+}
+
+/* A host that was too busy for the probe guest is asked again after 10 s, doubled up to 10 minutes (chosen). */
+enum { PROBE_AGAIN_MS_MIN = 10000, PROBE_AGAIN_MS_MAX = 600000 };
+
+static void on_probe_again(uv_timer_t *timer)
+{
+    struct agent *a = timer->data;
+    a->preflight_again = new_preflight(a);
+}
+
+static void probe_later(struct agent *a)
+{
+    a->probe_again_ms = a->probe_again_ms == 0                       ? PROBE_AGAIN_MS_MIN
+                        : a->probe_again_ms * 2 > PROBE_AGAIN_MS_MAX ? PROBE_AGAIN_MS_MAX
+                                                                     : a->probe_again_ms * 2;
+    (void)uv_timer_start(&a->probe_again, on_probe_again, (uint64_t)a->probe_again_ms, 0);
+    log_warn(a->o.log, "no microVM could be booted here, tried again in %lld s: %s",
+             (long long)(a->probe_again_ms / 1000), preflight_failure(a->preflight));
+}
+
+static void on_preflight(void *arg)
+{
+    struct agent *a = arg;
+    if (a->preflight_again != NULL) {
+        preflight_free(a->preflight);
+        a->preflight = TAKE(a->preflight_again);
+    }
+    a->host.kvm = preflight_has_kvm(a->preflight);
+    struct strs runtimes = preflight_runtimes(a->preflight);
+    if (a->o.probe) {
+        a->o.on_probed(a->o.ctx, preflight_rows(a->preflight), runtimes);
+        return;
+    }
+    log_info(a->o.log, "pre-flight done: %zu runtime(s), best is '%.*s'", runtimes.n,
+             runtimes.n > 0 ? (int)runtimes.items[0].len : 4, runtimes.n > 0 ? runtimes.items[0].ptr : "none");
+    if (preflight_failure(a->preflight) != NULL)
+        probe_later(a);
+    report_node(a);
+    for (struct instance *i = a->instances; i != NULL; i = i->hh.next)
+        if (i->waits_for_preflight)
+            act_prepare_next(i);
+}
+
+static void begin_preflight(struct agent *a)
+{
+    a->probe_folder = probe_folder(a, a->o.probe);
+    a->probe_cgroup = probe_cgroup(a, a->o.probe);
+    a->preflight = new_preflight(a);
 }
 
 static enum err begin_work(struct agent *a, struct errinfo *err)
@@ -385,7 +417,8 @@ static struct agent *agent_new(const struct agent_options *o)
     (void)uv_timer_init(o->loop, &a->timer);
     (void)uv_timer_init(o->loop, &a->heartbeat);
     (void)uv_timer_init(o->loop, &a->ended);
-    a->timer.data = a->heartbeat.data = a->ended.data = a;
+    (void)uv_timer_init(o->loop, &a->probe_again);
+    a->timer.data = a->heartbeat.data = a->ended.data = a->probe_again.data = a;
     return a;
 }
 
@@ -438,7 +471,7 @@ void agent_stop(struct agent *a, void (*on_stopped)(void *ctx), void *ctx)
     a->is_stopping = true;
     a->on_stopped = on_stopped;
     a->on_stopped_ctx = ctx;
-    a->handles_open = 3;
+    a->handles_open = 4;
     if (a->follow != NULL)
         follow_stop(TAKE(a->follow));
     struct instance *i, *next;
@@ -448,6 +481,7 @@ void agent_stop(struct agent *a, void (*on_stopped)(void *ctx), void *ctx)
     resolver_stop(TAKE(a->resolver), false);
     image_cache_free(TAKE(a->images));
     preflight_free(TAKE(a->preflight));
+    preflight_free(TAKE(a->preflight_again));
     if (a->server != NULL) {
         a->handles_open++;
         http_server_close(TAKE(a->server), 1000, on_server_closed, a);
@@ -459,6 +493,7 @@ void agent_stop(struct agent *a, void (*on_stopped)(void *ctx), void *ctx)
     uv_close((uv_handle_t *)&a->timer, on_handle_closed);
     uv_close((uv_handle_t *)&a->heartbeat, on_handle_closed);
     uv_close((uv_handle_t *)&a->ended, on_handle_closed);
+    uv_close((uv_handle_t *)&a->probe_again, on_handle_closed);
 }
 
 void agent_free(struct agent *a)

@@ -115,6 +115,9 @@ struct agent {
     struct resolver *resolver;
     struct image_cache *images;
     struct preflight *preflight;
+    struct preflight *preflight_again; /* while no microVM could be booted; takes the other's place when it is done */
+    uv_timer_t probe_again;
+    int64_t probe_again_ms;
     struct http_server *server;
     struct http_server *event_channel; /* NULL: no microVMs here */
     struct follow *follow;

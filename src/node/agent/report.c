@@ -295,9 +295,13 @@ static struct objects instance_reports(const struct agent *a, struct arena *aren
 void report_node_fill(struct agent *a, struct node_report *ret, struct arena *arena)
 {
     bool ready = a->preflight != NULL && preflight_is_done(a->preflight);
+    const char *failure = ready ? preflight_failure(a->preflight) : NULL;
+    const char *cause = !ready            ? "the pre-flight is under way"
+                        : failure == NULL ? ""
+                                          : arena_printf(arena, "no microVM could be booted: %.200s", failure);
     *ret = (struct node_report){.boot_id = str_from(a->boot_id),
                                 .status = ready ? STR("ready") : STR("joining"),
-                                .cause = ready ? (struct str){0} : STR("the pre-flight is under way"),
+                                .cause = str_from(cause),
                                 .instances = instance_reports(a, arena)};
     report_capacity(a, &ret->capacity);
     report_used(a, &ret->used);

@@ -296,6 +296,11 @@ struct objects preflight_rows(const struct preflight *p)
     return (struct objects){(void *)(uintptr_t)p->rows, p->rows_n};
 }
 
+const char *preflight_failure(const struct preflight *p)
+{
+    return p->is_done && p->o.has_microvms && is_allowed(p, "qemu") && !p->probe.ok ? p->probe.detail : NULL;
+}
+
 struct strs preflight_runtimes(const struct preflight *p)
 {
     return (struct strs){(struct str *)(uintptr_t)p->runtimes, p->runtimes_n};

@@ -36,5 +36,7 @@ bool preflight_is_done(const struct preflight *p);
 struct objects preflight_rows(const struct preflight *p);
 /* Proved and allowed, best first; lent. */
 struct strs preflight_runtimes(const struct preflight *p);
+/* Why no microVM could be booted, where some are wanted; NULL: one was, or none is. Lent. */
+const char *preflight_failure(const struct preflight *p);
 /* A microVM was booted by KVM. */
 bool preflight_has_kvm(const struct preflight *p);
