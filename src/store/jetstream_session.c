@@ -75,9 +75,12 @@ static enum err connect_err(const struct store *s, natsStatus st, struct errinfo
     const char *more = nats_GetLastError(NULL);
     bool is_denied = st == NATS_CONNECTION_AUTH_FAILED || st == NATS_NOT_PERMITTED;
     bool is_tls = st == NATS_SSL_ERROR || st == NATS_SECURE_CONNECTION_WANTED || st == NATS_SECURE_CONNECTION_REQUIRED;
-    return err_set(err, is_denied || is_tls ? ERR_DENIED : ERR_UNAVAILABLE, "log '%s': connecting to NATS: %s%s%s",
-                   s->name, natsStatus_GetText(st), more == NULL || *more == '\0' ? "" : ": ",
-                   more == NULL ? "" : more);
+    /* A server that does not like a certificate hangs up behind the handshake, and tells its own log only. */
+    bool hangs_up = (st == NATS_PROTOCOL_ERROR || st == NATS_IO_ERROR || st == NATS_CONNECTION_CLOSED) &&
+                    str_starts(store_spec_get(s, "servers"), STR("tls://"));
+    return err_set(err, is_denied || is_tls ? ERR_DENIED : ERR_UNAVAILABLE, "log '%s': connecting to NATS: %s%s%s%s",
+                   s->name, natsStatus_GetText(st), more == NULL || *more == '\0' ? "" : ": ", more == NULL ? "" : more,
+                   hangs_up ? "; it hung up: the client certificate may be missing, expired, or of another CA" : "");
 }
 
 static enum err connect_now(struct store *s, struct jet *j, struct errinfo *err)

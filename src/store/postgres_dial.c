@@ -107,13 +107,30 @@ static void add_fault(struct dial *d, enum err code, const char *text)
         d->fault = code;
 }
 
+/* What libpq leaves unsaid. */
+static const char *hint_of(const char *text)
+{
+    static const struct {
+        const char *said, *hint;
+    } HINTS[] = {
+        {"certificate verify failed", ": the server's certificate has expired, or is of another CA than 'sslrootcert'"},
+        {"root certificate file", ": name the CA of the database by 'sslrootcert'"},
+        {"server does not support SSL", ": a database is spoken to over a network by TLS only, set it up there"},
+    };
+    for (size_t i = 0; i < sizeof(HINTS) / sizeof(HINTS[0]); i++)
+        if (strstr(text, HINTS[i].said) != NULL)
+            return HINTS[i].hint;
+    return "";
+}
+
 static void give_up(struct dial *d, struct host *h)
 {
     char text[320];
     bool is_login =
         h->conn != NULL && (PQconnectionNeedsPassword(h->conn) == 1 || PQconnectionUsedPassword(h->conn) == 1);
     pg_one_line(h->conn == NULL ? "out of memory" : PQerrorMessage(h->conn), text, sizeof(text));
-    add_fault(d, is_login ? ERR_DENIED : ERR_UNAVAILABLE, text);
+    auto_free char *whole = mem_printf("%s%s", text, hint_of(text));
+    add_fault(d, is_login ? ERR_DENIED : ERR_UNAVAILABLE, whole);
     PQfinish(h->conn);
     h->conn = NULL;
 }

@@ -34,7 +34,10 @@ def is_alive(pid):
 class Server:
     """folder: of its socket. Database 'slipform' of role 'owner', and a role 'replica'; anybody may be anybody."""
 
-    def __init__(self, parent='/dev/shm'):
+    def __init__(self, parent='/dev/shm', port=None):
+        """port: it listens on 127.0.0.1, too."""
+        self.port = port or 5432
+        self.listens = ['-c', 'listen_addresses=127.0.0.1' if port else 'listen_addresses=', '-p', str(self.port)]
         self.folder = tempfile.mkdtemp(prefix='slipform-test-pg-', dir=parent)
         os.chmod(self.folder, 0o755)
         if os.geteuid() == 0:
@@ -52,7 +55,7 @@ class Server:
             raise
 
     def start(self):
-        self.server = subprocess.Popen(_as_postgres('postgres', '-D', f'{self.folder}/data', '-k', self.folder, '-c', 'listen_addresses=',
+        self.server = subprocess.Popen(_as_postgres('postgres', '-D', f'{self.folder}/data', '-k', self.folder, *self.listens,
                                                      '-c', 'dynamic_shared_memory_type=mmap'),  # which a kill does not leave behind
                                        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, 'LC_ALL': 'C'}, cwd='/')
         said, self.ready_us = '', None
@@ -110,7 +113,7 @@ class Server:
 
     def sql(self, text, database='slipform'):
         """As superuser."""
-        return self.run('psql', '-h', self.folder, '-U', 'postgres', '-X', '-A', '-t', '-v', 'ON_ERROR_STOP=1', '-c', text, database).strip()
+        return self.run('psql', '-h', self.folder, '-p', str(self.port), '-U', 'postgres', '-X', '-A', '-t', '-v', 'ON_ERROR_STOP=1', '-c', text, database).strip()
 
     def settings(self, **settings):
         """Of the whole server, from its next question on."""
@@ -119,7 +122,7 @@ class Server:
         self.sql('SELECT pg_reload_conf()', 'postgres')
 
     def spec(self, log, user='replica', more=''):
-        return f'postgres;host={self.folder};dbname=slipform;user={user};installation=test;log={log}{more}'
+        return f'postgres;host={self.folder};port={self.port};dbname=slipform;user={user};installation=test;log={log}{more}'
 
     def owner_spec(self, log):
         return self.spec(log, 'owner', ';rights=owner;replicas=replica')

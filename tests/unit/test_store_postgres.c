@@ -97,6 +97,8 @@ static void specs(void **state)
         {"postgres;host=/x;log=l;installation=i;lock_wait_ms=0", "at least 1"},
         {"postgres;host=/x;log=l;installation=i;lock_wait_ms=x", "lock_wait_ms"},
         {"postgres;log", "without 'key='"},
+        {"postgres;host=/x,/y;port=1,2,3;log=l;installation=i", "as many ports"},
+        {"postgres;host=a,b,c,d,e,f,g,h,i;log=l;installation=i", "at most 8 hosts"},
     };
     for (size_t i = 0; i < sizeof(BAD) / sizeof(BAD[0]); i++) {
         struct fixture x = {.opt = {.mode = STORE_CREATE}};
@@ -196,6 +198,44 @@ static void two_installations(void **state)
     assert_ok(try_open(&x));
     sql_free("DELETE FROM slipform.installation");
     refused(&made, ERR_CORRUPT, "installation is empty");
+}
+
+/* A role that is nobody here, and a database of somebody else that lets everybody in: no schema, no rights. */
+static void no_rights(void **state)
+{
+    (void)state;
+    struct fixture x;
+    sql_free("CREATE TABLE public.users (name text)");
+    spec_of(&x, "replica", OWNER); /* who says that it owns it */
+    refused(&x, ERR_CONFLICT, "public.users");
+    sql_free("DROP TABLE public.users");
+    refused(&x, ERR_DENIED, "permission denied");
+    expect_sql("SELECT to_regnamespace('slipform') IS NULL", "t");
+    replica(&x);
+    refused(&x, ERR_NOT_FOUND, "rights=owner");
+    auto_free char *revoke = mem_printf("REVOKE CONNECT ON DATABASE %s FROM PUBLIC", database);
+    sql_free(revoke);
+    refused(&x, ERR_UNAVAILABLE, "permission denied for database");
+    spec_of(&x, "nobody_here", ";installation=test");
+    refused(&x, ERR_UNAVAILABLE, "does not exist");
+}
+
+/* A migration that was stopped on its way leaves nothing of itself. */
+static void migrated_in_part(void **state)
+{
+    (void)state;
+    struct fixture x;
+    spec_of(&x, "owner", OWNER);
+    sql_free("CREATE FUNCTION public.no() RETURNS event_trigger LANGUAGE plpgsql AS "
+             "'BEGIN IF to_regclass(''slipform.keys'') IS NOT NULL THEN RAISE EXCEPTION ''full''; END IF; END'; "
+             "CREATE EVENT TRIGGER no ON ddl_command_end EXECUTE FUNCTION public.no()");
+    refused(&x, ERR_UNAVAILABLE, "full");
+    expect_sql("SELECT count(*) FROM slipform.migrations", "1");
+    expect_sql("SELECT to_regclass('slipform.keys') IS NULL", "t");
+    sql_free("DROP EVENT TRIGGER no");
+    migrate();
+    replica(&x);
+    assert_ok(try_open(&x));
 }
 
 static void other_schemas(void **state)
@@ -670,6 +710,8 @@ int main(void)
         TEST(not_set_up),
         TEST(of_somebody_else),
         TEST(two_installations),
+        TEST(no_rights),
+        TEST(migrated_in_part),
         TEST(other_schemas),
         TEST(from_the_first_release),
         TEST(a_table_is_missing),
