@@ -328,20 +328,27 @@ void instance_secrets(struct call *c)
     secrets_open(c, i->process, answer_secrets);
 }
 
+static void lines_kept(void *ctx, enum err rc, int64_t seq, const struct errinfo *err)
+{
+    struct call *c = ctx;
+    const struct log_seq ret = {.seq = seq};
+    if (rc != OK)
+        call_reply_error(c, err);
+    else
+        call_reply(c, &ret);
+}
+
 void instance_post_logs(struct call *c)
 {
     const struct instance *i = instance_of(c);
-    struct instance_logs *logs = control_logs(c->api->o.control);
+    struct bulk_queue *logs = control_logs(c->api->o.control);
     struct errinfo err = {0};
-    struct log_seq ret = {0};
     if (i == NULL)
         return;
     if (logs == NULL) {
         call_reply_problem(c, 503, err_name(ERR_UNAVAILABLE), "this replica keeps no logs of instances");
         return;
     }
-    if (instance_logs_append(logs, i->id, http_request_body(c->r), &ret.seq, &err) != OK)
+    if (instance_logs_append(logs, i->id, http_request_body(c->r), lines_kept, c, &err) != OK)
         call_reply_error(c, &err);
-    else
-        call_reply(c, &ret);
 }

@@ -18,6 +18,9 @@ struct source {
 };
 
 struct log_stream {
+    struct stream *stream;   /* NULL: it is for a document */
+    struct call *call;       /* of the document */
+    struct buf lines;        /* of the document so far */
     struct id instance_id;   /* one instance; none: a deployment */
     struct id deployment_id; /* none: an image's build or an instance */
     struct id image_id;
@@ -33,10 +36,13 @@ static void log_stream_free(void *ctx)
     for (size_t i = 0; i < l->sources_n; i++)
         log_reader_free(l->sources[i].reader);
     free(l->sources);
+    buf_done(&l->lines);
     free(l);
 }
 
-static void add_source(struct log_stream *l, const struct instance_logs *logs, struct id instance_id)
+static void lines_came(void *ctx);
+
+static void add_source(struct log_stream *l, struct bulk_queue *logs, struct id instance_id)
 {
     if (id_is_none(instance_id))
         return;
@@ -44,14 +50,16 @@ static void add_source(struct log_stream *l, const struct instance_logs *logs, s
         if (id_eq(l->sources[i].instance_id, instance_id))
             return;
     l->sources = mem_realloc(l->sources, (l->sources_n + 1) * sizeof(*l->sources));
-    l->sources[l->sources_n++] = (struct source){instance_id, log_reader_new(logs, instance_id)};
+    size_t tail_size = l->stream == NULL ? DOCUMENT_SIZE_MAX : 0;
+    l->sources[l->sources_n++] =
+        (struct source){instance_id, log_reader_new(logs, instance_id, tail_size, lines_came, l)};
 }
 
 /* Instances come while it follows. */
 static void find_sources(struct log_stream *l, const struct control *control)
 {
     const struct model *m = control_model(control);
-    const struct instance_logs *logs = control_logs(control);
+    struct bulk_queue *logs = control_logs(control);
     const struct process *d = model_deployment(m, l->deployment_id);
     const struct image *image = model_image(m, d != NULL ? d->image_id : l->image_id);
     add_source(l, logs, l->instance_id);
@@ -94,22 +102,38 @@ static struct str line_time(struct str line)
     return str_slice(rest, 0, str_find(rest, '"'));
 }
 
-/* The source whose next line is the oldest; NULL: none has one. */
-static struct log_reader *oldest(const struct log_stream *l, struct str *ret_line)
+/* The source whose next line is the oldest of all. Who waits may have an older one: then nobody's is it. */
+static enum log_have oldest(const struct log_stream *l, struct log_reader **ret, struct str *ret_line)
 {
-    struct log_reader *best = NULL;
+    enum log_have all = LOG_NONE;
     struct str line, best_time = {NULL, 0};
     for (size_t i = 0; i < l->sources_n; i++) {
-        if (!log_reader_peek(l->sources[i].reader, &line))
+        enum log_have have = log_reader_peek(l->sources[i].reader, &line);
+        if (have == LOG_FAILED || (have == LOG_WAIT && all != LOG_FAILED)) {
+            *ret = l->sources[i].reader;
+            all = have;
+        }
+        struct str time = have == LOG_LINE ? line_time(line) : best_time;
+        if (have != LOG_LINE || all > LOG_NONE || (all == LOG_LINE && str_cmp(time, best_time) >= 0))
             continue;
-        struct str time = line_time(line);
-        if (best != NULL && str_cmp(time, best_time) >= 0)
-            continue;
-        best = l->sources[i].reader;
+        all = LOG_LINE;
+        *ret = l->sources[i].reader;
         best_time = time;
         *ret_line = line;
     }
-    return best;
+    return all;
+}
+
+/* Nothing came: is that the end? */
+static void pause_or_end(struct stream *s, struct log_stream *l, bool is_end)
+{
+    int64_t now_us = clock_mono_us();
+    if (!is_end)
+        return;
+    if (l->quiet_since_us == 0)
+        l->quiet_since_us = now_us;
+    if (!l->follow || now_us - l->quiet_since_us >= LINGER_US)
+        stream_end(s);
 }
 
 static void pump(struct stream *s, void *ctx, bool is_stopping)
@@ -117,22 +141,25 @@ static void pump(struct stream *s, void *ctx, bool is_stopping)
     struct log_stream *l = ctx;
     const struct control *control = stream_api(s)->o.control;
     (void)is_stopping;
+    l->stream = s;
     find_sources(l, control);
     bool is_end = nothing_more_comes(l, control_model(control));
     struct log_reader *r = NULL;
     struct str line;
-    while (stream_has_room(s) && (r = oldest(l, &line)) != NULL) {
+    enum log_have have = LOG_NONE;
+    while (stream_has_room(s) && (have = oldest(l, &r, &line)) == LOG_LINE) {
         stream_line(s, line, NULL);
         log_reader_next(r);
         l->quiet_since_us = 0;
     }
-    if (stream_is_over(s) || r != NULL || !is_end)
+    if (stream_is_over(s) || have == LOG_LINE || have == LOG_WAIT)
         return;
-    int64_t now_us = clock_mono_us();
-    if (l->quiet_since_us == 0)
-        l->quiet_since_us = now_us;
-    if (!l->follow || now_us - l->quiet_since_us >= LINGER_US)
+    if (have == LOG_FAILED && !l->follow) { /* who follows sees them when they can be read again */
+        log_err(control_logger(control), log_reader_error(r), "lines of instances");
         stream_end(s);
+    } else if (have == LOG_NONE) {
+        pause_or_end(s, l, is_end);
+    }
 }
 
 static bool query_flag(struct call *c, const char *name, bool *ret)
@@ -146,39 +173,65 @@ static bool query_flag(struct call *c, const char *name, bool *ret)
 }
 
 /* Every line with its newline; of more than DOCUMENT_SIZE_MAX the newest. */
-static void collect_lines(const struct log_stream *l, struct buf *out)
+static enum log_have collect_lines(struct log_stream *l, struct log_reader **ret_reader)
 {
     struct str line;
-    for (struct log_reader *r = oldest(l, &line); r != NULL; r = oldest(l, &line)) {
+    struct buf *out = &l->lines;
+    enum log_have have;
+    while ((have = oldest(l, ret_reader, &line)) == LOG_LINE) {
         buf_add_str(out, line);
         buf_add_char(out, '\n');
-        log_reader_next(r);
+        log_reader_next(*ret_reader);
         if (out->len > 2 * DOCUMENT_SIZE_MAX)
             buf_consume(out, out->len - DOCUMENT_SIZE_MAX);
     }
-    if (out->len <= DOCUMENT_SIZE_MAX)
-        return;
-    buf_consume(out, out->len - DOCUMENT_SIZE_MAX);
-    buf_consume(out, str_find(buf_str(out), '\n') + 1); /* the rest of a line */
+    return have;
 }
 
-static void reply_document(struct call *c, struct log_stream *l)
+static void add_document(struct buf *lines, struct buf *text)
 {
-    AUTO(buf) struct buf lines = {0};
-    AUTO(buf) struct buf text = {0};
-    find_sources(l, c->api->o.control);
-    collect_lines(l, &lines);
-    buf_add_c(&text, "{\"items\":[");
-    struct str rest = buf_str(&lines), line;
-    for (const char *sep = ""; rest.len > 0 && str_next(&rest, '\n', &line) && line.len > 0; sep = ",") {
-        buf_add_c(&text, sep);
-        buf_add_str(&text, line);
+    if (lines->len > DOCUMENT_SIZE_MAX) {
+        buf_consume(lines, lines->len - DOCUMENT_SIZE_MAX);
+        buf_consume(lines, str_find(buf_str(lines), '\n') + 1); /* the rest of a line */
     }
-    buf_add_c(&text, "]}");
-    for (size_t i = 0; i < l->sources_n; i++)
-        log_reader_free(l->sources[i].reader);
-    free(l->sources);
-    call_reply_text(c, 200, buf_str(&text));
+    buf_add_c(text, "{\"items\":[");
+    struct str rest = buf_str(lines), line;
+    for (const char *sep = ""; rest.len > 0 && str_next(&rest, '\n', &line) && line.len > 0; sep = ",") {
+        buf_add_c(text, sep);
+        buf_add_str(text, line);
+    }
+    buf_add_c(text, "]}");
+}
+
+static void go_on_with_document(struct log_stream *l)
+{
+    struct log_reader *r = NULL;
+    enum log_have have = collect_lines(l, &r);
+    if (have == LOG_WAIT)
+        return;
+    if (have == LOG_FAILED) {
+        call_reply_error(l->call, log_reader_error(r));
+    } else {
+        AUTO(buf) struct buf text = {0};
+        add_document(&l->lines, &text);
+        call_reply_text(l->call, 200, buf_str(&text));
+    }
+    log_stream_free(l);
+}
+
+/* What a reader waited for is there. */
+static void lines_came(void *ctx)
+{
+    struct log_stream *l = ctx;
+    struct stream *s = l->stream;
+    if (s == NULL) {
+        go_on_with_document(l);
+        return;
+    }
+    stream_hold(s);
+    if (!stream_is_over(s))
+        pump(s, l, false);
+    stream_release(s);
 }
 
 static void begin(struct call *c, const struct log_stream *asked)
@@ -195,12 +248,14 @@ static void begin(struct call *c, const struct log_stream *asked)
         call_reply_problem(c, 503, err_name(ERR_UNAVAILABLE), "this replica keeps no logs of instances");
         return;
     }
-    if (format.ptr != NULL) {
-        reply_document(c, &l);
-        return;
-    }
     struct log_stream *kept = mem_alloc(sizeof(*kept));
     *kept = l;
+    if (format.ptr != NULL) {
+        kept->call = c;
+        find_sources(kept, c->api->o.control);
+        go_on_with_document(kept);
+        return;
+    }
     stream_begin(c, &(struct stream_source){.ctx = kept, .pump = pump, .free = log_stream_free});
 }
 

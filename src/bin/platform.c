@@ -23,7 +23,7 @@ struct platform_program_settings {
     const char *event_store, *blobs, *blob_folder, *state_dir, *logs_folder, *streams_folder, *statistics_folder,
         *certificates_folder, *ca_cert_file, *ca_key_file, *seal_key_file, *dns_server;
     const char *token_hash_file, *app_domain, *replica;
-    int64_t edge_https_port, node_timeout_seconds, connections_max;
+    int64_t edge_https_port, node_timeout_seconds, connections_max, bulk_size_mib, bulk_kept_days;
 };
 
 #define ROW(type_, member, fallback_, required_, doc_)                                                                 \
@@ -49,10 +49,13 @@ static const struct setting SETTINGS[] = {
     ROW(PATH, blob_folder, NULL, false, "the same as blobs: folder;path=..., as settings of 0.1 have it"),
     ROW(PATH, state_dir, NULL, false,
         "for a checkpoint of its model; none: every start folds the log from its first event"),
-    ROW(PATH, logs_folder, NULL, false, "lines of instances; none: they are neither kept nor shown here"),
+    ROW(PATH, logs_folder, NULL, false,
+        "lines of instances where event_store is files; any other store keeps them itself"),
     ROW(PATH, streams_folder, NULL, false,
         "logs of applications' streams where event_store is files; any other store keeps them itself"),
     ROW(PATH, statistics_folder, NULL, false, "the log 'statistics' of applications; none: it is not kept here"),
+    ROW_INT(bulk_size_mib, "2048", 64, 1048576, "lines of instances, all together: beyond it the oldest go"),
+    ROW_INT(bulk_kept_days, "30", 1, 3650, "lines of instances: older ones go"),
     ROW(PATH, certificates_folder, NULL, false, "keys of routed hosts; for workload certificates"),
     ROW(PATH, ca_cert_file, NULL, false, "the installation's CA; absent: ca_file"),
     ROW(PATH, ca_key_file, NULL, false, "its key; for workload certificates and identities of builders"),
@@ -215,6 +218,7 @@ static enum err open_control(struct platform_program *p, struct errinfo *err)
         .event_store = s->event_store,
         .state_folder = s->state_dir,
         .logs_folder = s->logs_folder,
+        .bulk_limits = {.size_bytes = (uint64_t)s->bulk_size_mib << 20, .kept_s = s->bulk_kept_days * 86400},
         .streams_folder = s->streams_folder,
         .statistics_folder = s->statistics_folder,
         .certificates_folder = s->certificates_folder,

@@ -107,9 +107,7 @@ static enum err open_log(struct control *c, struct errinfo *err)
 static enum err open_files(struct control *c, struct errinfo *err)
 {
     enum err rc = OK;
-    if (c->o.logs_folder != NULL)
-        rc = instance_logs_open(c->o.logs_folder, &c->logs, err);
-    if (rc == OK && c->o.certificates_folder != NULL)
+    if (c->o.certificates_folder != NULL)
         rc = certificates_open(c->o.certificates_folder, c->o.ca_cert_file, c->o.ca_key_file, &c->certificates, err);
     if (rc == OK && c->o.has_certificates && (c->certificates == NULL || !certificates_can_issue(c->certificates)))
         rc = err_set(err, ERR_INVALID,
@@ -122,7 +120,6 @@ static void control_free(struct control *c)
     model_free(c->model);
     arena_done(&c->event_texts);
     seen_free(c->seen);
-    instance_logs_close(c->logs);
     certificates_close(c->certificates);
     seal_file_done(&c->seal_file);
     free(c);
@@ -169,6 +166,9 @@ enum err control_open(const struct control_options *o, struct control **ret, str
     c->housekeeping = housekeeping_new(c);
     c->leases = leases_new(c);
     control_pulse_start(c);
+    auto_free char *bulk_spec = bulk_queue_spec(o->event_store, o->logs_folder);
+    if (bulk_spec != NULL)
+        c->bulk = bulk_queue_new(o->loop, bulk_spec, &o->bulk_limits);
     c->stream_logs = stream_logs_new(o->loop, o->event_store, o->streams_folder);
     if (o->statistics_folder != NULL)
         c->statistics = statistics_new(&(struct statistics_options){
@@ -205,7 +205,7 @@ void control_close(struct control *c, void (*closed)(void *ctx), void *ctx)
     c->is_closing = true;
     c->closed = closed;
     c->closed_ctx = ctx;
-    c->closing_n = 5u + (c->stream_logs != NULL) + (c->statistics != NULL) + (c->keyring != NULL) +
+    c->closing_n = 5u + (c->bulk != NULL) + (c->stream_logs != NULL) + (c->statistics != NULL) + (c->keyring != NULL) +
                    (c->planner != NULL) + (c->watchdog != NULL) + (c->certifier != NULL) + (c->prover != NULL);
     if (c->planner != NULL)
         planner_close(c->planner);
@@ -218,6 +218,8 @@ void control_close(struct control *c, void (*closed)(void *ctx), void *ctx)
     housekeeping_close(c->housekeeping);
     control_pulse_stop(c);
     leases_close(TAKE(c->leases));
+    if (c->bulk != NULL)
+        bulk_queue_close(TAKE(c->bulk), part_closed, c);
     if (c->stream_logs != NULL)
         stream_logs_close(TAKE(c->stream_logs), part_closed, c);
     if (c->statistics != NULL)
@@ -275,9 +277,9 @@ struct statistics *control_statistics(const struct control *c)
     return c->statistics;
 }
 
-struct instance_logs *control_logs(const struct control *c)
+struct bulk_queue *control_logs(const struct control *c)
 {
-    return c->logs;
+    return c->bulk;
 }
 
 struct stream_logs *control_stream_logs(const struct control *c)

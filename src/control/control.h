@@ -14,6 +14,7 @@
 
 #include "app/app.h"
 #include "base/log.h"
+#include "control/bulk_queue.h"
 #include "control/certificate.h"
 #include "control/instance_log.h"
 #include "control/log_queue.h"
@@ -46,7 +47,8 @@ struct control_options {
     const char *event_store;            /* "files;path=…" */
     const char *state_folder;           /* for its checkpoint; NULL: none is kept */
     int64_t checkpoint_events;          /* 0: CONTROL_CHECKPOINT_EVENTS_DEFAULT */
-    const char *logs_folder;            /* of instances; NULL: none are kept here */
+    const char *logs_folder;            /* of instances beside an event_store in files; NULL: none */
+    struct bulk_limits bulk_limits;     /* of lines that are kept, all together; 0: the store's figures */
     const char *streams_folder;         /* logs of applications' streams beside an event_store in files; NULL: none */
     const char *statistics_folder;      /* the log 'statistics'; NULL: it is not kept here */
     const char *certificates_folder;    /* NULL: none are kept here */
@@ -80,7 +82,7 @@ const struct logger *control_logger(const struct control *c);
 struct seen *control_seen(const struct control *c);
 struct stream_logs *control_stream_logs(const struct control *c);   /* NULL: none are kept here */
 struct statistics *control_statistics(const struct control *c);     /* NULL: it is not kept here */
-struct instance_logs *control_logs(const struct control *c);        /* NULL: none are kept here */
+struct bulk_queue *control_logs(const struct control *c);           /* NULL: none are kept here */
 struct certificates *control_certificates(const struct control *c); /* NULL: none are kept here */
 bool control_is_live(const struct control *c);
 struct app_position control_position(const struct control *c);

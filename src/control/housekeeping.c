@@ -45,6 +45,15 @@ static void keys_swept(void *ctx, enum err rc, size_t dropped, const struct erri
         log_info(c->o.log, "%zu keys that nothing names were dropped", dropped);
 }
 
+static void logs_swept(void *ctx, enum err rc, size_t n, const struct errinfo *err)
+{
+    const struct control *c = ctx;
+    if (rc != OK)
+        log_err(c->o.log, err, "throwing away old lines of instances");
+    else if (n > 0)
+        log_info(c->o.log, "lines of %zu instances that are gone were deleted", n);
+}
+
 static void look(uv_timer_t *timer)
 {
     struct housekeeping *h = timer->data;
@@ -57,11 +66,10 @@ static void look(uv_timer_t *timer)
     seen_forget_silent(c->seen, clock_mono_us() - CONTROL_STATISTICS_KEPT_S * (int64_t)1000000);
     if (c->statistics != NULL)
         statistics_forget_silent(c->statistics, clock_mono_us() - CONTROL_STATISTICS_KEPT_S * (int64_t)1000000);
-    if (c->logs == NULL)
+    if (c->bulk == NULL)
         return;
-    size_t n = instance_logs_sweep(c->logs, clock_wall_us() / 1000000 - CONTROL_LOGS_KEPT_S, is_known, c);
-    if (n > 0)
-        log_info(c->o.log, "lines of %zu instances that are gone were deleted", n);
+    int64_t now_us = clock_wall_us();
+    instance_logs_sweep(c->bulk, now_us, now_us - CONTROL_LOGS_KEPT_S * 1000000, is_known, logs_swept, c);
 }
 
 struct housekeeping *housekeeping_new(struct control *c)

@@ -23,7 +23,7 @@ struct control {
     struct gateway gateway;
     struct id_source ids;
     struct seen *seen;
-    struct instance_logs *logs;
+    struct bulk_queue *bulk;         /* NULL: none are kept here */
     struct stream_logs *stream_logs; /* NULL: none are kept here */
     struct statistics *statistics;   /* NULL: it is not kept here */
     struct certificates *certificates;

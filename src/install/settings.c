@@ -108,7 +108,8 @@ static void platform_settings(const struct home *h, const struct installation_no
     buf_add_c(b, "]\n");
     put(b, "event_store", log_spec_on(h, n, spec));
     put_blobs(h, b);
-    put_path(b, "logs_folder", h, "logs");
+    if (!home_store_is(h, "postgres"))
+        put_path(b, "logs_folder", h, "logs");
     put_path(b, "token_hash_file", h, "ca/operator-token.sha256");
     put_path(b, "seal_key_file", h, "ca/seal.key");
     if (!is_public) {

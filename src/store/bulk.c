@@ -260,11 +260,11 @@ enum err bulk_drop(struct bulk *b, const char *series, struct errinfo *err)
     return b->kind->drop(b, series, err);
 }
 
-enum err bulk_idle(struct bulk *b, int64_t before_us, char ret[static BULK_PAGE][BULK_NAME_SIZE], size_t *ret_n,
-                   struct errinfo *err)
+enum err bulk_idle(struct bulk *b, int64_t before_us, const char *after, char ret[static BULK_PAGE][BULK_NAME_SIZE],
+                   size_t *ret_n, struct errinfo *err)
 {
     *ret_n = 0;
-    return b->kind->idle(b, before_us, ret, ret_n, err);
+    return b->kind->idle(b, before_us, after, ret, ret_n, err);
 }
 
 enum err bulk_sweep(struct bulk *b, int64_t now_us, struct errinfo *err)

@@ -331,18 +331,33 @@ static bool is_old_file(const struct kept_file *f)
     return str_ends(str_from(f->name), str_from(OLD_SUFFIX));
 }
 
-static enum err idle(struct bulk *b, int64_t before_us, char ret[static BULK_PAGE][BULK_NAME_SIZE], size_t *ret_n,
-                     struct errinfo *err)
+/* As their series sort: the dot behind a name counts as its end. */
+static int by_name(const void *a, const void *b)
+{
+    const struct kept_file *x = a, *y = b;
+    size_t i = 0;
+    while (x->name[i] == y->name[i] && x->name[i] != '\0')
+        i++;
+    int left = x->name[i] == '.' ? 0 : (unsigned char)x->name[i],
+        right = y->name[i] == '.' ? 0 : (unsigned char)y->name[i];
+    return left - right;
+}
+
+static enum err idle(struct bulk *b, int64_t before_us, const char *after, char ret[static BULK_PAGE][BULK_NAME_SIZE],
+                     size_t *ret_n, struct errinfo *err)
 {
     auto_free struct kept_file *files = NULL;
     size_t n = 0;
     enum err rc = list_files(b, &files, &n, err);
+    if (n > 0)
+        qsort(files, n, sizeof(*files), by_name);
     for (size_t i = 0; i < n && *ret_n < BULK_PAGE; i++) {
         struct str name = str_from(files[i].name);
         if (files[i].written_us >= before_us || is_old_file(&files[i]))
             continue;
         name.len -= strlen(SUFFIX);
-        *ret_n += str_copy_to(name, ret[*ret_n], BULK_NAME_SIZE) && bulk_name_is_fine(ret[*ret_n]);
+        *ret_n += str_copy_to(name, ret[*ret_n], BULK_NAME_SIZE) && bulk_name_is_fine(ret[*ret_n]) &&
+                  strcmp(ret[*ret_n], after) > 0;
     }
     return rc;
 }

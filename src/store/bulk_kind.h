@@ -35,8 +35,8 @@ struct bulk_kind {
     enum err (*read)(struct bulk *b, struct bulk_cursor *c, size_t size_max, struct buf *ret, struct errinfo *err);
     enum err (*tail)(struct bulk *b, struct bulk_cursor *c, size_t size, struct errinfo *err);
     enum err (*drop)(struct bulk *b, const char *series, struct errinfo *err);
-    enum err (*idle)(struct bulk *b, int64_t before_us, char ret[static BULK_PAGE][BULK_NAME_SIZE], size_t *ret_n,
-                     struct errinfo *err);
+    enum err (*idle)(struct bulk *b, int64_t before_us, const char *after, char ret[static BULK_PAGE][BULK_NAME_SIZE],
+                     size_t *ret_n, struct errinfo *err);
     enum err (*sweep)(struct bulk *b, int64_t now_us, struct errinfo *err);
 };
 extern const struct bulk_kind BULK_FOLDER, BULK_JETSTREAM, BULK_POSTGRES;

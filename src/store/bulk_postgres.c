@@ -77,14 +77,14 @@ static enum err drop(struct bulk *b, const char *series, struct errinfo *err)
     return pg_call(b->log, PG_BULK_DROP, 1, (const char *const[]){series}, NULL, err);
 }
 
-static enum err idle(struct bulk *b, int64_t before_us, char ret[static BULK_PAGE][BULK_NAME_SIZE], size_t *ret_n,
-                     struct errinfo *err)
+static enum err idle(struct bulk *b, int64_t before_us, const char *after, char ret[static BULK_PAGE][BULK_NAME_SIZE],
+                     size_t *ret_n, struct errinfo *err)
 {
     char before[24], n[24];
     auto_result PGresult *r = NULL;
     (void)snprintf(before, sizeof(before), "%" PRId64, before_us);
     (void)snprintf(n, sizeof(n), "%u", BULK_PAGE);
-    enum err rc = pg_call(b->log, PG_BULK_IDLE, 2, (const char *const[]){before, n}, &r, err);
+    enum err rc = pg_call(b->log, PG_BULK_IDLE, 3, (const char *const[]){before, after, n}, &r, err);
     for (int i = 0; rc == OK && i < PQntuples(r) && *ret_n < BULK_PAGE; i++)
         *ret_n +=
             str_copy_to((struct str){PQgetvalue(r, i, 0), (size_t)PQgetlength(r, i, 0)}, ret[*ret_n], BULK_NAME_SIZE);

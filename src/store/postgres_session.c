@@ -48,7 +48,7 @@ static const char *const STATEMENTS[PG_STMT_MAX_] = {
     [PG_BULK_READ] = "SELECT * FROM slipform.bulk_read($1::text, $2::int8, $3::int8)",
     [PG_BULK_TAIL] = "SELECT slipform.bulk_tail($1::text, $2::int8)",
     [PG_BULK_DROP] = "SELECT slipform.bulk_drop($1::text)",
-    [PG_BULK_IDLE] = "SELECT * FROM slipform.bulk_idle($1::int8, $2::int8)",
+    [PG_BULK_IDLE] = "SELECT * FROM slipform.bulk_idle($1::int8, $2::text, $3::int8)",
     [PG_BULK_SWEEP] = "SELECT slipform.bulk_sweep($1::int8, $2::int8, $3::int8, $4::int8, $5::int8)",
 };
 

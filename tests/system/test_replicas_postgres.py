@@ -1,4 +1,5 @@
 """Two replicas of the control plane over one log in a real PostgreSQL. Real programs and a real server; the test plays agents."""
+import json
 import pathlib
 import signal
 import subprocess
@@ -116,3 +117,70 @@ def test_streams_are_one_for_all(world):
     assert [i['id'] for i in b.ok('GET', path).json['items']] == ids
     world.turn_to(world.second)
     assert world.server.sql("SELECT count(*) FROM slipform.heads WHERE name <> 'platform'") == '1', 'a log of its own'
+
+
+def line(instance_id, seq, text):
+    return json.dumps({'time': f'2026-11-22T12:00:00.{seq:06}Z', 'instance_id': instance_id, 'stream': 'stdout', 'text': text, 'seq': seq}) + '\n'
+
+
+class Follower(threading.Thread):
+    """`slipform logs --follow` of an instance, as a client of one replica."""
+
+    def __init__(self, client, instance_id):
+        super().__init__(daemon=True)
+        self.client, self.path, self.seen = client, f'/v1/instances/{instance_id}/logs?follow=true', {}
+        self.start()
+
+    def run(self):
+        connection, answer = self.client.open('GET', self.path)
+        try:
+            while text := answer.readline():
+                self.seen.setdefault(json.loads(text)['seq'], time.monotonic())
+        except OSError:
+            pass
+        finally:
+            connection.close()
+
+
+def test_lines_are_one_for_all(world):
+    """What instances print, of replicas that share no folder: told to one, read at the other, within a second by who follows there; told to
+    both, kept once; one is killed, and the server restarted: what was acknowledged is there, and it goes on."""
+    assert len({p.settings['logs_folder'] for p in world.all}) == 2, 'no folder is shared'
+    a, b = world.all
+    _, d = world.live('printer')
+    row = next(r for r in world.operator.items(f'/v1/instances?deployment_id={d["deployment_id"]}') if r['status'] == 'running')
+    node = next(n for n in world.nodes if n.name == row['node'])
+    instance_id = row['instance_id']
+    path = f'/v1/instances/{instance_id}/logs'
+
+    def tell(program, *seqs):
+        body = ''.join(line(instance_id, seq, f'line {seq}') for seq in seqs).encode()
+        return world.client_of(program, node.cert).ok('POST', path, body).json['seq']
+
+    def lines(program):
+        return [i['seq'] for i in world.client_of(program).ok('GET', path + '?format=json').json['items']]
+
+    until(lambda: world.client_of(b).get(path + '?format=json').status == 200, 'the other one knows of the instance')
+    follower = Follower(world.client_of(b), instance_id)
+    late = []
+    for seq in range(1, 11):
+        told = time.monotonic()
+        assert tell(a, seq) == seq
+        until(lambda: seq in follower.seen, f'line {seq} is seen at the other one', seconds=5, pause=0.01)
+        late.append(follower.seen[seq] - told)
+    print(f'seen by a follower of the other replica after {sorted(late)[5] * 1000:.0f} ms, at most {max(late) * 1000:.0f} ms')
+    assert sorted(late)[5] < 1 and max(late) < 2, late
+    assert tell(b, 9, 10, 11) == 11, 'the answer of the first one was lost: it is sent to the other'
+    assert tell(a, 10, 11, 12) == 12
+    assert lines(a) == lines(b) == list(range(1, 13))
+    world.server.restart()
+    until(lambda: world.client_of(a, node.cert).ask('POST', path, line(instance_id, 13, 'x').encode()).status == 200, 'lines are taken again')
+    until(lambda: world.client_of(b).get(path + '?format=json').status == 200, 'and shown')
+    assert lines(b) == list(range(1, 14))
+    a.process.send_signal(signal.SIGKILL)
+    a.process.wait()
+    world.turn_to(b)
+    assert lines(b) == list(range(1, 14))
+    assert tell(b, 14) == 14
+    until(lambda: 14 in follower.seen, 'who followed all the time goes on', seconds=5)
+    assert sorted(follower.seen) == list(range(1, 15))

@@ -282,13 +282,16 @@ static void dropped_and_idle(void **state)
     append(lab->b, "one", 1, 10);
     append(lab->b, "two", 1, 10);
     int64_t now_us = clock_wall_us();
-    assert_ok(bulk_idle(lab->b, now_us - 60 * (int64_t)1000000, names, &n, &why));
+    assert_ok(bulk_idle(lab->b, now_us - 60 * (int64_t)1000000, "", names, &n, &why));
     assert_int_equal(n, 0);
-    assert_ok(bulk_idle(lab->b, now_us + 60 * (int64_t)1000000, names, &n, &why));
+    assert_ok(bulk_idle(lab->b, now_us + 60 * (int64_t)1000000, "", names, &n, &why));
     assert_int_equal(n, 2);
+    assert_string_equal(names[1], "two");
+    assert_ok(bulk_idle(lab->b, now_us + 60 * (int64_t)1000000, "one", names, &n, &why)); /* the next page */
+    assert_int_equal(n, 1);
     assert_ok(bulk_drop(lab->b, "one", &why));
     assert_ok(bulk_drop(lab->b, "one", &why)); /* there is none */
-    assert_ok(bulk_idle(lab->b, now_us + 60 * (int64_t)1000000, names, &n, &why));
+    assert_ok(bulk_idle(lab->b, now_us + 60 * (int64_t)1000000, "", names, &n, &why));
     assert_int_equal(n, 1);
     assert_string_equal(names[0], "two");
     assert_int_equal(read_all(lab->b, "one", NULL), 0);

@@ -8,6 +8,8 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
+#include "base/clock.h"
+#include "base/json.h"
 #include "base/own.h"
 #include "control/certificate.h"
 #include "control/edges.h"
@@ -20,30 +22,73 @@
 #include "crypto/ca.h"
 #include "crypto/cert.h"
 #include "folder.h"
+#include "store/bulk_kind.h"
 #include "store/store.h"
 
 struct fixture {
     char folder[64];
-    struct instance_logs *logs;
+    uv_loop_t loop;
+    struct bulk_queue *logs;
 };
 static const struct id A = {{0xa}}, B = {{0xb}};
 
 static int setup(void **state)
 {
     struct fixture *f = mem_alloc(sizeof(*f));
+    char spec[96];
     assert_true(scratch_make("/tmp", f->folder, sizeof(f->folder)));
-    assert_int_equal(instance_logs_open(f->folder, &f->logs, NULL), OK);
+    assert_int_equal(uv_loop_init(&f->loop), 0);
+    (void)snprintf(spec, sizeof(spec), "folder;path=%s", f->folder);
+    f->logs = bulk_queue_new(&f->loop, spec, &(struct bulk_limits){0});
     *state = f;
     return 0;
+}
+
+static void turn(struct fixture *f)
+{
+    assert_true(uv_run(&f->loop, UV_RUN_ONCE) >= 0);
+}
+
+static void set_true(void *ctx)
+{
+    *(bool *)ctx = true;
 }
 
 static int teardown(void **state)
 {
     struct fixture *f = *state;
-    instance_logs_close(f->logs);
+    bool is_closed = false;
+    bulk_queue_close(f->logs, set_true, &is_closed);
+    while (!is_closed)
+        turn(f);
+    assert_int_equal(uv_loop_close(&f->loop), 0);
     (void)scratch_remove(f->folder);
     free(f);
     return 0;
+}
+
+struct appended {
+    bool is_done;
+    enum err rc;
+    int64_t seq;
+};
+
+static void on_appended(void *ctx, enum err rc, int64_t seq, const struct errinfo *err)
+{
+    (void)err;
+    *(struct appended *)ctx = (struct appended){true, rc, seq};
+}
+
+/* The number that is kept then. */
+static int64_t append(struct fixture *f, struct id id, const struct buf *lines)
+{
+    struct appended a = {0};
+    assert_int_equal(instance_logs_append(f->logs, id, buf_str(lines), on_appended, &a, NULL), OK);
+    assert_false(a.is_done); /* never from inside */
+    while (!a.is_done)
+        turn(f);
+    assert_int_equal(a.rc, OK);
+    return a.seq;
 }
 
 static void add_line(struct buf *b, struct id id, int seq, const char *text)
@@ -56,12 +101,41 @@ static void add_line(struct buf *b, struct id id, int seq, const char *text)
              seq % 1000000, name, text, seq);
 }
 
-static size_t count(struct log_reader *r)
+struct lines {
+    size_t n, size;
+    int64_t seq; /* of the last */
+};
+
+/* All that there is behind where it stands; one after the other. */
+static struct lines read_on(struct fixture *f, struct log_reader *r)
 {
-    size_t n = 0;
+    struct lines got = {0};
     struct str line;
-    for (; log_reader_peek(r, &line); log_reader_next(r))
-        n++;
+    for (enum log_have have; (have = log_reader_peek(r, &line)) != LOG_NONE;) {
+        assert_int_not_equal(have, LOG_FAILED);
+        if (have == LOG_WAIT) {
+            turn(f);
+            continue;
+        }
+        int64_t seq = 0;
+        assert_true(bulk_line_seq(line, &seq));
+        assert_true(got.n == 0 || seq == got.seq + 1);
+        got = (struct lines){got.n + 1, got.size + line.len, seq};
+        log_reader_next(r);
+    }
+    return got;
+}
+
+static void nothing(void *ctx)
+{
+    (void)ctx;
+}
+
+static size_t count(struct fixture *f, struct id id)
+{
+    struct log_reader *r = log_reader_new(f->logs, id, 0, nothing, NULL);
+    size_t n = read_on(f, r).n;
+    log_reader_free(r);
     return n;
 }
 
@@ -69,21 +143,38 @@ static void log_repeated_batch(void **state)
 {
     struct fixture *f = *state;
     AUTO(buf) struct buf batch = {0};
-    int64_t seq = 0;
     add_line(&batch, A, 1, "one");
     add_line(&batch, A, 2, "two");
-    assert_int_equal(instance_logs_append(f->logs, A, buf_str(&batch), &seq, NULL), OK);
-    assert_int_equal(seq, 2);
+    assert_int_equal(append(f, A, &batch), 2);
+    add_line(&batch, A, 2, "two again");
     add_line(&batch, A, 3, "three");
-    assert_int_equal(instance_logs_append(f->logs, A, buf_str(&batch), &seq, NULL), OK);
-    assert_int_equal(seq, 3);
-    struct log_reader *r = log_reader_new(f->logs, A);
-    assert_int_equal(count(r), 3);
-    batch.len = 0;
-    add_line(&batch, A, 4, "four");
-    assert_int_equal(instance_logs_append(f->logs, A, buf_str(&batch), &seq, NULL), OK);
-    assert_int_equal(count(r), 1); /* it goes on where it stood */
-    log_reader_free(r);
+    assert_int_equal(append(f, A, &batch), 3);
+    assert_int_equal(count(f, A), 3);
+}
+
+/* Who has read all sees what comes later, within a second, and is told when what it waits for is there. */
+static void log_followed(void **state)
+{
+    struct fixture *f = *state;
+    AUTO(buf) struct buf batch = {0};
+    bool is_told = false;
+    struct str line;
+    struct log_reader *r = log_reader_new(f->logs, A, 0, set_true, &is_told);
+    assert_int_equal(log_reader_peek(r, &line), LOG_WAIT);
+    while (!is_told)
+        turn(f);
+    assert_int_equal(log_reader_peek(r, &line), LOG_NONE);
+    add_line(&batch, A, 1, "one");
+    (void)append(f, A, &batch);
+    int64_t began_us = clock_mono_us();
+    enum log_have have;
+    while ((have = log_reader_peek(r, &line)) == LOG_NONE && clock_mono_us() - began_us < 5000000)
+        (void)uv_run(&f->loop, UV_RUN_NOWAIT);
+    assert_int_equal(have, LOG_LINE);
+    assert_true(clock_mono_us() - began_us < 1000000);
+    log_reader_next(r);
+    (void)log_reader_peek(r, &line); /* it asks for more */
+    log_reader_free(r);              /* while it waits for the answer */
 }
 
 /* A program that was killed in the middle of a line, and its successor that knows only the files. */
@@ -91,47 +182,35 @@ static void log_torn_line(void **state)
 {
     struct fixture *f = *state;
     AUTO(buf) struct buf batch = {0};
-    int64_t seq = 0;
     add_line(&batch, A, 1, "one");
     add_line(&batch, A, 2, "two");
-    assert_int_equal(instance_logs_append(f->logs, A, buf_str(&batch), &seq, NULL), OK);
+    assert_int_equal(append(f, A, &batch), 2);
     char id[ID_TEXT_SIZE], path[160];
     id_format(A, id);
     (void)snprintf(path, sizeof(path), "%s/%s.ndjson", f->folder, id);
     int fd = open(path, O_WRONLY | O_APPEND | O_CLOEXEC);
     assert_int_equal(write(fd, "{\"time\":\"20", 11), 11);
     close(fd);
-    instance_logs_close(f->logs);
-    assert_int_equal(instance_logs_open(f->folder, &f->logs, NULL), OK);
+    assert_int_equal(count(f, A), 2);
     add_line(&batch, A, 3, "three");
-    assert_int_equal(instance_logs_append(f->logs, A, buf_str(&batch), &seq, NULL), OK);
-    assert_int_equal(seq, 3);
-    struct log_reader *r = log_reader_new(f->logs, A);
-    assert_int_equal(count(r), 3);
-    log_reader_free(r);
+    assert_int_equal(append(f, A, &batch), 3);
+    assert_int_equal(count(f, A), 3);
 }
 
 static void log_rotates(void **state)
 {
     struct fixture *f = *state;
-    struct log_reader *follower = log_reader_new(f->logs, A);
+    struct log_reader *follower = log_reader_new(f->logs, A, 0, nothing, NULL);
     AUTO(buf) struct buf text = {0};
-    size_t read_n = 0;
-    int64_t seq = 0;
     for (int i = 0; i < 8000; i++)
         buf_add_char(&text, 'x');
-    for (int i = 1; i <= 2000; i++) { /* 16 MB */
-        AUTO(buf) struct buf line = {0};
-        add_line(&line, A, i, text.ptr);
-        assert_int_equal(instance_logs_append(f->logs, A, buf_str(&line), &seq, NULL), OK);
-        if (i % 100 == 0)
-            read_n += count(follower);
+    for (int i = 1; i <= 2000; i += 50) { /* 16 MB */
+        AUTO(buf) struct buf lines = {0};
+        for (int k = i; k < i + 50; k++)
+            add_line(&lines, A, k, text.ptr);
+        (void)append(f, A, &lines);
     }
-    assert_int_equal(read_n, 2000); /* who follows misses nothing */
-    log_reader_free(follower);
-    struct log_reader *r = log_reader_new(f->logs, A);
-    size_t kept_n = count(r);
-    log_reader_free(r);
+    size_t kept_n = count(f, A);
     assert_in_range(kept_n, 600, 1300); /* between one and two files of 5 MiB */
     char id[ID_TEXT_SIZE], path[160];
     struct stat st;
@@ -139,25 +218,68 @@ static void log_rotates(void **state)
     for (int i = 0; i < 2; i++) {
         (void)snprintf(path, sizeof(path), "%s/%s%s.ndjson", f->folder, id, i == 1 ? ".1" : "");
         assert_int_equal(stat(path, &st), 0);
-        assert_in_range(st.st_size, 1, INSTANCE_LOG_FILE_SIZE_MAX);
+        assert_in_range(st.st_size, 1, INSTANCE_LOG_SIZE_MAX / 2);
     }
+    struct log_reader *newest = log_reader_new(f->logs, A, 100000, nothing, NULL);
+    struct lines got = read_on(f, newest);
+    assert_in_range(got.size, 90000, 110000);
+    assert_int_equal(got.seq, 2000);
+    log_reader_free(newest);
+    assert_int_equal(read_on(f, follower).seq, 2000);
+    log_reader_free(follower);
 }
 
 static void log_refuses(void **state)
 {
     struct fixture *f = *state;
     struct errinfo err;
-    int64_t seq = 0;
     AUTO(buf) struct buf batch = {0};
     add_line(&batch, A, 1, "one");
     add_line(&batch, B, 2, "not mine");
-    assert_int_equal(instance_logs_append(f->logs, A, buf_str(&batch), &seq, &err), ERR_INVALID);
+    assert_int_equal(instance_logs_append(f->logs, A, buf_str(&batch), on_appended, NULL, &err), ERR_INVALID);
     assert_non_null(strstr(err.msg, "line 2"));
-    assert_int_equal(instance_logs_append(f->logs, A, STR("nonsense\n"), &seq, &err), ERR_INVALID);
+    assert_int_equal(instance_logs_append(f->logs, A, STR("nonsense\n"), on_appended, NULL, &err), ERR_INVALID);
     assert_non_null(strstr(err.msg, "line 1"));
-    struct log_reader *r = log_reader_new(f->logs, A);
-    assert_int_equal(count(r), 0); /* all or none */
-    log_reader_free(r);
+    assert_int_equal(count(f, A), 0); /* all or none */
+}
+
+/* A long line is cut, between characters: half of one is refused by whoever reads JSON. */
+static void log_cuts_long_lines(void **state)
+{
+    (void)state;
+    for (size_t before = 0; before < 4; before++) {
+        AUTO(buf) struct buf text = {0}, line = {0}, kept = {0};
+        for (size_t i = 0; i < before; i++)
+            buf_add_char(&text, 'x');
+        while (text.len < INSTANCE_LOG_TEXT_SIZE_MAX + 100)
+            buf_add_c(&text, "\xe2\x82\xac");
+        add_line(&line, A, 1, text.ptr);
+        assert_int_equal(instance_log_lines(buf_str(&line), A, &kept, NULL), OK);
+        auto_json json_t *doc = NULL;
+        assert_int_equal(json_parse(buf_str(&kept), &doc, NULL), OK);
+        size_t n = json_string_length(json_object_get(doc, "text"));
+        assert_in_range(n, INSTANCE_LOG_TEXT_SIZE_MAX - 2, INSTANCE_LOG_TEXT_SIZE_MAX);
+    }
+}
+
+/* What comes faster than it is written is refused, not kept in memory. */
+static void log_queue_is_bounded(void **state)
+{
+    struct fixture *f = *state;
+    AUTO(buf) struct buf batch = {0};
+    struct appended answers[40] = {0};
+    size_t n = 0;
+    AUTO(buf) struct buf text = {0};
+    for (int i = 0; i < 15000; i++)
+        buf_add_char(&text, 'x');
+    for (int i = 1; i <= 60; i++)
+        add_line(&batch, A, i, text.ptr);
+    while (n < 40 && instance_logs_append(f->logs, A, buf_str(&batch), on_appended, &answers[n], NULL) == OK)
+        n++;
+    assert_in_range(n, BULK_QUEUE_SIZE_MAX / batch.len - 1, BULK_QUEUE_SIZE_MAX / batch.len + 1);
+    while (!answers[n - 1].is_done)
+        turn(f);
+    assert_int_equal(append(f, A, &batch), 60); /* there is room again */
 }
 
 static bool is_a(void *ctx, struct id instance)
@@ -166,20 +288,37 @@ static bool is_a(void *ctx, struct id instance)
     return id_eq(instance, A);
 }
 
+static void on_swept(void *ctx, enum err rc, size_t n, const struct errinfo *err)
+{
+    (void)err;
+    assert_int_equal(rc, OK);
+    *(size_t *)ctx = n;
+}
+
+static size_t sweep(struct fixture *f, int64_t before_us)
+{
+    size_t n = 999;
+    instance_logs_sweep(f->logs, clock_wall_us(), before_us, is_a, on_swept, &n);
+    while (n == 999)
+        turn(f);
+    return n;
+}
+
 static void log_swept(void **state)
 {
     struct fixture *f = *state;
-    int64_t seq = 0, now_s = time(NULL);
-    for (int i = 0; i < 2; i++) {
+    int64_t now_us = clock_wall_us();
+    const size_t others_n = BULK_PAGE + 20; /* more than a page of them */
+    for (size_t i = 0; i < 1 + others_n; i++) {
         AUTO(buf) struct buf line = {0};
-        add_line(&line, i == 0 ? A : B, 1, "one");
-        assert_int_equal(instance_logs_append(f->logs, i == 0 ? A : B, buf_str(&line), &seq, NULL), OK);
+        struct id id = i == 0 ? A : (struct id){{0xb, (uint8_t)(i / 200), (uint8_t)(i % 200)}};
+        add_line(&line, id, 1, "one");
+        (void)append(f, id, &line);
     }
-    assert_int_equal(instance_logs_sweep(f->logs, now_s - 60, is_a, NULL), 0); /* too young */
-    assert_int_equal(instance_logs_sweep(f->logs, now_s + 60, is_a, NULL), 1); /* B */
-    struct log_reader *r = log_reader_new(f->logs, A);
-    assert_int_equal(count(r), 1);
-    log_reader_free(r);
+    assert_int_equal(sweep(f, now_us - 60000000), 0); /* too young */
+    assert_int_equal(sweep(f, now_us + 60000000), others_n);
+    assert_int_equal(count(f, A), 1);
+    assert_int_equal(count(f, (struct id){{0xb, 0, 1}}), 0);
 }
 
 static void seen_forgets(void **state)
@@ -522,6 +661,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(log_repeated_batch, setup, teardown),
         cmocka_unit_test_setup_teardown(log_torn_line, setup, teardown),
+        cmocka_unit_test_setup_teardown(log_followed, setup, teardown),
+        cmocka_unit_test_setup_teardown(log_queue_is_bounded, setup, teardown),
+        cmocka_unit_test(log_cuts_long_lines),
         cmocka_unit_test_setup_teardown(log_rotates, setup, teardown),
         cmocka_unit_test_setup_teardown(log_refuses, setup, teardown),
         cmocka_unit_test_setup_teardown(log_swept, setup, teardown),

@@ -112,9 +112,9 @@ CREATE FUNCTION slipform.bulk_drop(at_name text) RETURNS void
     DELETE FROM slipform.bulk_series WHERE name = at_name;
 $$;
 
-CREATE FUNCTION slipform.bulk_idle(before_us bigint, n bigint) RETURNS SETOF text
+CREATE FUNCTION slipform.bulk_idle(before_us bigint, after_name text, n bigint) RETURNS SETOF text
     LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-    SELECT name FROM slipform.bulk_series WHERE touched_us < before_us ORDER BY touched_us LIMIT n;
+    SELECT name FROM slipform.bulk_series WHERE touched_us < before_us AND name > after_name ORDER BY name LIMIT n;
 $$;
 
 -- Begin a generation when the newest is too big or too old a part; drop the oldest while all are too much, or while all
