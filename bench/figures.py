@@ -21,16 +21,16 @@ def commit():
 
 class Figure:
     """One row. Pairs measured in turn: the ratio is the median of the pairs' ratios, which a machine that is slower for
-    a while does not change; samples of unequal number: the ratio of the medians."""
+    a while does not change; samples of unequal number, or not measured in turn: the ratio of the medians."""
 
-    def __init__(self, name, unit, samples, baseline=None, baseline_samples=None):
+    def __init__(self, name, unit, samples, baseline=None, baseline_samples=None, is_paired=True):
         self.name, self.unit, self.samples = name, unit, samples
-        self.baseline, self.baseline_samples = baseline, baseline_samples
+        self.baseline, self.baseline_samples, self.is_paired = baseline, baseline_samples, is_paired
 
     def ratio(self):
         if not self.baseline_samples:
             return None
-        if len(self.samples) == len(self.baseline_samples):
+        if self.is_paired and len(self.samples) == len(self.baseline_samples):
             return statistics.median(a / b for a, b in zip(self.samples, self.baseline_samples))
         return statistics.median(self.samples) / statistics.median(self.baseline_samples)
 
