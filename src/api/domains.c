@@ -56,13 +56,7 @@ static void collect(struct call *c, struct feed *f)
 
 void domains_list(struct call *c)
 {
-    const struct project *p = project_of(c);
-    if (p == NULL)
-        return;
-    struct id *id = arena_alloc(&c->arena, sizeof(*id));
-    *id = p->id;
-    c->data = id;
-    follow(c, collect);
+    follow_of_project(c, collect);
 }
 
 /* The domain of the path, of its project. NULL: answered. */

@@ -277,3 +277,14 @@ void follow_look(struct api *api, int64_t now_us, bool is_stopping)
     if (is_sweep)
         api->swept_us = now_us;
 }
+
+void follow_of_project(struct call *c, collect_fn collect)
+{
+    const struct project *p = project_of(c);
+    if (p == NULL)
+        return;
+    struct id *id = arena_alloc(&c->arena, sizeof(*id));
+    *id = p->id;
+    c->data = id;
+    follow(c, collect);
+}

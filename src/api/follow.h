@@ -44,3 +44,6 @@ void follow(struct call *c, collect_fn collect);
 /* The same of a list in which nothing is new before the node is asked for something else (node->instances_seq): there
  * may be thousands of them, and an event concerns one. */
 void follow_asked(struct call *c, collect_fn collect, struct id node_id);
+/* The same for what a project has: that of the path, whose id (not it: it may go meanwhile) collect finds in c->data.
+ */
+void follow_of_project(struct call *c, collect_fn collect);

@@ -59,6 +59,8 @@ void secret_delete(struct call *c);
 /* waitlist.c */
 void waitlist_join(struct call *c);
 void waitlist_list(struct call *c);
+/* subjects.c */
+void subject_erase(struct call *c);
 void waitlist_erase(struct call *c);
 /* deployments.c */
 void deployments_list(struct call *c);

@@ -198,6 +198,8 @@ const struct api_table_row API_TABLE[] = {
     FEED(FACE_PUBLIC, "/v1/waitlist", waitlist_list, OPERATOR, WAITLIST_PLACE_WIRE, PAGING, "who waits, oldest first"),
     WRITE(FACE_PUBLIC, "DELETE", "/v1/waitlist/{id}", waitlist_erase, OPERATOR, NULL, NULL, 202,
           "the person is erased: nobody reads the address again, in no copy of the log"),
+    WRITE(FACE_PUBLIC, "DELETE", "/v1/subjects/{id}", subject_erase, OPERATOR, NULL, NULL, 202,
+          "a user, or who waits, is erased: nobody reads what is sealed of them again, in no copy of the log"),
     LATER(FACE_PUBLIC, "*", "/v1/auth/github", "there are no accounts, use an operator token"),
     LATER(FACE_PUBLIC, "POST", "/v1/webhook/github", "deploy with 'slipform deploy' or POST /v1/deployments"),
     /* ---- this process ---- */

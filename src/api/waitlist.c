@@ -1,5 +1,5 @@
 /* The waitlist: who wants an account once there are any. Anybody may ask, so it is bounded in rate and says nothing of
- * who is in it; an address is kept sealed, and found again by a keyed digest. */
+ * who is in it; an address is kept sealed, and found again by a keyed digest. It is erased in subjects.c. */
 #include <stdio.h>
 #include <string.h>
 
@@ -174,6 +174,7 @@ static void collect(struct call *c, struct feed *f)
         f->items_n++;
         f->last = w->id;
     }
+    feed_remove_gone(c, f, OBJECT_WAITING, ID_NONE);
 }
 
 static void addresses_opened(void *ctx, enum err rc, const struct str *values, size_t n, const struct errinfo *err)
@@ -224,39 +225,4 @@ void waitlist_list(struct call *c)
     c->data = mem_alloc(sizeof(struct listing));
     c->data_free = listing_free;
     follow_finished(c, collect, finish);
-}
-
-/* ---- erasing ---- */
-
-struct erasing {
-    struct call *call;
-    struct id id;
-    struct str ended;
-};
-
-static enum err erase_decide(const struct decide *d, void *args, struct event_list *out, struct errinfo *err)
-{
-    struct erasing *x = args;
-    const struct waiting *w = id_index_find(&d->model->waitlist, x->id);
-    if (w == NULL)
-        return err_set(err, ERR_NOT_FOUND, "there is no such place in the waitlist");
-    x->ended = arena_str(&x->call->arena, str_from(w->email));
-    return decide_erase_subject(d, x->id, out, err);
-}
-
-static void was_erased(struct call *c, void *args, size_t events_n)
-{
-    const struct erasing *x = args;
-    struct keyring *k = control_keyring(c->api->o.control, NULL);
-    if (k != NULL && events_n > 0)
-        keyring_drop(k, x->ended); /* what dies before is finished by the sweep */
-    call_reply_text(c, 202, STR("{}"));
-}
-
-void waitlist_erase(struct call *c)
-{
-    struct erasing *x = arena_alloc(&c->arena, sizeof(*x));
-    x->call = c;
-    if (call_id(c, "id", "place in the waitlist", &x->id))
-        call_submit(c, erase_decide, x, was_erased);
 }

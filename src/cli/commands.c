@@ -28,6 +28,10 @@ const struct command CLI_COMMANDS[] = {
      WHAT_IF_FLAGS, 0, 1, false, verb_what_if, WHAT_IF_DETAILS},
     {"eventlog", "verify|cat|create|copy|import|export|hash|replay|set-aside LOG …",
      "event logs on disk, without the control plane", EVENTLOG_FLAGS, 2, 3, false, verb_eventlog, EVENTLOG_DETAILS},
+    {"erase", "SUBJECT",
+     "a person (id of a user or of a place in the waitlist; '-': the address on stdin): nobody reads "
+     "their data again",
+     NULL, 1, 1, true, verb_erase},
     {"seal", "[add | rotate | new]", "the keys that secrets are sealed under: which there are, and new ones",
      SEAL_FLAGS, 0, 1, false, verb_seal, SEAL_DETAILS},
     {"recovery", "create|check|restore FILE", "the file with which an installation that lost its keys lives again",

@@ -9,6 +9,7 @@ int verb_supervise(struct cli *c);
 int verb_bootstrap(struct cli *c);
 int verb_deploy(struct cli *c);
 int verb_domains(struct cli *c);
+int verb_erase(struct cli *c);
 int verb_recovery(struct cli *c);
 int verb_seal(struct cli *c);
 int verb_secrets(struct cli *c);

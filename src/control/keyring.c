@@ -23,7 +23,8 @@ struct job {
     size_t n;
     keyring_opened_fn opened_done;
     /* dropping, sweeping */
-    char id[17];
+    char (*ids)[17];
+    keyring_erased_fn erased_done;
     struct store_key *page;
     bool *used;
     int64_t grace_us, dropped;
@@ -290,23 +291,35 @@ static bool id_of_sealed(struct str sealed, char ret[static 17])
 
 static void work_drop(struct keyring *k, struct job *j)
 {
-    j->rc = store_key_drop(k->store, j->id, &j->err);
+    for (size_t i = 0; i < j->n && j->rc == OK; i++)
+        j->rc = store_key_drop(k->store, j->ids[i], &j->err);
 }
 
 static void done_drop(struct keyring *k, struct job *j)
 {
     (void)k;
+    if (j->erased_done != NULL)
+        j->erased_done(j->ctx, j->rc, &j->err);
     job_free(j);
+}
+
+/* Of a key of the file there is no such row: others are under it, too. */
+void keyring_erase(struct keyring *k, const struct str *sealed, size_t n, keyring_erased_fn done, void *ctx)
+{
+    struct job *j = mem_alloc(sizeof(*j));
+    *j = (struct job){.work = work_drop, .done = done_drop, .erased_done = done, .ctx = ctx};
+    j->ids = arena_alloc(&j->arena, (n + 1) * sizeof(*j->ids));
+    for (size_t i = 0; i < n; i++)
+        j->n += id_of_sealed(sealed[i], j->ids[j->n]);
+    if (j->n > 0)
+        add(k, j);
+    else
+        done_drop(k, j);
 }
 
 void keyring_drop(struct keyring *k, struct str sealed)
 {
-    struct job *j = mem_alloc(sizeof(*j));
-    *j = (struct job){.work = work_drop, .done = done_drop};
-    if (id_of_sealed(sealed, j->id)) /* of a key of the file there is no such row: others are under it, too */
-        add(k, j);
-    else
-        job_free(j);
+    keyring_erase(k, &sealed, 1, NULL, NULL);
 }
 
 /* ---- sweeping: a page is listed in the pool, marked in the loop, and dropped in the pool with the next one listed

@@ -45,6 +45,11 @@ void keyring_open(struct keyring *k, const struct keyring_value *sealed, size_t 
  * is left to the sweep. */
 void keyring_drop(struct keyring *k, struct str sealed);
 
+/* The same for n values, and say when it is done: nobody opens them from then on. done may be called from inside, when
+ * none has a key of its own. OK | of the store: what is left is dropped by the sweep */
+typedef void (*keyring_erased_fn)(void *ctx, enum err rc, const struct errinfo *err);
+void keyring_erase(struct keyring *k, const struct str *sealed, size_t n, keyring_erased_fn done, void *ctx);
+
 /* A key that nothing names is dropped when it is so old: until then its event may be on its way (chosen; an event
  * follows its key within seconds). */
 #define KEYRING_GRACE_S 3600

@@ -65,12 +65,14 @@ static enum err apply_join_waitlist(struct model *m, const struct event *ev, str
     return OK;
 }
 
-/* A user's id stays, so that what they did keeps its author; a place in the waitlist goes. */
+/* A user's id stays, so that what they did keeps its author; a place in the waitlist goes, and who follows the list is
+ * told. */
 static enum err apply_erase_subject(struct model *m, const struct erase_subject *e, struct errinfo *err)
 {
     const struct user *was = id_index_find(&m->users, e->subject_id);
     const struct waiting *w = id_index_find(&m->waitlist, e->subject_id);
     if (w != NULL) {
+        bury(m, OBJECT_WAITING, w->id, ID_NONE);
         index_remove(m, &m->waitlist, w->id);
         keys_remove(m, KEY_WAITING_IDENTITY, w);
         object_free(m, waiting, w);

@@ -265,6 +265,7 @@ enum object_kind {
     OBJECT_ROUTE, /* a project that stopped being routed, or an application's process */
     OBJECT_DOMAIN,
     OBJECT_SECRET,
+    OBJECT_WAITING,
     OBJECT_KIND_MAX_
 };
 /* In the change list beside those: a definition came. None is ever removed. */

@@ -262,7 +262,8 @@ static void changed(struct planner *p, const struct change_entry *c)
     case OBJECT_CERTIFICATE: certificate_changed(p, c->id); return;
     case OBJECT_ROUTE:
     case OBJECT_DOMAIN:
-    case OBJECT_SECRET: return;
+    case OBJECT_SECRET:
+    case OBJECT_WAITING: return;
     case OBJECT_KIND_MAX_: break;
     }
     if (c->kind == CHANGE_DEFINITION)

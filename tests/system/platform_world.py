@@ -321,7 +321,7 @@ class World:
             tar.addfile(info, io.BytesIO(text.encode()))
         return out.getvalue()
 
-    def cli(self, *words, check=True):
+    def cli(self, *words, check=True, stdin=None):
         """`slipform` with these words, in a home that leads to this control plane: its CompletedProcess."""
         home = self.folder / 'home'
         if not home.exists():
@@ -336,7 +336,7 @@ class World:
                 'node_proxy_port': 4, 'fabric_ipv4_octet': 1, 'management_api_port': self.management.port, 'public_api_port': self.public.port,
                 'nodes': [{'node_id': str(uuid.uuid4()), 'name': 'operator-1', 'zone': 'a', 'label': 'control', 'number': 1}]}))
         done = subprocess.run([PROGRAM.with_name('slipform'), *map(str, words)], env={**os.environ, 'SLIPFORM_HOME': str(home)},
-                              capture_output=True, text=True, timeout=60)
+                              capture_output=True, text=True, timeout=60, input=stdin)
         assert not check or done.returncode == 0, done.stdout + done.stderr
         return done
 

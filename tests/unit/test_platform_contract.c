@@ -481,6 +481,10 @@ static void people(void **state)
     GIVES(w, 1, decide_erase_subject(&d, place, &out, &err));
     assert_int_equal(w->model->waitlist.n, 0);
     REFUSED(w, decide_erase_subject(&d, place, &out, &err), ERR_NOT_FOUND, "no user or place");
+    struct id gone[2];
+    assert_int_equal(model_removed(w->model, OBJECT_WAITING, ID_NONE, 0, gone, 2),
+                     1); /* who follows the list is told */
+    assert_true(id_eq(gone[0], place));
     e = event_of(EVENT_ERASE_SUBJECT);
     e.erase_subject.subject_id = user;
     cannot_follow(w, e, "erased already");
