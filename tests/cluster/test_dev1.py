@@ -1,54 +1,15 @@
 """dev-1, from outside: three operators over one log in PostgreSQL, any of which may be killed; the order of the tests is the story of one installation."""
-import ipaddress
 import json
 import os
 import pathlib
 import signal
-import socket
-import sys
-import urllib.request
 
 import pytest
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'system'))
-from installation import ROOT, Edge, Installation, is_alive, leftovers, until  # noqa: E402
+from dev1 import OPERATORS, Dev1, kill_programs, metric
+from installation import ROOT, is_alive, leftovers, until  # dev1 has put its folder into the path
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason='needs root: network namespaces, microVMs')
-OPERATORS = ['op1', 'op2', 'op3']
-
-
-class OperatorEdge(Edge):
-    """The edge of an operator, by its address on the fabric."""
-
-    def __init__(self, address, *rest):
-        super().__init__(*rest)
-        self.address = address
-
-    def connect(self, timeout=20):
-        import http.client
-        raw = socket.create_connection((self.address, self.port), timeout=timeout)
-        connection = http.client.HTTPConnection(self.host, self.port, timeout=timeout)
-        connection.sock = self.context.wrap_socket(raw, server_hostname=self.host)
-        return connection
-
-
-class Dev1(Installation):
-    def up(self):
-        return self.run('up', '--tower', 'dev-1', timeout=400)
-
-    def replicas(self):
-        return {r['node']: r for r in self.json('status')['replicas']}
-
-    def operator_edge(self, operator, host):
-        status = self.json('status')
-        address = status['endpoints']['node_agents'][OPERATORS.index(operator)]['url'].split('[')[1].split(']')[0]
-        return OperatorEdge(str(ipaddress.ip_address(address)), host, int(status['endpoints']['edge_https'].rsplit(':', 1)[1]), status['ca_file'])
-
-    def programs_of(self, operator):
-        status = self.json('status')
-        node_id = next(n['node_id'] for n in status['endpoints']['node_agents'] if n['name'] == operator)
-        return [p for p in status['programs'] if p['node_id'] == node_id and p['pid']]
-
 
 @pytest.fixture(scope='module')
 def house():
@@ -78,11 +39,6 @@ def test_three_replicas_over_one_log(house):
     assert not any(pathlib.Path(house.home, 'log/platform').iterdir())
     done = house.run('eventlog', 'verify', status['logs'][0]['path'])
     assert 'all good' in done.stdout
-
-
-def metric(url, name):
-    text = urllib.request.urlopen(f'{url}/metrics', timeout=10).read().decode()  # on the loopback of the program's own host
-    return next((float(line.split()[-1]) for line in text.splitlines() if line.startswith(name + ' ')), None)
 
 
 def test_servers_of_others(house):
@@ -166,6 +122,42 @@ def is_program_of(folder, house, operator):
         return f'{house.home}/nodes/{operator}/' in (folder / 'environ').read_bytes().decode(errors='replace')
     except OSError:
         return False
+
+
+def test_nats_is_killed(house, hello):
+    """Each server in turn while something is deployed, then every notifier at once: it goes live, and all of it is back."""
+    deployment_id = house.deploy_detached()
+    for operator in OPERATORS:
+        house.kill_service(f'nats-{operator}')
+    assert kill_programs(house, 'active-notifier') == 3
+    house.serves(deployment_id, seconds=300)
+    house.healthy()
+
+
+def test_without_nats_all_converges(house, hello):
+    """Every nats-server hangs: news is found by asking, as without any."""
+    names = [f'nats-{operator}' for operator in OPERATORS]
+    with house.frozen(*names):
+        until(lambda: all(house.service(name)['status'] == 'down' for name in names), 60, 'status says so')
+        assert {p['code'] for p in house.json('status')['problems']} >= {'service-down'}
+        house.goes_live()
+    house.healthy()
+
+
+def test_the_s3_server_is_killed(house):
+    """What was put is there again; it is started again, with the same keys."""
+    keys = pathlib.Path(house.home, 'store/s3/credentials')
+    assert keys.stat().st_mode & 0o777 == 0o600 and keys.owner() == 'slipform'
+    command = pathlib.Path(f'/proc/{house.service_pid("s3")}/cmdline').read_text()
+    secrets = [line.split(' = ')[1] for line in keys.read_text().splitlines()]
+    assert len(secrets) == 2 and not any(secret in command for secret in secrets)
+    house.kill_service('s3')
+    assert house.json('status')['status'] == 'healthy'
+
+
+def test_another_store_is_refused(house):
+    done = house.up(env={**house.env, 'SLIPFORM_STORE': 'jetstream'}, check=False)
+    assert done.returncode == 1 and "is in 'postgres'" in done.stderr
 
 
 def test_down_leaves_nothing_and_up_finds_all(house, hello):
