@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "base/own.h"
+#include "event/hash.h"
 #include "install/log_place.h"
 #include "net/http_client.h"
 #include "notifier/authorization.h"
@@ -43,15 +44,28 @@ void nats_store_files(const struct home *h, const struct installation_node *n, c
 
 /* ---- files ---- */
 
+/* Of the certificate: a renewed one makes a changed configuration, so that the server reads it. Empty: none yet. */
+static void certificate_sum(const char *file, char ret[static DIGEST_TEXT_SIZE])
+{
+    uint8_t sum[HASH_SIZE];
+    AUTO(buf) struct buf text = {0};
+    ret[0] = '\0';
+    if (file_read(file, 65536, &text, NULL) != OK)
+        return;
+    hash_bytes(text.ptr, text.len, sum);
+    hash_digest_format(sum, ret);
+}
+
 static void put_tls(const struct home *h, const struct installation_node *n, const char *indent, struct buf *b)
 {
-    char cert[PATH_SIZE], key[PATH_SIZE], ca[PATH_SIZE];
+    char cert[PATH_SIZE], key[PATH_SIZE], ca[PATH_SIZE], sum[DIGEST_TEXT_SIZE];
     home_path(h, cert, "nodes/%.*s/identities/" NATS_ROLE "/cert.pem", STR_ARG(n->name));
     home_path(h, key, "nodes/%.*s/identities/" NATS_ROLE "/key.pem", STR_ARG(n->name));
     home_path(h, ca, "ca/ca.crt");
+    certificate_sum(cert, sum);
     /* 5 s for a handshake (chosen): the server's own 2 s are little on a machine that boots twelve guests. */
-    buf_addf(b, "%stls {\n%s  cert_file: \"%s\"\n%s  key_file: \"%s\"\n%s  ca_file: \"%s\"\n", indent, indent, cert,
-             indent, key, indent, ca);
+    buf_addf(b, "%stls {\n%s  cert_file: \"%s\" # %s\n%s  key_file: \"%s\"\n%s  ca_file: \"%s\"\n", indent, indent,
+             cert, sum, indent, key, indent, ca);
     buf_addf(b, "%s  verify_and_map: true\n%s  timeout: 5\n%s}\n", indent, indent, indent);
 }
 

@@ -26,7 +26,7 @@ struct service {
     const struct installation_node *node; /* whose network namespace it runs in; NULL: the machine's own */
     char log_file[64];                    /* below the home */
     int stop_signal, reload_signal;       /* reload: after its files have changed; 0: it need not know */
-    int64_t stop_ms;                      /* it is given that long to end */
+    int64_t stop_ms;                      /* it is given that long to end, then it is killed */
     bool outlives_supervisor;             /* a store: programs write to it until they have ended, too */
 
     /* Files and folders before it is started, each time; *ret_changed: reload it. NULL: none */

@@ -27,6 +27,8 @@ enum { SUPERVISED_MAX = INVENTORY_NODES_MAX + SERVICES_MAX };
 #define SERVICE_PREFIX "store:"
 /* 10 s: a node-agent that writes down what runs (chosen). */
 enum { AGENT_STOP_MS = 10000 };
+/* 5 s for the kernel to take it away (chosen). */
+enum { KILL_MS = 5000 };
 
 static const struct field AGENT_FIELDS[] = {
     FIELD_REQ(STR, supervised, name, "name", "node, or store: and a service"),
@@ -438,6 +440,8 @@ enum err supervise_stop_services(const struct home *h, struct errinfo *err)
         const struct service *s = &list[n - 1];
         const struct supervised *runs = supervise_find_service(&state, s->name);
         enum err rc = runs != NULL ? end_process(runs, "service", s->stop_signal, s->stop_ms, err) : OK;
+        if (rc == ERR_UNAVAILABLE) /* it hangs; what it has acknowledged is on disk */
+            rc = end_process(runs, "service", SIGKILL, KILL_MS, err);
         if (rc != OK)
             return rc;
     }

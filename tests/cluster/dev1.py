@@ -10,7 +10,7 @@ import sys
 import urllib.request
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'system'))
-from installation import ROOT, Edge, Installation, is_alive, until  # noqa: E402
+from installation import ROOT, Edge, Failed, Installation, is_alive, until  # noqa: E402
 
 OPERATORS = ['op1', 'op2', 'op3']
 
@@ -92,7 +92,12 @@ class Dev1(Installation):
                 os.kill(pid, signal.SIGCONT)
 
     def healthy(self, seconds=120):
-        return until(lambda: self.json('status')['status'] == 'healthy', seconds, 'all is well')
+        def look():
+            problems = self.json('status')['problems']
+            if problems:
+                raise Failed(json.dumps(problems))
+            return True
+        return until(look, seconds, 'all is well')
 
     def deploy_detached(self, project='hello'):
         done = self.run('deploy', ROOT / 'examples/hello', '--project', project, '--drain-seconds', 1, '--detach', '--json')

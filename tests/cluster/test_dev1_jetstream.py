@@ -2,6 +2,7 @@
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import urllib.request
 
@@ -146,7 +147,9 @@ def test_without_a_majority_it_reads_only(house, hello):
 
 
 def test_down_leaves_nothing_and_up_finds_all(house, hello):
+    """Also when a server hangs."""
     before = house.json('projects')
+    os.kill(house.service_pid('nats-op1'), signal.SIGSTOP)
     house.down()
     assert leftovers(house.tag, house.home) == []
     house.up()

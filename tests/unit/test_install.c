@@ -242,8 +242,19 @@ static void servers_of_others(void **state)
     file_has(&h, "store/nats-op1/authorization.conf",
              "{ user: \"slipform://dev-0/log/op3\", permissions: { publish: [");
     file_has(&h, "store/nats-op1/authorization.conf", "{ user: \"slipform://dev-0/operator/local\", ");
+    /* a renewed certificate is another configuration: the server is told */
     struct stat st;
     char path[PATH_SIZE];
+    assert_int_equal(folder_make(home_path(&h, path, "nodes/op1/identities"), 0755, NULL), OK);
+    assert_int_equal(folder_make(home_path(&h, path, "nodes/op1/identities/nats"), 0755, NULL), OK);
+    home_path(&h, path, "nodes/op1/identities/nats/cert.pem");
+    assert_int_equal(file_replace(path, STR("renewed"), 0644, NULL), OK);
+    changed = false;
+    assert_int_equal(list[0].create(&h, &list[0], -1, -1, &changed, NULL), OK);
+    assert_true(changed);
+    changed = false;
+    assert_int_equal(list[0].create(&h, &list[0], -1, -1, &changed, NULL), OK);
+    assert_false(changed);
     assert_int_equal(stat(s3_server_credentials(&h, path), &st), 0);
     assert_int_equal(st.st_mode & 0777, 0600);
     assert_int_equal(stat(home_path(&h, path, "store/s3/data/" S3_SERVER_BUCKET), &st), 0);

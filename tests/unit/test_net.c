@@ -732,6 +732,7 @@ static void client_errors(void **state)
     o.total_timeout_ms = 100;
     net_fetch(n, &o, &a);
     assert_int_equal(a.result.code, ERR_UNAVAILABLE);
+    assert_true(a.result.was_sent); /* it may have been done: nobody else may be asked to do it */
     assert_null(strstr(a.result.err.msg, "secret"));
     net_run_until(n, net_is_true, &app.was_cancelled);
     o = (struct http_call_options){.url = arena_printf(&arena, "http://127.0.0.1:%d/hello", port),
@@ -742,8 +743,10 @@ static void client_errors(void **state)
     o.peer_uri = NULL; /* nobody listens any more */
     net_fetch(n, &o, &a);
     assert_int_equal(a.result.code, ERR_UNAVAILABLE);
+    assert_false(a.result.was_sent);
     struct http_result blocking;
     assert_int_equal(http_fetch(&o, NULL, &blocking), ERR_UNAVAILABLE);
+    assert_false(blocking.was_sent);
     http_result_done(&blocking);
 }
 
