@@ -5,6 +5,7 @@
 #include "blob/blob.h"
 #include "control/control.h"
 #include "net/http_server.h"
+#include "wire/replica.h"
 
 struct api;
 
@@ -16,6 +17,8 @@ struct api_options {
     /* Prometheus text for /metrics; NULL: answers 404. */
     void (*render_metrics)(void *ctx, struct buf *out);
     void *render_ctx;
+    /* How hints of news come; NULL: they do not. ctx: render_ctx. */
+    void (*notifier)(void *ctx, struct replica_notifier *ret);
     /* Each finished request, for metrics. May be NULL. */
     void (*on_exchange)(void *ctx, const struct http_exchange *x);
     void *exchange_ctx;

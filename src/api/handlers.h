@@ -80,6 +80,7 @@ void log_events_post(struct call *c);
 /* system.c */
 void healthz(struct call *c);
 void readyz(struct call *c);
+void replica_get(struct call *c);
 void metrics_get(struct call *c);
 void openapi_get(struct call *c);
 void not_in_this_version(struct call *c);

@@ -80,6 +80,15 @@ void readyz(struct call *c)
         reply_not_ready(c, &why, &r);
 }
 
+void replica_get(struct call *c)
+{
+    struct replica_resource r;
+    view_replica(c->api->o.control, &c->arena, &r);
+    if (c->api->o.notifier != NULL)
+        c->api->o.notifier(c->api->o.render_ctx, &r.notifier);
+    call_reply(c, &r);
+}
+
 void metrics_get(struct call *c)
 {
     if (c->api->o.render_metrics == NULL) {

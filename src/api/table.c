@@ -117,6 +117,8 @@ const struct api_table_row API_TABLE[] = {
           "what it runs is placed elsewhere first, then goes; nothing new is placed there"),
     WRITE(FACE_MANAGEMENT, "DELETE", "/v1/nodes/{id}/drain", node_undrain, OPERATOR, NULL, &NODE_RESOURCE_WIRE, 202,
           "the drain is taken back"),
+    GET(FACE_MANAGEMENT, "/v1/replica", replica_get, OPERATOR, &REPLICA_WIRE, NULL,
+        "how the replica that answers is: its log, store, notifier, leases, votes, edges"),
     /* ---- what edges follow ---- */
     FEED(FACE_MANAGEMENT, "/v1/routes", routes_list, EDGE | OPERATOR | CONTROL, ROUTE_WIRE, "confirmed " PAGING,
          "hosts, deployments, endpoints; `confirmed` is the cursor that the edge's Envoy has acknowledged"),

@@ -210,6 +210,8 @@ struct app_counts {
     uint64_t commands, commands_failed; /* answered */
     uint64_t replays;                   /* begun anew because an event came too late */
     int64_t input_us;                   /* instant of the last event folded; INT64_MIN: none */
+    int64_t append_took_us;             /* the last append, at the store, there and back */
+    int64_t appended_us;                /* when it ended, monotonic; 0: none yet */
     uint64_t snapshot_seq;              /* of the last checkpoint read or written */
 };
 struct app_counts app_counts(const struct app *a);

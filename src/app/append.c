@@ -58,6 +58,7 @@ static void append_work(uv_work_t *req)
         set_times(a);
     a->work_rc = store_append_many(app_output(a)->store, app_output(a)->at, b->parts, b->groups_n, a->records,
                                    &b->taken, &a->work_err);
+    a->append_took_us = clock_mono_us() - app_output(a)->began_us;
     if (a->work_rc == ERR_IO) {
         struct errinfo lost = a->work_err;
         look_back(a, &lost);
@@ -148,6 +149,8 @@ static void on_append(uv_work_t *req, int status)
     enum err rc = a->work_rc;
     a->work = WORK_NONE;
     a->is_fresh = rc == OK && a->inputs_n == 1;
+    a->counts.append_took_us = a->append_took_us;
+    a->counts.appended_us = clock_mono_us();
     a->is_held = false; /* whatever the append answered */
     if (rc == OK || a->found_seq > 0) {
         size_t n = events_taken(&a->batch);

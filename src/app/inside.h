@@ -183,6 +183,7 @@ struct app {
     size_t inputs_n;
     enum app_state state;
     struct errinfo stall, trouble, append_trouble;
+    int64_t append_took_us; /* of the append that is under way; written in the pool */
     struct app_refused refused;
     bool is_troubled;
     bool is_fresh;   /* the model is at the end of all that was read, and no append found out otherwise */

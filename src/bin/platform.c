@@ -310,6 +310,15 @@ static enum err open_hints(struct platform_program *p, struct errinfo *err)
     return hints_open(p->d, &s->nats_servers, subject, look, p, &p->hints, err);
 }
 
+static void notifier_state(void *ctx, struct replica_notifier *ret)
+{
+    const struct daemon *d = ctx;
+    const struct platform_program *p = d->state;
+    struct hints_state s = hints_state(p->hints);
+    *ret = (struct replica_notifier){s.is_open, s.is_up, (int64_t)s.received,
+                                     s.hinted_us == 0 ? -1 : (clock_mono_us() - s.hinted_us) / 1000};
+}
+
 static enum err start(struct daemon *d, struct errinfo *err)
 {
     const struct platform_program_settings *s = d->settings;
@@ -331,6 +340,7 @@ static enum err start(struct daemon *d, struct errinfo *err)
                                            .is_public = has_workload(s, "public-api"),
                                            .render_metrics = render_metrics,
                                            .render_ctx = d,
+                                           .notifier = notifier_state,
                                            .on_exchange = on_exchange,
                                            .exchange_ctx = d});
     daemon_on_readyz(d, fill_readyz);

@@ -6,22 +6,13 @@
 #include "base/own.h"
 #include "cli/past.h"
 #include "cli/rows.h"
+#include "cli/status_replicas.h"
 #include "cli/table.h"
 #include "cli/verbs.h"
 #include "install/host_network.h"
 #include "install/log_place.h"
 #include "install/services.h"
 #include "install/supervise.h"
-
-static void add_problem(json_t *problems, const char *code, const char *title, const char *detail, const char *hint)
-{
-    json_t *p = json_object();
-    json_object_set_new(p, "code", json_string(code));
-    json_object_set_new(p, "title", json_string(title));
-    json_object_set_new(p, "detail", json_from_str(str_from(detail)));
-    json_object_set_new(p, "hint", json_string(hint));
-    json_array_append_new(problems, p);
-}
 
 static void set_path(json_t *doc, const char *key, const struct home *h, const char *below)
 {
@@ -75,8 +66,8 @@ static void add_agents(const struct cli *c, json_t *programs, json_t *problems)
     bool is_running = supervise_is_running(&c->home);
     json_array_append_new(programs, program_row("supervise", STR(""), STR(""), is_running ? state.pid : 0, 0, STR("")));
     if (!is_running)
-        add_problem(problems, "supervisor-down", "the supervisor is not running",
-                    "node-agents that end are not started again", "run 'slipform up'");
+        status_problem(problems, "supervisor-down", "the supervisor is not running",
+                       "node-agents that end are not started again", "run 'slipform up'");
     for (size_t i = 0; i < state.agents.n; i++) {
         const struct supervised *s = (const struct supervised *)state.agents.items + i;
         const struct installation_node *n = home_node_by_name(&c->home, s->name);
@@ -100,8 +91,8 @@ static void add_instances(const struct cli *c, json_t *programs, json_t *problem
         id_format(n->node_id, node_id);
         if (agent_call(c, n, "/v1/instances", &doc, &err) != OK) {
             (void)snprintf(title, sizeof(title), "the node-agent of '%.*s' does not answer", STR_ARG(n->name));
-            add_problem(problems, "agent-down", title, err.msg,
-                        "run 'slipform up'; its log is agent.log in its folder");
+            status_problem(problems, "agent-down", title, err.msg,
+                           "run 'slipform up'; its log is agent.log in its folder");
             continue;
         }
         size_t i = 0;
@@ -119,7 +110,7 @@ static void add_instances(const struct cli *c, json_t *programs, json_t *problem
             if (!str_eq(json_member_str(item, "health"), STR("NOMINAL"))) {
                 auto_free char *cause = table_cell(item, "cause"), *status = table_cell(item, "status");
                 (void)snprintf(title, sizeof(title), "%s on '%.*s' is %s", name, STR_ARG(n->name), status);
-                add_problem(problems, "program-unhealthy", title, cause, "its log: 'slipform logs' with its id");
+                status_problem(problems, "program-unhealthy", title, cause, "its log: 'slipform logs' with its id");
             }
         }
     }
@@ -137,9 +128,9 @@ static void add_read_only(const json_t *problem, json_t *problems)
     const char *hint = HINTS[0][1];
     for (size_t i = 0; i < sizeof(HINTS) / sizeof(HINTS[0]); i++)
         hint = strcmp(state, HINTS[i][0]) == 0 ? HINTS[i][1] : hint;
-    add_problem(problems, "control-plane-read-only",
-                "the control plane only reads: it answers from the position below, refuses writes, plans nothing",
-                detail, hint);
+    status_problem(problems, "control-plane-read-only",
+                   "the control plane only reads: it answers from the position below, refuses writes, plans nothing",
+                   detail, hint);
 }
 
 static void add_control(const struct cli *c, json_t *doc, json_t *problems)
@@ -158,51 +149,11 @@ static void add_control(const struct cli *c, json_t *doc, json_t *problems)
     if (rc != OK && position != NULL) {
         add_read_only(problem, problems);
     } else if (rc != OK) {
-        add_problem(problems, "control-plane-down", "the control plane does not answer", err.msg,
-                    "applications go on being served; run 'slipform up'");
+        status_problem(problems, "control-plane-down", "the control plane does not answer", err.msg,
+                       "applications go on being served; run 'slipform up'");
     }
     json_object_set_new(doc, "position", position != NULL ? position : json_null());
     json_object_set_new(doc, "model_hash", hash != NULL ? json_incref(hash) : json_null());
-}
-
-/* Each operator's management-api: what it holds of the log, and whether it sees its end. `position` is of the first
- * that answers. */
-static json_t *replicas_of(const struct cli *c, json_t *problems)
-{
-    json_t *rows = json_array();
-    bool is_alone = home_operators_n(&c->home) == 1; /* then it is add_control's */
-    for (size_t i = 0; i < c->home.inst.nodes.n; i++) {
-        const struct installation_node *n = home_node(&c->home, i);
-        if (!home_is_operator(n))
-            continue;
-        char url[96], title[128];
-        auto_json json_t *ready = NULL, *problem = NULL;
-        struct errinfo err;
-        struct client_call call = {.url = home_operator_local_url(&c->home, n, url),
-                                   .path = "/readyz",
-                                   .timeout_ms = 5000,
-                                   .ret_problem = &problem};
-        enum err rc = client_call(c, &call, &ready, &err);
-        const json_t *said = rc == OK ? ready : problem;
-        json_t *seq = json_object_get(said, "seq"), *hash = json_object_get(said, "model_hash"), *row = json_object(),
-               *state = json_object_get(said, "state");
-        json_object_set_new(row, "node", json_from_str(n->name));
-        json_object_set_new(row, "zone", json_from_str(n->zone));
-        json_object_set_new(row, "url", json_string(url));
-        json_object_set_new(row, "status",
-                            rc == OK        ? json_string("live")
-                            : state != NULL ? json_incref(state)
-                                            : json_string("down"));
-        json_object_set_new(row, "seq", seq != NULL ? json_incref(seq) : json_null());
-        json_object_set_new(row, "model_hash", hash != NULL ? json_incref(hash) : json_null());
-        json_array_append_new(rows, row);
-        if (rc != OK && !is_alone) {
-            (void)snprintf(title, sizeof(title), "the replica of the control plane on '%.*s' is not live",
-                           STR_ARG(n->name));
-            add_problem(problems, "replica-down", title, err.msg, "the others go on; run 'slipform up'");
-        }
-    }
-    return rows;
 }
 
 /* What others wrote and the installation runs: each is asked. */
@@ -225,7 +176,7 @@ static json_t *services_rows(const struct cli *c, json_t *problems)
             continue;
         auto_free char *title = mem_printf("%s ('%s') does not answer", s->title, s->name);
         auto_free char *hint = mem_printf("its log is %s in the home; 'slipform up' starts it again", s->log_file);
-        add_problem(problems, "service-down", title, err.msg, hint);
+        status_problem(problems, "service-down", title, err.msg, hint);
     }
     return rows;
 }
@@ -258,7 +209,8 @@ static json_t *status_of(const struct cli *c)
     add_control(c, doc, problems);
     bool is_up = host_network_is_up(h);
     if (!is_up)
-        add_problem(problems, "network-down", "the network of the installation is not there", "", "run 'slipform up'");
+        status_problem(problems, "network-down", "the network of the installation is not there", "",
+                       "run 'slipform up'");
     json_object_set_new(doc, "home", json_string(h->path));
     set_path(doc, "ca_file", h, "ca/ca.crt");
     set_path(doc, "token_file", h, "operator/token");
@@ -266,7 +218,7 @@ static json_t *status_of(const struct cli *c)
     set_path(doc, "client_key_file", h, "operator/client.key");
     json_object_set_new(doc, "endpoints", endpoints_of(c));
     json_object_set_new(doc, "logs", logs_of(c, json_object_get(doc, "position")));
-    json_object_set_new(doc, "replicas", replicas_of(c, problems));
+    status_replicas(c, doc, problems);
     json_object_set_new(doc, "services", services_rows(c, problems));
     json_object_set_new(doc, "status",
                         json_string(!is_up && !supervise_is_running(h) ? "stopped"
@@ -294,13 +246,7 @@ static int installation_status(struct cli *c)
                    *edge = table_cell(doc, "endpoints.edge_https");
     (void)printf("%.*s is %s, at event %s\n  management API  %s\n  public API      %s\n  edge            %s\n\n",
                  STR_ARG(c->home.inst.name), status, seq[0] != '\0' ? seq : "?", management, public_api, edge);
-    static const struct column REPLICAS[] = {{"REPLICA", "node", COLUMN_TEXT},  {"ZONE", "zone", COLUMN_TEXT},
-                                             {"STATUS", "status", COLUMN_TEXT}, {"EVENT", "seq", COLUMN_TEXT},
-                                             {"URL", "url", COLUMN_TEXT},       {0}};
-    if (json_array_size(json_object_get(doc, "replicas")) > 1) {
-        table_print(json_object_get(doc, "replicas"), REPLICAS);
-        (void)puts("");
-    }
+    status_replicas_print(doc);
     static const struct column SERVICES[] = {
         {"SERVICE", "name", COLUMN_TEXT}, {"ON", "node", COLUMN_TEXT}, {"STATUS", "status", COLUMN_TEXT}, {0}};
     if (json_array_size(json_object_get(doc, "services")) > 0) {

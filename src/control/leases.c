@@ -215,6 +215,12 @@ bool leases_voters(const struct leases *l, struct strs *ret_names)
     return ret_names->n > 0;
 }
 
+const struct store_lease *leases_known(const struct leases *l, size_t *ret_n)
+{
+    *ret_n = l != NULL && is_fresh(l) ? l->known_n : 0;
+    return l == NULL ? NULL : l->known;
+}
+
 void leases_planners(const struct leases *l, struct strs *ret_names)
 {
     struct leases *own = (struct leases *)(uintptr_t)l; /* as above */

@@ -20,6 +20,9 @@ void leases_close(struct leases *l); /* given back; ends with control_part_close
 /* Those that vote, by name; lent until the next turn of the loop. False: it is not known who is there, or nobody votes.
  * NULL: nothing is known. */
 bool leases_voters(const struct leases *l, struct strs *ret_names);
+struct store_lease;
+/* All of them, by name; none when it is not known. Lent until the next turn of the loop. l may be NULL. */
+const struct store_lease *leases_known(const struct leases *l, size_t *ret_n);
 /* Those that plan and see the end of the log, by name; lent until the next turn of the loop. None: it is not known who
  * is there. l may be NULL. */
 void leases_planners(const struct leases *l, struct strs *ret_names);

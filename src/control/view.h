@@ -5,6 +5,7 @@
 #include "wire/deployment.h"
 #include "wire/image.h"
 #include "wire/node.h"
+#include "wire/replica.h"
 #include "wire/route.h"
 
 void view_node(const struct control *c, const struct node *n, struct arena *a, struct node_resource *ret);
@@ -22,6 +23,9 @@ void view_deployment(const struct control *c, const struct process *d, struct ar
 
 /* Names of the secrets that instances of it get. */
 struct strs view_secret_names(const struct process *p, struct arena *a);
+
+/* How this replica is, and what it knows of the others; `notifier` is left to the caller. */
+void view_replica(struct control *c, struct arena *a, struct replica_resource *ret);
 
 /* "https://<host>[:port]" */
 struct str view_url(const struct control *c, const char *host, struct arena *a);

@@ -1,5 +1,6 @@
 #include "daemon/hints.h"
 
+#include "base/clock.h"
 #include "base/random.h"
 #include "net/nats_client.h"
 
@@ -8,11 +9,13 @@ struct hints {
     struct nats_client *client; /* NULL: being closed */
     void (*hint)(void *ctx);
     void *ctx;
+    int64_t hinted_us;
 };
 
 static void on_received(void *ctx, struct str payload)
 {
-    const struct hints *h = ctx;
+    struct hints *h = ctx;
+    h->hinted_us = clock_mono_us();
     (void)payload; /* whatever it says: look */
     h->hint(h->ctx);
 }
@@ -63,6 +66,14 @@ enum err hints_open(struct daemon *d, const struct setting_list *servers, const 
     metrics_on_render(d->metrics, on_render, h);
     *ret = h;
     return OK;
+}
+
+struct hints_state hints_state(const struct hints *h)
+{
+    if (h == NULL || h->client == NULL)
+        return (struct hints_state){0};
+    struct nats_client_counts n = nats_client_counts(h->client);
+    return (struct hints_state){true, n.is_up, n.received, h->hinted_us};
 }
 
 void hints_close(struct hints *h, void (*closed)(void *ctx), void *ctx)

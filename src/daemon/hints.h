@@ -17,5 +17,11 @@ struct hints;
  * OK | ERR_INVALID addresses, or certificates are missing */
 must_check enum err hints_open(struct daemon *d, const struct setting_list *servers, const char *subject,
                                void (*hint)(void *ctx), void *ctx, struct hints **ret, struct errinfo *err);
+struct hints_state {
+    bool is_open, is_up; /* is_open: false without nats_servers */
+    uint64_t received;
+    int64_t hinted_us; /* the last one, monotonic; 0: none yet */
+};
+struct hints_state hints_state(const struct hints *h); /* h may be NULL */
 /* No hint any more; closed(ctx) when the loop has nothing of it, at once for NULL. The daemon must live until then. */
 void hints_close(struct hints *h, void (*closed)(void *ctx), void *ctx);

@@ -13,6 +13,7 @@
 #include "wire/node.h"
 #include "wire/notification.h"
 #include "wire/owned.h"
+#include "wire/replica.h"
 #include "wire/route.h"
 #include "wire/umbilical.h"
 
@@ -53,6 +54,12 @@ static const struct field_table *const TABLES[] = {
     &DOMAIN_CREATE_WIRE,
     &DOMAIN_RESOURCE_WIRE,
     &EXPLANATION_WIRE,
+    &REPLICA_WIRE,
+    &REPLICA_LEASE_WIRE,
+    &REPLICA_VOTE_WIRE,
+    &REPLICA_EDGE_WIRE,
+    &REPLICA_STORE_WIRE,
+    &REPLICA_NOTIFIER_WIRE,
     &NOTIFICATION_WIRE,
     &PROJECT_PATCH_WIRE,
     &SCALING_WIRE,

@@ -1,6 +1,7 @@
 """Several replicas of the control plane over one log: who goes first, who answers whom when it does not see the log any more, and what
 happens when one is killed, or stands still and goes on. Real programs; the test plays agents, edges and people."""
 import base64
+import concurrent.futures
 import fcntl
 import json
 import os
@@ -159,6 +160,69 @@ def test_one_goes_first_and_the_other_stands_in(world):
     creates = world.events('CreateInstance')
     once(creates, 'address', 'processId', 'nodeId', 'instanceId')
     assert len([e for e in creates if e['payload']['processId'] == made['deployment_id']]) == 3
+
+
+def meanwhile(world, *words):
+    """What the CLI says while everybody goes on reporting."""
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        said = pool.submit(world.cli, *words, check=False)
+        world.until(said.done, 'it answers', seconds=30)
+        return said.result().stdout
+
+
+def test_status_shows_what_is_wrong(world):
+    """What a person sees who is called at night: each replica's log, store and leases, who goes first, who does not hear which node."""
+    told = [world.client_of(p).ok('GET', '/v1/replica').json for p in world.all]
+    assert [t['replica'] for t in told] == ['first', 'second']
+    assert [t['state'] for t in told] == ['live', 'live'] and all(t['lag_events'] == 0 and 0 <= t['end_seen_ms_ago'] < 5000 for t in told)
+    assert all(t['votes'] and t['plans'] and t['notifier'] == {'is_configured': False, 'is_connected': False, 'hints': 0, 'hint_ms_ago': -1} for t in told)
+    assert sorted(t['goes_first'] for t in told) == [False, True], 'one goes first, and both say so'
+    first = next(t['replica'] for t in told if t['goes_first'])
+    for t in told:
+        assert [row['replica'] for row in t['leases']] == ['first', 'second']
+        assert all(row['votes'] and row['plans'] and row['goes_first'] == (row['replica'] == first) and row['left_ms'] > 0 for row in t['leases'])
+        assert 'suspects' not in t
+    world.user.ok('POST', '/v1/projects', {'name': 'written'}, 201)
+    world.step()
+    told = {p.name: world.client_of(p).ok('GET', '/v1/replica').json for p in world.all}
+    store = told['first']['store']
+    assert store['kind'] == 'files' and store['has_appended'] and 0 < store['append_us'] < 5e6 and store['append_ms_ago'] < 5000 and 'append_error' not in store
+    edges = world.until(lambda: [t['edges'] for t in (world.client_of(p).ok('GET', '/v1/replica').json for p in world.all)
+                                 if [e['edge'] for e in t.get('edges', [])] == ['operator-1']], 'an edge is known')
+    assert edges[0][0]['silent_ms'] < 2500
+    # one replica does not hear one node: it says so alone, and the node stays
+    deaf, node = world.second, world.nodes[1]
+    heartbeat = node.heartbeat
+    node.heartbeat = lambda program=None: None if program is deaf else heartbeat(program)
+    suspects = world.until(lambda: world.client_of(world.first).ok('GET', '/v1/replica').json.get('suspects'), 'a vote is shown')
+    assert [(row['node'], row['status'], row['suspected_by']) for row in suspects] == [(node.name, 'ready', ['second'])]
+    status = json.loads(meanwhile(world, 'status', '--json'))
+    assert [row['replica'] for row in status['leases']] == ['first', 'second'] and status['suspects'] == suspects
+    assert any(p['code'] == 'node-suspected' and p['title'] == f"node '{node.name}' is not heard by second" for p in status['problems'])
+    row = status['replicas'][0]
+    assert (row['replica'], row['status'], row['store']['kind']) == ('first', 'live', 'files') and 'leases' not in row
+    text = meanwhile(world, 'status')
+    for part in ('LAG, AT END', 'LAST APPEND', 'by asking', 'LEASE OF', 'NOT HEARD BY', 'ROUTES AS OF EVENT'):
+        assert part in text, text
+    node.heartbeat = heartbeat
+    # the store takes nothing any more: somebody holds it
+    lost = world.client_of(world.first)
+    lock = os.open(world.folder / 'log/lock', os.O_RDWR | os.O_CLOEXEC)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert lost.ask('POST', '/v1/projects', {'name': 'held'}).status == 503
+        said = lost.ok('GET', '/v1/replica').json
+        assert said['state'] == 'read-only' and 'the last append failed' in said['cause'] and said['store']['append_us'] > 4e6, said
+        problems = {p['code']: p for p in json.loads(world.cli('status', '--json', check=False).stdout)['problems']}
+        assert 'cannot append to the log' in problems['store-failing']['title'] and said['store']['append_error'] == problems['store-failing']['detail']
+    finally:
+        os.close(lock)
+    until(lambda: lost.ask('POST', '/v1/projects', {'name': 'free'}).status == 201, 'it goes on')
+    assert lost.ok('GET', '/v1/replica').json['state'] == 'live' and 'append_error' not in lost.ok('GET', '/v1/replica').json['store']
+    # one is gone: its lease runs out
+    world.second.kill()
+    until(lambda: [r['replica'] for r in lost.ok('GET', '/v1/replica').json['leases']] == ['first'], 'the lease of the dead is over')
+    assert lost.ok('GET', '/v1/replica').json['goes_first']
 
 
 def test_a_write_through_one_is_seen_on_the_other(world):
