@@ -108,12 +108,13 @@ static void platform_settings(const struct home *h, const struct installation_no
     buf_add_c(b, "]\n");
     put(b, "event_store", log_spec_on(h, n, spec));
     put_blobs(h, b);
-    if (!home_store_is(h, "postgres"))
+    bool is_on_server = home_store_is(h, "postgres") || home_store_is(h, "jetstream");
+    if (!is_on_server)
         put_path(b, "logs_folder", h, "logs");
     put_path(b, "token_hash_file", h, "ca/operator-token.sha256");
     put_path(b, "seal_key_file", h, "ca/seal.key");
     if (!is_public) {
-        if (!home_store_is(h, "postgres"))
+        if (!is_on_server)
             put_path(b, "streams_folder", h, "log/streams");
         put_path(b, "statistics_folder", h, "log/statistics");
         put_path(b, "certificates_folder", h, "certificates");

@@ -82,9 +82,10 @@ void authorization_add_store(const char *identity, const char *stream, struct bu
     buf_addf(out,
              "    { user: \"%s\", permissions: { publish: [\"slipform.log.*\", \"$KV.%s-leases.>\", \"$KV.%s-keys.>\", "
              "\"$JS.API.STREAM.INFO.*\", \"$JS.API.STREAM.CREATE.*\", \"$JS.API.STREAM.MSG.GET.*\", "
-             "\"$JS.API.DIRECT.GET.>\", \"$JS.API.STREAM.MSG.DELETE.KV_%s-keys\"], subscribe: [\"_INBOX.>\", "
+             "\"$JS.API.DIRECT.GET.>\", \"$JS.API.STREAM.MSG.DELETE.KV_%s-keys\", \"slipform.bulk.%s.*\", "
+             "\"$JS.API.STREAM.UPDATE.%s-bulk\", \"$JS.API.STREAM.PURGE.%s-bulk\"], subscribe: [\"_INBOX.>\", "
              "\"slipform.grown.*\"] } }\n",
-             identity, stream, stream, stream);
+             identity, stream, stream, stream, stream, stream, stream);
 }
 
 void authorization_format(const struct audience *a, const char *installation, struct buf *out)

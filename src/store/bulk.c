@@ -14,7 +14,7 @@
 /* Writers of one series that are met in a row before it is given up (chosen). */
 enum { TRIES_MAX = 8 };
 
-static const struct bulk_kind *const KINDS[] = {&BULK_FOLDER, &BULK_POSTGRES};
+static const struct bulk_kind *const KINDS[] = {&BULK_FOLDER, &BULK_JETSTREAM, &BULK_POSTGRES};
 
 bool bulk_name_is_fine(const char *series)
 {

@@ -77,7 +77,7 @@ must_check enum err bulk_tail(struct bulk *b, struct bulk_cursor *c, size_t size
 /* Forget a series. Its lines are gone for readers; their room is given back now or when they are old. */
 must_check enum err bulk_drop(struct bulk *b, const char *series, struct errinfo *err);
 /* Series that were last written before that instant (microseconds since 1970), in the order of their names, behind
- * `after` ("": from the first), at most a page of them. */
+ * `after` ("": from the first), at most a page of them. Kind jetstream names none: its lines go by age. */
 must_check enum err bulk_idle(struct bulk *b, int64_t before_us, const char *after,
                               char ret[static BULK_PAGE][BULK_NAME_SIZE], size_t *ret_n, struct errinfo *err);
 /* Throw away what is older, or more, than the limits say, as of now_us. To be called now and then, by any replica. */

@@ -10,7 +10,7 @@ struct store;
 struct bulk_known {
     char name[BULK_NAME_SIZE];
     int64_t last;
-    uint64_t message, bytes; /* of kind jetstream: its last message, and what was ever written */
+    uint64_t message, bytes, mark; /* of kind jetstream: of its last message */
     UT_hash_handle hh;
 };
 

@@ -118,6 +118,10 @@ must_check enum err jet_tail(struct store *s, struct errinfo *err);
 /* A message of the stream. OK | ERR_CORRUPT it is gone, or none of a log */
 must_check enum err jet_message(struct store *s, uint64_t message, natsMsg **ret, struct jet_span *ret_span,
                                 struct errinfo *err);
+/* A message of any stream as its leader has it; body: which. Its number is header Nats-Sequence.
+ * OK | ERR_NOT_FOUND no such message | ERR_UNAVAILABLE, ERR_CANCELLED */
+must_check enum err jet_leader_message(struct store *s, const char *stream, const char *body, natsMsg **ret,
+                                       struct errinfo *err);
 /* The place before the message that holds record seq, 1 <= seq <= the tail's. Cost: some questions, unless it is where
  * was read last. */
 must_check enum err jet_find(struct store *s, uint64_t seq, struct jet_place *ret, struct errinfo *err);

@@ -85,11 +85,9 @@ static bool message_of(const json_t *doc, natsMsg **ret)
     return add_headers(*ret, buf_str(&headers)) && natsMsgHeader_Set(*ret, "Nats-Sequence", seq) == NATS_OK;
 }
 
-/* OK | ERR_NOT_FOUND no such message */
-static enum err ask_leader(struct store *s, const char *body, natsMsg **ret, struct errinfo *err)
+enum err jet_leader_message(struct store *s, const char *stream, const char *body, natsMsg **ret, struct errinfo *err)
 {
-    const struct jet *j = s->impl;
-    auto_free char *subject = mem_printf("$JS.API.STREAM.MSG.GET.%s", j->stream);
+    auto_free char *subject = mem_printf("$JS.API.STREAM.MSG.GET.%s", stream);
     auto_json json_t *doc = NULL;
     int code = 0;
     enum err rc = jet_api(s, subject, str_from(body), &doc, &code, err);
@@ -98,6 +96,12 @@ static enum err ask_leader(struct store *s, const char *body, natsMsg **ret, str
     if (rc == OK && !message_of(doc, ret))
         rc = err_set(err, ERR_UNAVAILABLE, "log '%s': an answer of NATS is no message", s->name);
     return rc;
+}
+
+static enum err ask_leader(struct store *s, const char *body, natsMsg **ret, struct errinfo *err)
+{
+    const struct jet *j = s->impl;
+    return jet_leader_message(s, j->stream, body, ret, err);
 }
 
 enum err jet_message(struct store *s, uint64_t message, natsMsg **ret, struct jet_span *ret_span, struct errinfo *err)

@@ -103,7 +103,7 @@ static uint32_t roll(struct test_nats_faults *f)
 /* False: the pair is to be dropped. */
 static bool from_client(struct relay *r, struct pair *p)
 {
-    static const char APPEND[] = "HPUB slipform.log.";
+    static const char APPEND[] = "HPUB slipform.";
     ssize_t n = recv(p->client, r->bytes, sizeof(r->bytes), 0);
     uint32_t one_in = atomic_load(&r->faults->one_in);
     if (n <= 0)
