@@ -24,6 +24,7 @@ struct platform_program_settings {
         *certificates_folder, *ca_cert_file, *ca_key_file, *seal_key_file, *dns_server;
     const char *token_hash_file, *app_domain, *replica;
     int64_t edge_https_port, node_timeout_seconds, connections_max, bulk_size_mib, bulk_kept_days;
+    int64_t blob_collection_seconds;
 };
 
 #define ROW(type_, member, fallback_, required_, doc_)                                                                 \
@@ -69,6 +70,8 @@ static const struct setting SETTINGS[] = {
     ROW_INT(node_timeout_seconds, "15", 1, 3600, "a node that was not heard for this long is suspected"),
     ROW_INT(connections_max, "0", 0, 1000000,
             "at a time; two for each node. 0: as many as this process may have descriptors, but for 1024"),
+    ROW_INT(blob_collection_seconds, "21600", 1, 604800,
+            "between two collections of blobs that nobody names; they are removed two days after that"),
     HINTS_SETTING(struct platform_program_settings, nats_servers),
     ROW(LIST, tuning, NULL, false, "figures of the planner, name=value, e.g. drain_seconds=300"),
 };
@@ -193,6 +196,26 @@ static void count_appends(struct metrics *m, const struct control *control)
             PLANS[i].n);
 }
 
+static void count_collected(struct metrics *m, const struct control *control)
+{
+    struct blob_collected n;
+    uint64_t runs;
+    if (!control_collected(control, &n, &runs))
+        return;
+    const struct {
+        const char *fate;
+        uint64_t n;
+    } FATES[] = {{"set_aside", n.put_aside}, {"came_back", n.came_back}, {"removed", n.removed}};
+    count_to(metrics_counter(m, "slipform_blob_collections_total", "collections of blobs that nobody names", NULL, 0),
+             runs);
+    for (size_t i = 0; i < sizeof(FATES) / sizeof(FATES[0]); i++)
+        count_to(metrics_counter(m, "slipform_blobs_collected_total", "blobs by what became of them",
+                                 &(struct metric_label){"fate", FATES[i].fate}, 1),
+                 FATES[i].n);
+    count_to(metrics_counter(m, "slipform_blobs_removed_bytes_total", "bytes of blobs that were removed", NULL, 0),
+             n.removed_bytes);
+}
+
 static void set_gauges(struct metrics *m, void *ctx)
 {
     const struct platform_program *p = ctx;
@@ -204,6 +227,7 @@ static void set_gauges(struct metrics *m, void *ctx)
     gauge_set(metrics_gauge(m, "slipform_live", "1 when the log is folded and its end was seen a moment ago", NULL, 0),
               control_sight(p->control, NULL) == SIGHT_LIVE ? 1 : 0);
     count_appends(m, p->control);
+    count_collected(m, p->control);
 }
 
 static enum err open_control(struct platform_program *p, struct errinfo *err)
@@ -226,6 +250,8 @@ static enum err open_control(struct platform_program *p, struct errinfo *err)
         .ca_key_file = s->ca_key_file,
         .seal_key_file = s->seal_key_file,
         .dns_server = s->dns_server,
+        .blobs = p->blobs,
+        .blob_collection_s = s->blob_collection_seconds,
         .edge_https_port = (int)s->edge_https_port,
         .node_timeout_ms = (int)s->node_timeout_seconds * 1000,
         .has_planner = has_workload(s, "planner"),

@@ -63,6 +63,59 @@ void control_heard_edge(struct control *c)
     control_kick(c);
 }
 
+/* ---- garbage among blobs ---- */
+
+/* Which replica collects: any id will do, if it is the same everywhere. */
+static const struct id COLLECTION = {{'b', 'l', 'o', 'b', 's'}};
+
+static bool may_collect(void *ctx)
+{
+    struct control *c = ctx;
+    struct strs planners;
+    leases_planners(c->leases, &planners);
+    return planners.n > 0 && preferred_is(&planners, str_from(c->o.replica), COLLECTION) &&
+           control_sight(c, NULL) == SIGHT_LIVE && !control_was_deaf(c);
+}
+
+static void look_for_collector(void *ctx)
+{
+    app_hint(((struct control *)ctx)->app);
+}
+
+static int64_t end_for_collector(void *ctx)
+{
+    return app_end_seen_us(((struct control *)ctx)->app);
+}
+
+static const struct model *model_for_collector(void *ctx)
+{
+    return ((struct control *)ctx)->model;
+}
+
+static void open_collector(struct control *c)
+{
+    if (c->o.blobs == NULL || !c->o.has_planner)
+        return;
+    c->collector = collector_new(&(struct collector_options){.loop = c->o.loop,
+                                                             .store = c->o.blobs,
+                                                             .log = c->o.log,
+                                                             .every_ms = c->o.blob_collection_s * 1000,
+                                                             /* two leases, and what a look takes */
+                                                             .settle_us = (int64_t)c->o.node_timeout_ms * 2500,
+                                                             .may = may_collect,
+                                                             .look = look_for_collector,
+                                                             .end_seen_us = end_for_collector,
+                                                             .model = model_for_collector,
+                                                             .ctx = c});
+}
+
+bool control_collected(const struct control *c, struct blob_collected *ret, uint64_t *ret_runs)
+{
+    if (c->collector != NULL)
+        *ret = collector_counts(c->collector, ret_runs);
+    return c->collector != NULL;
+}
+
 /* ---- opening and closing ---- */
 
 /* Domains are proved where certificates are issued; without a resolver an operator proves them. */
@@ -180,6 +233,7 @@ enum err control_open(const struct control_options *o, struct control **ret, str
     if (o->has_certificates)
         c->certifier = certifier_new(c);
     open_prover(c, o->dns_server == NULL ? NULL : &dns);
+    open_collector(c);
     *ret = c;
     return OK;
 }
@@ -206,7 +260,8 @@ void control_close(struct control *c, void (*closed)(void *ctx), void *ctx)
     c->closed = closed;
     c->closed_ctx = ctx;
     c->closing_n = 5u + (c->bulk != NULL) + (c->stream_logs != NULL) + (c->statistics != NULL) + (c->keyring != NULL) +
-                   (c->planner != NULL) + (c->watchdog != NULL) + (c->certifier != NULL) + (c->prover != NULL);
+                   (c->planner != NULL) + (c->watchdog != NULL) + (c->certifier != NULL) + (c->prover != NULL) +
+                   (c->collector != NULL);
     if (c->planner != NULL)
         planner_close(c->planner);
     if (c->watchdog != NULL)
@@ -215,6 +270,8 @@ void control_close(struct control *c, void (*closed)(void *ctx), void *ctx)
         certifier_close(c->certifier);
     if (c->prover != NULL)
         prover_close(c->prover);
+    if (c->collector != NULL)
+        collector_close(TAKE(c->collector), part_closed, c);
     housekeeping_close(c->housekeeping);
     control_pulse_stop(c);
     leases_close(TAKE(c->leases));

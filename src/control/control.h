@@ -14,6 +14,7 @@
 
 #include "app/app.h"
 #include "base/log.h"
+#include "blob/garbage.h"
 #include "control/bulk_queue.h"
 #include "control/certificate.h"
 #include "control/instance_log.h"
@@ -55,6 +56,8 @@ struct control_options {
     const char *ca_cert_file, *ca_key_file; /* NULL: issues nothing */
     const char *seal_key_file;              /* NULL: seals and opens no secrets */
     const char *dns_server;                 /* "127.0.0.1:53", asked for TXT records of domains; NULL: the host's */
+    struct blob_store *blobs;               /* collected with has_planner; borrowed. NULL: not from here */
+    int64_t blob_collection_s;              /* between two collections; 0: COLLECTOR_EVERY_MS_DEFAULT */
     struct platform_settings settings;      /* app_domain and installation are set from here */
     int edge_https_port;                    /* for URLs; 0 or 443: not written */
     int node_timeout_ms;                    /* 0: CONTROL_NODE_TIMEOUT_MS_DEFAULT */
@@ -95,6 +98,8 @@ struct control_counts {
                                                  * one), left to that one, appended because that one did not */
 };
 struct control_counts control_counts(const struct control *c);
+/* Of blobs that nobody names, by this replica: false where it does not collect. */
+bool control_collected(const struct control *c, struct blob_collected *ret, uint64_t *ret_runs);
 /* Of the model; computed once a position. */
 void control_model_hash(struct control *c, char ret_text[static HASH_TEXT_SIZE]);
 

@@ -1,6 +1,7 @@
 #pragma once
 /* control/parts.h - what a control is made of; only for the files of this room.
  * Layer: control. */
+#include "control/collector.h"
 #include "control/control.h"
 #include "control/keyring.h"
 #include "control/leases.h"
@@ -36,12 +37,13 @@ struct control {
     struct prover *prover;       /* NULL: not this process's, or there is no resolver to ask */
     struct log_queue *reading;   /* of the platform's own log, for people and tools */
     struct housekeeping *housekeeping;
-    struct leases *leases;   /* who else works on this log */
-    int64_t live_mono_us;    /* when this replica went live; 0: not yet */
-    int64_t listens_mono_us; /* since when it could hear without a gap: what edges it knows rests on that */
-    uv_timer_t pulse;        /* of sight.c */
-    int64_t pulse_us;        /* its last one, monotonic */
-    bool was_ready;          /* as last told */
+    struct collector *collector; /* NULL: not this process's */
+    struct leases *leases;       /* who else works on this log */
+    int64_t live_mono_us;        /* when this replica went live; 0: not yet */
+    int64_t listens_mono_us;     /* since when it could hear without a gap: what edges it knows rests on that */
+    uv_timer_t pulse;            /* of sight.c */
+    int64_t pulse_us;            /* its last one, monotonic */
+    bool was_ready;              /* as last told */
     struct errinfo told_why;
     bool may_vote;     /* as of the watchdog's last look */
     uint64_t hash_seq; /* position of hash */

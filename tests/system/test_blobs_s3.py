@@ -112,3 +112,59 @@ def test_while_the_bucket_is_away_all_else_goes_on(world):
     assert world.s3.blobs() == before, 'nothing is half done'
     world.deploy(made['project_id'], text)
     assert world.nodes[1].client.get(f'/v1/images/{image_id}/download').status == 307
+
+
+# ---- garbage ----
+
+DAY = 25 * 3600
+
+
+def digest_of(data):
+    return f'sha256:{hashlib.sha256(data).hexdigest()}'
+
+
+def metric(world, name):
+    text = world.operator.get('/metrics').body.decode()
+    return sum(float(line.rsplit(' ', 1)[1]) for line in text.splitlines() if line.startswith(name))
+
+
+def test_what_nobody_names_goes_in_two_steps_and_nothing_else():
+    with bucket_world(settings={'blob_collection_seconds': 1}) as world:
+        project_id = project(world, 'tidy')
+        made = world.deploy(project_id, 'FROM scratch\n# stays\n').json
+        image = os.urandom(1000)
+        build(world, made['deployment_id'], image)
+        world.until(lambda: world.deployment(made['deployment_id'])['status'] == 'live', 'it is live')
+        used = {digest_of(world.context('FROM scratch\n# stays\n')), digest_of(image)}
+        # of a build that failed, of an upload that nothing followed, and one that is looked up while it is set aside
+        failed = world.deploy(project_id, 'FROM scratch\n# fails\n').json
+        _, builder, env = world.builder(failed['deployment_id'])
+        builder.ok('PUT', f'/v1/images/{env["SLIPFORM_IMAGE_ID"]}/status', {'status': 'failed', 'cause': 'as the test wants it'})
+        stray, wanted = b'stray', world.context('FROM scratch\n# wanted again\n')
+        for data in (stray, wanted):
+            store_image(world, data)
+        garbage = {digest_of(world.context('FROM scratch\n# fails\n')), digest_of(stray)}
+        young = b'young'
+        store_image(world, young)
+        world.s3.age(DAY, *used, *garbage, digest_of(wanted))
+        world.until(lambda: world.s3.blobs('aside') == garbage | {digest_of(wanted)}, 'garbage is set aside', 40)
+        assert world.s3.blobs() == used | {digest_of(young)}
+        again = world.user.ok('POST', '/v1/deployments', {'project_id': project_id, 'context_digest': digest_of(wanted)}, 201).json
+        assert digest_of(wanted) in world.s3.blobs() and digest_of(wanted) not in world.s3.blobs('aside')
+        # stored again while it lies aside: what is removed there takes nothing from it
+        twice = world.deploy(project_id, 'FROM scratch\n# fails\n').json
+        world.s3.age(DAY, place='aside')
+        world.s3.age(DAY, *used, digest_of(wanted))
+        world.until(lambda: not world.s3.blobs('aside'), 'it is removed', 40)
+        assert digest_of(stray) not in world.s3.blobs()
+        used |= {digest_of(wanted), digest_of(world.context('FROM scratch\n# fails\n')), digest_of(young)}
+        assert world.s3.blobs() == used
+        assert 'garbage among blobs: 3 set aside' in said(world)
+        assert metric(world, 'slipform_blobs_collected_total{fate="removed"}') >= 1 and metric(world, 'slipform_blobs_removed_bytes_total') >= 5
+        # while the bucket is away a collection says so, and the next one goes on
+        world.s3.kill()
+        until(lambda: 'garbage among blobs is collected another time' in said(world), 'it is told', 60)
+        world.s3.start()
+        before = metric(world, 'slipform_blob_collections_total')
+        world.until(lambda: metric(world, 'slipform_blob_collections_total') > before, 'the next one', 60)
+        assert world.s3.blobs() == used and again['deployment_id'] != twice['deployment_id']
