@@ -15,6 +15,6 @@ void authorization_begin(struct buf *out);
 void authorization_add_node(const struct audience_node *n, const char *installation, struct buf *out);
 /* A program that keeps or reads logs in these servers' JetStream (kind jetstream of store/), `stream` and those beside
  * it: it may make streams and append to them, and neither change nor delete nor empty one; keys of sealed fields can be
- * deleted. identity is a URI. */
+ * deleted, and lines beside the log (store/bulk.h) thrown away. identity is a URI. */
 void authorization_add_store(const char *identity, const char *stream, struct buf *out);
 void authorization_end(struct buf *out);
