@@ -32,6 +32,8 @@ const struct command CLI_COMMANDS[] = {
      "a person (id of a user or of a place in the waitlist; '-': the address on stdin): nobody reads "
      "their data again",
      NULL, 1, 1, true, verb_erase},
+    {"store", "[promote | alone]", "the database servers that the log is on: primary, standby, and who takes over",
+     STORE_FLAGS, 0, 1, true, verb_store, STORE_DETAILS},
     {"seal", "[add | rotate | new]", "the keys that secrets are sealed under: which there are, and new ones",
      SEAL_FLAGS, 0, 1, false, verb_seal, SEAL_DETAILS},
     {"recovery", "create|check|restore FILE", "the file with which an installation that lost its keys lives again",

@@ -165,11 +165,15 @@ static json_t *services_rows(const struct cli *c, json_t *problems)
     for (size_t i = 0; i < n; i++) {
         const struct service *s = &list[i];
         struct errinfo err;
+        char told[SERVICE_TELL_SIZE] = "";
         bool is_well = s->is_well(&c->home, s, &err) == OK;
         json_t *row = json_object();
         json_object_set_new(row, "name", json_string(s->name));
         json_object_set_new(row, "node", s->node != NULL ? json_from_str(s->node->name) : json_null());
         json_object_set_new(row, "status", json_string(is_well ? "well" : "down"));
+        if (s->tell != NULL)
+            s->tell(&c->home, s, told);
+        json_object_set_new(row, "is", told[0] != '\0' ? json_string(told) : json_null());
         json_object_set_new(row, "cause", is_well ? json_null() : json_from_str(str_from(err.msg)));
         json_array_append_new(rows, row);
         if (is_well)
@@ -247,8 +251,11 @@ static int installation_status(struct cli *c)
     (void)printf("%.*s is %s, at event %s\n  management API  %s\n  public API      %s\n  edge            %s\n\n",
                  STR_ARG(c->home.inst.name), status, seq[0] != '\0' ? seq : "?", management, public_api, edge);
     status_replicas_print(doc);
-    static const struct column SERVICES[] = {
-        {"SERVICE", "name", COLUMN_TEXT}, {"ON", "node", COLUMN_TEXT}, {"STATUS", "status", COLUMN_TEXT}, {0}};
+    static const struct column SERVICES[] = {{"SERVICE", "name", COLUMN_TEXT},
+                                             {"ON", "node", COLUMN_TEXT},
+                                             {"STATUS", "status", COLUMN_TEXT},
+                                             {"IS", "is", COLUMN_TEXT},
+                                             {0}};
     if (json_array_size(json_object_get(doc, "services")) > 0) {
         table_print(json_object_get(doc, "services"), SERVICES);
         (void)puts("");

@@ -12,6 +12,7 @@ int verb_domains(struct cli *c);
 int verb_erase(struct cli *c);
 int verb_recovery(struct cli *c);
 int verb_seal(struct cli *c);
+int verb_store(struct cli *c);
 int verb_secrets(struct cli *c);
 int verb_scale(struct cli *c);
 int verb_status(struct cli *c);
@@ -31,8 +32,8 @@ extern const struct flag DEPLOY_FLAGS[], EVENTS_FLAGS[], LOGS_FLAGS[], BOOTSTRAP
     PS_FLAGS[], APPS_FLAGS[];
 extern const struct flag EVENTLOG_FLAGS[];
 extern const char EVENTLOG_DETAILS[];
-extern const struct flag RECOVERY_FLAGS[], SEAL_FLAGS[];
+extern const struct flag RECOVERY_FLAGS[], SEAL_FLAGS[], STORE_FLAGS[];
 extern const char RECOVERY_DETAILS[];
-extern const char SEAL_DETAILS[];
+extern const char SEAL_DETAILS[], STORE_DETAILS[];
 extern const struct flag WHAT_IF_FLAGS[];
 extern const char WHAT_IF_DETAILS[];

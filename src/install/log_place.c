@@ -33,14 +33,15 @@ static const char *jetstream_spec(const struct home *h, const struct installatio
 static const char *spec(const struct home *h, const struct installation_node *n, bool is_owner,
                         char ret[static LOG_SPEC_SIZE])
 {
-    char path[PATH_SIZE];
+    char path[PATH_SIZE], second[PATH_SIZE];
     if (home_store_is(h, "jetstream"))
         return jetstream_spec(h, n, is_owner, ret);
     if (home_store_is(h, "postgres"))
         (void)snprintf(ret, LOG_SPEC_SIZE,
-                       "postgres;host=%s;dbname=" DATABASE_NAME ";user=%s;installation=%.*s;log=platform%s",
-                       home_path(h, path, DATABASE_SOCKET_FOLDER), is_owner ? DATABASE_OWNER : DATABASE_REPLICA,
-                       STR_ARG(h->inst.name), is_owner ? ";rights=owner;replicas=" DATABASE_REPLICA : "");
+                       "postgres;host=%s,%s;dbname=" DATABASE_NAME ";user=%s;installation=%.*s;log=platform%s",
+                       home_path(h, path, "run/" DATABASE_FIRST), home_path(h, second, "run/" DATABASE_SECOND),
+                       is_owner ? DATABASE_OWNER : DATABASE_REPLICA, STR_ARG(h->inst.name),
+                       is_owner ? ";rights=owner;replicas=" DATABASE_REPLICA : "");
     else
         (void)snprintf(ret, LOG_SPEC_SIZE, "files;path=%s", home_path(h, path, "log/platform"));
     return ret;

@@ -12,8 +12,10 @@
 size_t services_of(const struct home *h, struct service ret[static SERVICES_MAX])
 {
     size_t n = 0;
-    if (home_store_is(h, "postgres"))
-        ret[n++] = database_service();
+    if (home_store_is(h, "postgres")) {
+        database_services(h, ret);
+        n = 2;
+    }
     for (size_t i = 0; nats_is_wanted(h) && i < h->inst.nodes.n; i++) {
         if (home_is_operator(home_node(h, i)))
             ret[n++] = nats_service(h, home_node(h, i));
@@ -51,16 +53,28 @@ enum err services_create(const struct home *h, int uid, int gid, struct errinfo 
     return OK;
 }
 
-enum err services_are_well(const struct home *h, struct errinfo *err)
+static enum err are_well(const struct home *h, bool also_last, struct errinfo *err)
 {
     struct service list[SERVICES_MAX];
     size_t n = services_of(h, list);
     for (size_t i = 0; i < n; i++) {
+        if (list[i].is_made_last && !also_last)
+            continue;
         enum err rc = list[i].is_well(h, &list[i], err);
         if (rc != OK)
             return err_wrap(err, ERR_UNAVAILABLE, "%s", list[i].title);
     }
     return OK;
+}
+
+enum err services_are_well(const struct home *h, struct errinfo *err)
+{
+    return are_well(h, true, err);
+}
+
+enum err services_can_be_prepared(const struct home *h, struct errinfo *err)
+{
+    return are_well(h, false, err);
 }
 
 enum err services_prepare(const struct home *h, struct errinfo *err)

@@ -14,6 +14,7 @@
 /* A nats-server on each operator; a database with a standby, an S3 server, and room (chosen). */
 #define SERVICES_NATS_MAX 8u
 #define SERVICES_MAX (SERVICES_NATS_MAX + 8u)
+#define SERVICE_TELL_SIZE 96u
 
 /* What is run. NULL-terminated; texts live in the arena that the command was asked with. argv[0] is a path. */
 struct service_command {
@@ -28,6 +29,7 @@ struct service {
     int stop_signal, reload_signal;       /* reload: after its files have changed; 0: it need not know */
     int64_t stop_ms;                      /* it is given that long to end, then it is killed */
     bool outlives_supervisor;             /* a store: programs write to it until they have ended, too */
+    bool is_made_last;                    /* by prepare, from one that is well: it is not waited for before */
 
     /* Files and folders before it is started, each time; *ret_changed: reload it. NULL: none */
     enum err (*create)(const struct home *h, const struct service *s, int uid, int gid, bool *ret_changed,
@@ -38,6 +40,8 @@ struct service {
     enum err (*is_well)(const struct home *h, const struct service *s, struct errinfo *err);
     /* What it needs inside before programs use it, each time; it is well. NULL: nothing */
     enum err (*prepare)(const struct home *h, const struct service *s, struct errinfo *err);
+    /* What people want to know of it, beside whether it is well. NULL: nothing */
+    void (*tell)(const struct home *h, const struct service *s, char ret[static SERVICE_TELL_SIZE]);
 };
 
 /* Those of this installation, in the order in which they are started. Returns how many. */
@@ -47,4 +51,6 @@ size_t services_of(const struct home *h, struct service ret[static SERVICES_MAX]
 must_check enum err services_create(const struct home *h, int uid, int gid, struct errinfo *err);
 /* is_well of each; the first that is not, in words. */
 must_check enum err services_are_well(const struct home *h, struct errinfo *err);
+/* The same without those that are made last: what services_prepare needs. */
+must_check enum err services_can_be_prepared(const struct home *h, struct errinfo *err);
 must_check enum err services_prepare(const struct home *h, struct errinfo *err);

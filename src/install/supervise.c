@@ -447,3 +447,14 @@ enum err supervise_stop_services(const struct home *h, struct errinfo *err)
     }
     return OK;
 }
+
+enum err supervise_stop_service(const struct home *h, const struct service *service, bool *ret_has_run,
+                                struct errinfo *err)
+{
+    AUTO(arena) struct arena arena = {0};
+    struct supervise_state state;
+    supervise_state_read(h, &arena, &state);
+    const struct supervised *runs = supervise_find_service(&state, service->name);
+    *ret_has_run = runs != NULL && runs->pid != 0;
+    return *ret_has_run ? end_process(runs, "service", service->stop_signal, service->stop_ms, err) : OK;
+}

@@ -31,6 +31,10 @@ const struct supervised *supervise_find_service(const struct supervise_state *st
 /* After supervise_stop, which leaves stores running for the programs that write to them, once those have ended: the one
  * that was started last goes first. OK also when none runs. */
 must_check enum err supervise_stop_services(const struct home *h, struct errinfo *err);
+struct service;
+/* End that one, which the supervisor may start again. *ret_has_run: there was something to end. OK also when not. */
+must_check enum err supervise_stop_service(const struct home *h, const struct service *service, bool *ret_has_run,
+                                           struct errinfo *err);
 /* What supervise.json says, without the pids that are not theirs any more; all zero when there is none. Texts in the
  * arena. */
 void supervise_state_read(const struct home *h, struct arena *a, struct supervise_state *ret);

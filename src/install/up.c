@@ -189,7 +189,7 @@ static enum err wait_until(struct up *u, enum err (*check)(struct up *u, struct 
 
 static enum err check_services(struct up *u, struct errinfo *err)
 {
-    return services_are_well(u->h, err);
+    return services_can_be_prepared(u->h, err);
 }
 
 /* A log in files is there before anything runs; another one needs its server, which the supervisor starts. */

@@ -268,7 +268,7 @@ static void ports_that_came_later(void **state)
     struct inventory *inv = NULL;
     struct service list[SERVICES_MAX];
     assert_int_equal(create(*state, HEAD OPERATORS PORTS "store: postgres\n", &h, NULL), OK);
-    assert_int_equal(services_of(&h, list), 1);
+    assert_int_equal(services_of(&h, list), 2);
     assert_int_equal(load(*state, HEAD OPERATORS PORTS_NATS, &inv, NULL), OK);
     int64_t management_api = h.inst.management_api_port;
     assert_int_equal(home_complete(&h, inv, hush, NULL, NULL), OK);
@@ -276,9 +276,10 @@ static void ports_that_came_later(void **state)
     home_close(&h);
     assert_int_equal(home_open(*state, &h, NULL), OK);
     assert_int_equal(h.inst.management_api_port, management_api);
-    assert_int_equal(services_of(&h, list), 4); /* the database, two nats-servers, S3 */
+    assert_int_equal(services_of(&h, list), 5); /* the database and its standby, two nats-servers, S3 */
     assert_string_equal(list[0].name, "postgres");
-    assert_false(list[1].outlives_supervisor); /* hints: nothing is lost with them */
+    assert_string_equal(list[1].name, "postgres-2");
+    assert_false(list[2].outlives_supervisor); /* hints: nothing is lost with them */
     home_close(&h);
 }
 
