@@ -4,6 +4,7 @@
 
 #include "api/api.h"
 #include "base/own.h"
+#include "blob/watch.h"
 #include "control/control.h"
 #include "daemon/daemon.h"
 #include "daemon/hints.h"
@@ -79,6 +80,8 @@ static const struct setting SETTINGS[] = {
 struct platform_program {
     struct daemon *d;
     struct blob_store *blobs;
+    struct blob_watch *blob_watch;
+    bool blobs_answer; /* as of its last answer */
     struct control *control;
     struct api *api;
     struct http_server *server;
@@ -171,6 +174,17 @@ static void on_exchange(void *ctx, const struct http_exchange *x)
     daemon_count_exchange(ctx, x);
 }
 
+/* Without its blobs it goes on: what runs is placed, replaced and routed; what cannot be done is deploying. */
+static void blobs_told(void *ctx, const struct errinfo *err)
+{
+    struct platform_program *p = ctx;
+    p->blobs_answer = err->code == OK;
+    if (err->code == OK)
+        log_info(&p->d->log, "the blobs can be read");
+    else
+        log_err(&p->d->log, err, "the blobs cannot be used, so nothing can be deployed or fetched");
+}
+
 static void count_to(struct counter *c, uint64_t n)
 {
     counter_add(c, n - counter_value(c));
@@ -226,6 +240,9 @@ static void set_gauges(struct metrics *m, void *ctx)
               (double)model_size_bytes(model));
     gauge_set(metrics_gauge(m, "slipform_live", "1 when the log is folded and its end was seen a moment ago", NULL, 0),
               control_sight(p->control, NULL) == SIGHT_LIVE ? 1 : 0);
+    gauge_set(
+        metrics_gauge(m, "slipform_blobs_answer", "1 when contexts and images could be read a minute ago", NULL, 0),
+        p->blobs_answer ? 1 : 0);
     count_appends(m, p->control);
     count_collected(m, p->control);
 }
@@ -302,10 +319,18 @@ static void control_closed(void *ctx)
         daemon_stopped(p->d);
 }
 
-static void api_closed(void *ctx)
+static void blob_watch_closed(void *ctx)
 {
     const struct platform_program *p = ctx;
     control_close(p->control, control_closed, ctx);
+}
+
+static void api_closed(void *ctx)
+{
+    struct platform_program *p = ctx;
+    struct blob_watch *w = p->blob_watch;
+    p->blob_watch = NULL;
+    blob_watch_close(w, blob_watch_closed, ctx);
 }
 
 static void hints_closed(void *ctx)
@@ -374,7 +399,9 @@ static enum err start(struct daemon *d, struct errinfo *err)
     rc = open_hints(p, err);
     if (rc == OK)
         rc = open_server(p, err);
-    if (rc != OK)
+    if (rc == OK)
+        p->blob_watch = blob_watch_new(d->loop, p->blobs, blobs_told, p);
+    else
         server_closed(p);
     return rc;
 }

@@ -290,6 +290,13 @@ static void wait_before(const struct attempt *a, unsigned failed)
     }
 }
 
+/* The last one: what versitygw says, with 404, of a key that it does not know. */
+static bool is_about_keys(struct str code)
+{
+    return str_eq_c(code, "InvalidAccessKeyId") || str_eq_c(code, "SignatureDoesNotMatch") ||
+           str_eq_c(code, "ExpiredToken") || str_eq_c(code, "InvalidToken") || str_eq_c(code, "XAdminUserNotFound");
+}
+
 static enum err denied(const struct attempt *a, struct str code, struct errinfo *err)
 {
     const struct s3 *s = a->s;
@@ -298,8 +305,7 @@ static enum err denied(const struct attempt *a, struct str code, struct errinfo 
     if (str_eq_c(code, "RequestTimeTooSkewed"))
         return err_set(err, ERR_DENIED, "bucket '%s' at '%s' refuses our clock: here it is %s, there %s; set the clock",
                        s->bucket, s->endpoint, now, a->date[0] != '\0' ? a->date : "another time");
-    if (str_eq_c(code, "InvalidAccessKeyId") || str_eq_c(code, "SignatureDoesNotMatch") ||
-        str_eq_c(code, "ExpiredToken") || str_eq_c(code, "InvalidToken"))
+    if (is_about_keys(code))
         return err_set(err, ERR_DENIED, "bucket '%s' at '%s' does not take our credentials (%.*s): look at the key",
                        s->bucket, s->endpoint, STR_ARG(code));
     return err_set(err, ERR_DENIED, "bucket '%s' at '%s' denies %s on '%s' (%.*s): give that right to our key",
@@ -324,6 +330,8 @@ static enum err refused(const struct attempt *a, struct errinfo *err)
                        s->endpoint, STR_ARG(region), s->region);
     if (str_eq_c(code, "NoSuchBucket"))
         return err_set(err, ERR_INVALID, "there is no bucket '%s' at '%s': make it", s->bucket, s->endpoint);
+    if (is_about_keys(code))
+        return denied(a, code, err);
     if (status == 404)
         return err_set(err, ERR_NOT_FOUND, "no '%s' in bucket '%s' at '%s'", a->call->key == NULL ? "" : a->call->key,
                        s->bucket, s->endpoint);

@@ -11,7 +11,7 @@ import urllib.request
 
 import pytest
 
-from platform_world import INSTALLATION, PROGRAM, World, until
+from platform_world import INSTALLATION, PROGRAM, Client, Program, World, until
 from s3_server import CACHE, SERVER, Relay, S3Server
 
 pytestmark = pytest.mark.skipif(not PROGRAM.exists() or not SERVER.exists(), reason='platform or versitygw is not there')
@@ -112,6 +112,50 @@ def test_while_the_bucket_is_away_all_else_goes_on(world):
     assert world.s3.blobs() == before, 'nothing is half done'
     world.deploy(made['project_id'], text)
     assert world.nodes[1].client.get(f'/v1/images/{image_id}/download').status == 307
+
+
+@pytest.mark.parametrize('wrong, says', [
+    ({'bucket': 'nobodys'}, "there is no bucket 'nobodys'"),
+    ({'keys': 'aws_access_key_id = tester\naws_secret_access_key = not it\n'}, 'does not take our credentials (SignatureDoesNotMatch)'),
+    ({'keys': 'aws_access_key_id = stranger\naws_secret_access_key = not it\n'}, 'does not take our credentials (XAdminUserNotFound)'),
+    ({'endpoint': 'http://127.0.0.1:1', 'attempts': 2}, "at 'http://127.0.0.1:1': GET failed 2 times")])
+def test_a_wrong_bucket_is_said_at_the_start(world, tmp_path, wrong, says):
+    """To whom, what, what to do; and the control plane goes on without its blobs."""
+    if 'keys' in wrong:
+        (tmp_path / 'keys').write_text(wrong['keys'])
+        (tmp_path / 'keys').chmod(0o600)
+        wrong = {'keys': tmp_path / 'keys'}
+    program = Program(world, f'wrong-{abs(hash(says))}', ['public-api'], [])
+    program.settings['blobs'] = world.s3.spec(tmp_path / 'cache', **wrong)
+    program.start()
+    try:
+        log = world.folder / f'{program.name}.log'
+        until(lambda: 'the blobs cannot be used' in log.read_text(), 'it is told')
+        assert says in log.read_text() and 'not it' not in log.read_text()
+        client = Client(world, program.port, token=world.token)
+        words = f'project_id={project(world, f"wrong {len(says)}")}'
+        answer = client.ask('POST', f'/v1/deployments?{words}', world.context(), headers={'Content-Type': 'application/x-tar'})
+        assert answer.status == 503, answer
+        assert 'slipform_blobs_answer 0' in world_metrics(client)
+    finally:
+        assert program.stop() == 0
+
+
+def world_metrics(client):
+    return client.get('/metrics').body.decode()
+
+
+def test_what_cannot_be_opened_does_not_start(world, tmp_path):
+    for keys, mode, says in (('', 0o600, 'no credentials for bucket'), ('aws_access_key_id = a\n', 0o644, 'chmod 600'), (None, 0, 'read credentials')):
+        path = tmp_path / f'keys-{mode}'
+        if keys is not None:
+            path.write_text(keys)
+            path.chmod(mode)
+        program = Program(world, f'closed-{mode}', ['public-api'], [])
+        program.settings['blobs'] = world.s3.spec(tmp_path / 'cache', keys=path)
+        with pytest.raises(AssertionError, match=says):
+            program.start()
+        program.process.wait()
 
 
 # ---- garbage ----
