@@ -149,10 +149,11 @@ static void replaced(void **state)
     auto_free char *spec = spec_of(&always, "replaced", "");
     struct store *s = open_spec(spec), *other = NULL;
     (void)add(s, 1);
+    struct store_pos end = end_of(s);
     auto_free char *gone = ask(&always, "$JS.API.STREAM.DELETE.replaced", "");
     assert_non_null(strstr(gone, "\"success\":true"));
     struct store_event e = number_event(0, 2);
-    struct store_pos end = {0};
+    assert_err(store_append(s, end, &e, 1, NULL, &why), ERR_UNAVAILABLE); /* it was delivered to nobody */
     assert_true(store_append(s, (struct store_pos){1, 1}, &e, 1, NULL, &why) != OK);
     other = open_spec(spec);
     (void)add(other, 7);
