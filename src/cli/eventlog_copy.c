@@ -38,6 +38,7 @@ int eventlog_copy(struct cli *c, const char *from_text, const char *to_text)
     struct errinfo err = {0};
     struct store_pos after = {0};
     struct store_copied copied = {0};
+    uint64_t keys = 0;
     auto_free char *to_spec = eventlog_spec(to_text);
     enum err rc = eventlog_open(from_text, STORE_READ, &from, &err);
     struct store_options o = {.mode = STORE_CREATE};
@@ -49,6 +50,8 @@ int eventlog_copy(struct cli *c, const char *from_text, const char *to_text)
         rc = find_place(c, from, to, &after, &err);
     if (rc == OK)
         rc = store_copy(from, after, to, &copied, &err);
+    if (rc == OK && cli_flag(c, "keys"))
+        rc = store_copy_keys(from, to, &keys, &err);
     store_close(from);
     store_close(to);
     if (rc != OK && copied.records > 0)
@@ -56,10 +59,13 @@ int eventlog_copy(struct cli *c, const char *from_text, const char *to_text)
                 (unsigned long long)copied.records, (unsigned long long)copied.from_at.seq);
     if (rc != OK)
         return cli_fail(c, &err);
-    (void)printf(c->json ? "{\"copied\":%llu,\"from_seq\":%llu,\"to_seq\":%llu}\n"
-                         : "%llu events copied, up to %llu; the copy ends at %llu\n",
+    (void)printf(c->json ? "{\"copied\":%llu,\"from_seq\":%llu,\"to_seq\":%llu"
+                         : "%llu events copied, up to %llu; the copy ends at %llu",
                  (unsigned long long)copied.records, (unsigned long long)copied.from_at.seq,
                  (unsigned long long)copied.to_at.seq);
+    if (cli_flag(c, "keys"))
+        (void)printf(c->json ? ",\"keys\":%llu" : ", with %llu keys", (unsigned long long)keys);
+    (void)puts(c->json ? "}" : "");
     return 0;
 }
 

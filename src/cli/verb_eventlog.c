@@ -17,6 +17,8 @@ const struct flag EVENTLOG_FLAGS[] = {
     {"follow", FLAG_BOOL, "", "cat: go on with what comes"},
     {"after", FLAG_COUNT, "N", "copy: begin behind record N, into an empty log"},
     {"keep-id", FLAG_BOOL, "", "copy: a new LOG is the same log (a backup that is restored)"},
+    {"keys", FLAG_BOOL, "",
+     "copy: the keys of sealed values, too (wrapped); without them nobody opens those in the copy"},
     {"at", FLAG_COUNT, "N", "hash: of the model after record N"},
     {"every", FLAG_COUNT, "N", "replay: hash the model after every Nth record (1000)"},
     {"trace", FLAG_TEXT, "FILE", "replay: write the hashes, for another build to compare; '-': standard output"},
@@ -31,7 +33,9 @@ const char EVENTLOG_DETAILS[] =
     "  eventlog verify LOG            read all of it, check every sum; says the first bad record\n"
     "  eventlog cat LOG               its records, one a line\n"
     "  eventlog create LOG            an empty log, and what its store needs: tables, rights; one that is there stays\n"
-    "  eventlog copy LOG LOG          copy from one store to another; again: goes on where it ended\n"
+    "  eventlog copy LOG LOG          copy from one store to another; again: goes on where it ended; --keys: with "
+    "what\n"
+    "                                 opens its sealed values\n"
     "  eventlog export LOG FILE       one JSONL file of all of it; '-': standard output\n"
     "  eventlog import FILE --to LOG  a JSONL file of this model, also one that others wrote, into a new log\n"
     "  eventlog hash LOG              hash of the platform's model that it folds to\n"

@@ -154,19 +154,28 @@ enum err files_programs(const struct home *h, const struct up_options *o, bool *
     return rc;
 }
 
-enum err files_own_log(const struct home *h, int uid, int gid, struct errinfo *err)
+static enum err own_below(const struct home *h, const char *below, int uid, int gid, struct errinfo *err)
 {
     char folder[PATH_SIZE];
     char **names = NULL;
     size_t n = 0;
-    enum err rc = folder_list(home_path(h, folder, "log/platform"), &names, &n, err);
+    enum err rc = folder_list(home_path(h, folder, "%s", below), &names, &n, err);
     if (rc != OK)
         return rc;
     for (size_t i = 0; i < n && rc == OK; i++) {
         char path[PATH_SIZE];
-        if (lchown(home_path(h, path, "log/platform/%s", names[i]), (uid_t)uid, (gid_t)gid) != 0)
+        if (lchown(home_path(h, path, "%s/%s", below, names[i]), (uid_t)uid, (gid_t)gid) != 0)
             rc = err_set_os(err, ERR_IO, errno, "chown '%s'", path);
     }
     folder_list_free(names);
+    return rc;
+}
+
+enum err files_own_log(const struct home *h, int uid, int gid, struct errinfo *err)
+{
+    char keys[PATH_SIZE];
+    enum err rc = own_below(h, "log/platform", uid, gid, err);
+    if (rc == OK && file_is_folder(home_path(h, keys, "log/platform/keys"))) /* of a log that was copied back */
+        rc = own_below(h, "log/platform/keys", uid, gid, err);
     return rc;
 }

@@ -257,6 +257,13 @@ must_check enum err store_key_drop(struct store *s, const char *name, struct err
 must_check enum err store_keys(struct store *s, const char *after, struct store_key ret[static STORE_KEYS_PAGE],
                                size_t *ret_n, struct errinfo *err);
 
+/* The table of keys of `to` becomes that of `from`: rows are put or replaced as they are (wrapped), and what `from`
+ * does not have (any more) is dropped, so that what was erased is erased in a copy, too. Copy the events first: each of
+ * them finds its key then. Interrupted, the same call ends it. *ret_rows: how many `from` has. OK | ERR_CONFLICT a
+ * replica works on `to`, or `from` has no key at all and `to` has: nothing was done | ERR_DENIED one keeps none | as
+ * store_keys of `from`, store_key_put and store_key_drop of `to` */
+must_check enum err store_copy_keys(struct store *from, struct store *to, uint64_t *ret_rows, struct errinfo *err);
+
 /* Being told of growth: changed(ctx) in the loop, some time after the end moved, perhaps more than once, perhaps though
  * nothing is new. A hint: who must not miss anything also looks now and then. At most one watch a handle. */
 typedef void (*store_changed_fn)(void *ctx);

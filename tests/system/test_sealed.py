@@ -119,3 +119,28 @@ def test_a_person_is_erased(world):
     join(world, email)
     again = next(p['waiting_id'] for p in world.user.items('/v1/waitlist') if p['email'] == email)
     assert again != place
+
+
+def test_a_copy_of_the_log_opens_with_its_keys(world):
+    """eventlog copy --keys, while programs run: the same events, and what is sealed opens there; without them it does not. What is erased is erased in the copy, too."""
+    world.start()
+    world.populate()
+    join(world, 'ada@example.org', 'bob@example.org')
+    log, bare, full = (world.folder / name for name in ('log', 'bare', 'full'))
+    slipform('eventlog', 'copy', log, bare, '--keep-id')
+    copy = lambda: json.loads(slipform('eventlog', 'copy', log, full, '--keep-id', '--keys', '--json').stdout)
+    assert copy()['keys'] == 2
+    world.cli('erase', '-', stdin='bob@example.org\n')
+    assert copy()['keys'] == 1 and len(list((full / 'keys').iterdir())) == 1
+    refused = slipform('eventlog', 'copy', full, log, '--keys', check=False)  # replicas work on that one
+    assert refused.returncode != 0 and 'works on log' in refused.stderr
+    world.management.stop()
+    world.public.stop()
+    for folder, shown in ((bare, ['(erased)', '(erased)']), (full, ['ada@example.org'])):
+        assert json.loads(slipform('eventlog', 'verify', folder, '--json').stdout)['ok']
+        for program in (world.management, world.public):
+            program.settings['event_store'] = f'files;path={folder}'
+        world.start()
+        until(lambda: addresses(world) == shown, f'{folder.name} opens')
+        world.management.stop()
+        world.public.stop()

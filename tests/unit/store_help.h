@@ -131,3 +131,43 @@ static inline void write_whole(const char *path, const char *bytes, size_t n)
     auto_close int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     assert_true(fd >= 0 && write(fd, bytes, n) == (ssize_t)n);
 }
+
+/* Both have the same n keys. */
+static inline void check_keys(struct store *a, struct store *b, size_t n)
+{
+    struct store_key p[STORE_KEYS_PAGE], q[STORE_KEYS_PAGE];
+    char after[STORE_KEY_NAME_SIZE] = "";
+    size_t seen = 0;
+    for (size_t got = STORE_KEYS_PAGE, same = 0; got == STORE_KEYS_PAGE;) {
+        assert_ok(store_keys(a, after, p, &got, &why));
+        assert_ok(store_keys(b, after, q, &same, &why));
+        assert_int_equal(got, same);
+        for (size_t i = 0; i < got; i++) {
+            assert_string_equal(p[i].name, q[i].name);
+            assert_string_equal(p[i].wrapped, q[i].wrapped);
+        }
+        if (got > 0)
+            memcpy(after, p[got - 1].name, sizeof(after));
+        seen += got;
+    }
+    assert_int_equal(seen, n);
+}
+
+/* The n keys of `a` are copied; again: one that came, one that was replaced, one that was dropped. */
+static inline void copies_keys(struct store *a, struct store *b, size_t n)
+{
+    struct store_key page[STORE_KEYS_PAGE];
+    uint64_t rows = 0;
+    size_t got = 0;
+    assert_ok(store_copy_keys(a, b, &rows, &why));
+    assert_int_equal(rows, n);
+    check_keys(a, b, n);
+    assert_ok(store_keys(a, "", page, &got, &why));
+    assert_ok(store_key_put(a, page[0].name, page[0].wrapped, "wrapped-anew", &why));
+    assert_ok(store_key_put(a, "came-later", NULL, "wrapped-later", &why));
+    assert_ok(store_copy_keys(a, b, &rows, &why));
+    check_keys(a, b, n + 1);
+    assert_ok(store_key_drop(a, "came-later", &why));
+    assert_ok(store_copy_keys(a, b, &rows, &why));
+    check_keys(a, b, n);
+}

@@ -322,6 +322,74 @@ static void a_long_file_is_read_once(void **state)
     teardown(&y);
 }
 
+/* Rows as they are, over pages; again: what is new, what was replaced, and what was dropped. */
+static void keys(void **state)
+{
+    (void)state;
+    struct fixture x[2];
+    setup_in_memory(&x[0], "");
+    setup_simulated(&x[1]);
+    for (size_t i = 0; i < 4; i++) {
+        struct fixture y;
+        char name[32];
+        uint64_t rows = 0;
+        if (i % 2 == 0)
+            setup_in_memory(&y, "");
+        else
+            setup_simulated(&y);
+        struct store *a = open_store(&x[i / 2]), *b = open_store(&y);
+        size_t n = STORE_KEYS_PAGE + 7;
+        for (size_t k = 0; k < n; k++) {
+            (void)snprintf(name, sizeof(name), "key-%zu", k);
+            if (i % 2 == 0)
+                assert_ok(store_key_put(a, name, NULL, "wrapped", &why));
+        }
+        copies_keys(a, b, n);
+        store_close(a);
+        a = open_store(&x[i / 2]);
+        assert_ok(store_key_drop(b, "key-3", &why)); /* interrupted: as if it had not come yet */
+        assert_ok(store_copy_keys(a, b, &rows, &why));
+        assert_int_equal(rows, n);
+        check_keys(a, b, n);
+        store_close(a);
+        store_close(b);
+        if (i % 2 == 0)
+            teardown(&y);
+        else
+            store_world_free(y.more);
+    }
+    teardown(&x[0]);
+    store_world_free(x[1].more);
+}
+
+/* A log that somebody works on keeps its own; a copy without keys does not take them from what it is copied to. */
+static void keys_that_are_not_replaced(void **state)
+{
+    (void)state;
+    struct fixture x, y;
+    struct store_key row;
+    uint64_t rows = 0;
+    setup_in_memory(&x, "");
+    setup_in_memory(&y, "");
+    struct store *a = open_store(&x), *b = open_store(&y);
+    assert_ok(store_copy_keys(a, b, &rows, &why)); /* none to none */
+    assert_ok(store_key_put(b, "one", NULL, "wrapped", &why));
+    assert_err(store_copy_keys(a, b, &rows, &why), ERR_CONFLICT);
+    assert_ok(store_key_put(a, "two", NULL, "wrapped", &why));
+    assert_ok(store_lease_take(b, &(struct store_lease){.name = "replica-1"}, 60000000, &why));
+    assert_err(store_copy_keys(a, b, &rows, &why), ERR_CONFLICT);
+    assert_non_null(strstr(why.msg, "replica-1"));
+    assert_ok(store_key_get(b, "one", &row, &why));
+    assert_ok(store_lease_drop(b, "replica-1", &why));
+    assert_ok(store_copy_keys(a, b, &rows, &why));
+    assert_err(store_key_get(b, "one", &row, &why), ERR_NOT_FOUND);
+    assert_ok(store_key_get(b, "two", &row, &why));
+    store_close(a);
+    store_close(b);
+    teardown(&x);
+    teardown(&y);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -332,6 +400,8 @@ int main(void)
         cmocka_unit_test(what_is_no_copy),
         cmocka_unit_test(from_a_file_of_others),
         cmocka_unit_test(a_long_file_is_read_once),
+        cmocka_unit_test(keys),
+        cmocka_unit_test(keys_that_are_not_replaced),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

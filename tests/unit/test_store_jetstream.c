@@ -253,6 +253,9 @@ static void copies(void **state)
     path_of(&y, SEGMENT, path);
     read_whole(path, &q);
     assert_true(p.len > 1000 && str_eq(buf_str(&p), buf_str(&q)));
+    assert_ok(store_key_put(a, "one", NULL, "wrapped-one", &why));
+    copies_keys(a, b, 1);
+    copies_keys(b, c, 1);
     store_close(a);
     store_close(b);
     store_close(c);
