@@ -212,3 +212,61 @@ def test_what_nobody_names_goes_in_two_steps_and_nothing_else():
         before = metric(world, 'slipform_blob_collections_total')
         world.until(lambda: metric(world, 'slipform_blob_collections_total') > before, 'the next one', 60)
         assert world.s3.blobs() == used and again['deployment_id'] != twice['deployment_id']
+
+
+# ---- the real builder ----
+
+@pytest.mark.skipif(os.geteuid() != 0 or not (CACHE / 'registry').exists(), reason='builds need root and what tools/setup prepares')
+def test_a_build_goes_on_after_the_bucket_was_away():
+    """Context up, built by the real builder, which finds the bucket gone when it has the image; a node gets the image by the address, in
+    two parts; what passes the relay is cut on the way."""
+    relays = []
+    with contextlib.ExitStack() as stack:
+        def through(s3):
+            if not relays:
+                relays.append(stack.enter_context(contextlib.closing(Relay(s3.port))))
+            return relays[0].endpoint
+        world = stack.enter_context(bucket_world(through))
+        relay = relays[0]
+        dockerfile = 'FROM busybox\nRUN head -c 9000000 /dev/urandom > /big && echo made\nCMD ["/bin/true"]\n'
+        made = world.deploy(project(world, 'built'), dockerfile).json
+        _, _, env = world.builder(made['deployment_id'])
+        builder_id = world.deployment(made['deployment_id'])['builder_instance_id']
+        config = world.folder / 'image-builder.yaml'
+        config.write_text(f'management_url: ["https://127.0.0.1:{world.management.port}"]\nwork_folder: {world.folder}/build\n'
+                          f'blobs: "{world.s3.spec(world.folder / "cache-builder", relay.endpoint, part_size=5 << 20)}"\ncache_folder: {CACHE}\n')
+        program = subprocess.Popen([PROGRAM.with_name('image-builder'), '--config', config], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env={
+            **env, 'SLIPFORM_INSTALLATION': INSTALLATION, 'SLIPFORM_METRICS_LISTEN': 'none', 'SLIPFORM_CA_FILE': str(world.ca.cert),
+            'SLIPFORM_CERT_FILE': str(world.folder / f'{builder_id}.pem'), 'SLIPFORM_KEY_FILE': str(world.folder / f'{builder_id}.key')})
+        said_by_it = []
+        try:
+            for line in program.stdout:
+                said_by_it.append(line.decode())
+                if line == b'made\n':
+                    world.s3.kill()
+                if b'asked again' in line:
+                    world.s3.start()
+            assert program.wait(timeout=300) == 0, ''.join(said_by_it)
+        finally:
+            program.kill()
+            program.wait()
+        assert any('the blobs are away, and asked again' in line for line in said_by_it)
+        assert not any('tester-secret-words' in line for line in said_by_it)
+        world.until(lambda: world.deployment(made['deployment_id'])['status'] == 'live', 'it is live')
+        image = world.operator.ok('GET', f'/v1/images/{env["SLIPFORM_IMAGE_ID"]}').json
+        assert image['digest'] in world.s3.blobs() and image['size_bytes'] > 9_000_000
+        relay.cut_after = 4_000_000
+        got = b''
+        while len(got) < image['size_bytes']:
+            url = world.nodes[1].client.get(f'/v1/images/{image["image_id"]}/download').headers['Location']
+            address = urllib.parse.urlsplit(url)
+            connection = http.client.HTTPConnection(address.netloc, timeout=20)
+            connection.request('GET', f'{address.path}?{address.query}', headers={'Range': f'bytes={len(got)}-'})
+            before = len(got)
+            try:
+                got += connection.getresponse().read()
+            except http.client.IncompleteRead as cut:
+                got += cut.partial
+            connection.close()
+            assert len(got) > before
+        assert digest_of(got) == image['digest']
