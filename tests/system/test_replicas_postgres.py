@@ -14,7 +14,7 @@ from platform_world import PROGRAM, until
 from test_replicas import Replicas, once
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'unit'))
-from postgres_server import Server, programs  # noqa: E402
+from postgres_server import Server, Standby, programs  # noqa: E402
 
 SLIPFORM = PROGRAM.parent / 'slipform'
 pytestmark = [pytest.mark.skipif(not PROGRAM.exists(), reason=f'{PROGRAM} is not built'),
@@ -22,11 +22,11 @@ pytestmark = [pytest.mark.skipif(not PROGRAM.exists(), reason=f'{PROGRAM} is not
 
 
 class OnPostgres(Replicas):
-    def __init__(self, server):
+    def __init__(self, server, second=None):
         super().__init__()
         self.server = server
         for program in self.all:
-            program.settings['event_store'] = server.spec('platform')
+            program.settings['event_store'] = server.spec('platform').replace(server.folder, f'{server.folder},{second.folder}' if second else server.folder)
             for name in ('logs', 'streams', 'statistics'):  # as on hosts of their own
                 program.settings[f'{name}_folder'] = str(self.folder / f'{program.name}-{name}')
 
@@ -184,3 +184,33 @@ def test_lines_are_one_for_all(world):
     assert tell(b, 14) == 14
     until(lambda: 14 in follower.seen, 'who followed all the time goes on', seconds=5)
     assert sorted(follower.seen) == list(range(1, 15))
+
+
+def test_a_tail_that_was_lost_is_not_continued():
+    """An asynchronous standby takes over without the newest events: replicas that have them read only, say why, and append nothing behind the shorter log."""
+    with Server() as server, Standby(server, 'second') as second:
+        subprocess.run([SLIPFORM, 'eventlog', 'create', server.owner_spec('platform')], check=True, timeout=60)
+        world = OnPostgres(server, second)
+        try:
+            world.start()
+            world.populate()
+            world.settle()
+            until(lambda: second.sql("SELECT seq FROM slipform.heads WHERE name = 'platform'") == world.ends()[0], 'the standby has all')
+            second.settings(primary_conninfo='')
+            until(lambda: second.sql('SELECT count(*) FROM pg_stat_wal_receiver') == '0', 'it receives nothing any more')
+            a, b = (world.client_of(p) for p in world.all)
+            wrote = a.ok('POST', '/v1/projects', {'name': 'lost'}, 201)
+            b.ok('GET', '/v1/projects', headers={'Slipform-Position': wrote.headers['Slipform-Position']})
+            server.kill()
+            second.promote()
+            had = second.sql("SELECT seq, sum FROM slipform.heads WHERE name = 'platform'")
+
+            def refuses(client):
+                answer = client.ask('POST', '/v1/projects', {'name': 'behind'})
+                return answer.status == 503 and b'the fold of the log has stopped' in answer.body and b'ends at' in answer.body
+            for client in (a, b):
+                until(lambda c=client: refuses(c), 'it says that its log is not the one it read', seconds=30)
+                assert 'lost' in [p['name'] for p in client.ok('GET', '/v1/projects').json['items']]
+            assert second.sql("SELECT seq, sum FROM slipform.heads WHERE name = 'platform'") == had
+        finally:
+            world.discard()

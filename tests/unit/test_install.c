@@ -261,6 +261,36 @@ static void servers_of_others(void **state)
     home_close(&h);
 }
 
+/* Both database servers are in the log's name; who is the primary stands in a file, and nobody else is started as one.
+ */
+static void a_database_and_its_standby(void **state)
+{
+    struct home h;
+    struct service list[SERVICES_MAX];
+    struct service_command command = {0};
+    AUTO(arena) struct arena a = {0};
+    char spec[LOG_SPEC_SIZE], path[PATH_SIZE];
+    struct errinfo err = {0};
+    assert_int_equal(create(*state, HEAD OPERATORS PORTS "store: postgres\n", &h, NULL), OK);
+    auto_free char *hosts = mem_printf("host=%s/run/postgres,%s/run/postgres-2;", h.path, h.path);
+    assert_non_null(strstr(log_spec(&h, LOG_AS_REPLICA, spec), hosts));
+    assert_int_equal(services_of(&h, list), 2);
+    assert_true(strcmp(list[0].name, "postgres") == 0 && !list[0].is_made_last);
+    assert_true(strcmp(list[1].name, "postgres-2") == 0 && list[1].is_made_last);
+    assert_int_equal(mkdir(home_path(&h, path, "store"), 0755), 0);
+    assert_int_equal(file_replace(home_path(&h, path, "store/primary"), STR("postgres-2\n"), 0644, NULL), OK);
+    assert_int_equal(services_of(&h, list), 2);
+    assert_true(strcmp(list[0].name, "postgres-2") == 0 && !list[0].is_made_last);
+    assert_true(strcmp(list[1].name, "postgres") == 0 && list[1].is_made_last);
+    enum err rc = list[0].command(&h, &list[0], &a, &command, &err);
+    if (rc == ERR_NOT_FOUND)
+        skip(); /* no PostgreSQL here */
+    assert_int_equal(rc, OK);
+    assert_int_equal(list[1].command(&h, &list[1], &a, &command, &err), ERR_CONFLICT);
+    assert_non_null(strstr(err.msg, "no standby of 'postgres-2'"));
+    home_close(&h);
+}
+
 /* A home of an older `up` gets the ports that the inventory has now; those that it has stay. */
 static void ports_that_came_later(void **state)
 {
@@ -291,6 +321,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(hosts_that_cannot_be_raised, folder_setup, folder_teardown),
         cmocka_unit_test_setup_teardown(everybody_knows_all_operators, folder_setup, folder_teardown),
         cmocka_unit_test_setup_teardown(servers_of_others, folder_setup, folder_teardown),
+        cmocka_unit_test_setup_teardown(a_database_and_its_standby, folder_setup, folder_teardown),
         cmocka_unit_test_setup_teardown(ports_that_came_later, folder_setup, folder_teardown),
         cmocka_unit_test_setup_teardown(inventory_that_is_wrong, folder_setup, folder_teardown),
     };
