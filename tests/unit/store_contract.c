@@ -734,7 +734,8 @@ static void keys(const struct fixture *x)
     assert_ok(store_key_put(b, "k1", "master:AAAA", "other:BBBB", &why));
     expect_key(a, "k1", "other:BBBB");
     assert_ok(store_keys(b, "", all, &n, &why));
-    assert_true(n == 1 && strcmp(all[0].wrapped, "other:BBBB") == 0 && all[0].written_us >= before_us &&
+    /* A store's clock is known to half of the time that a question takes: seconds, where much else runs. */
+    assert_true(n == 1 && strcmp(all[0].wrapped, "other:BBBB") == 0 && all[0].written_us >= before_us - 5000000 &&
                 all[0].written_us <= store_clock_us(b) + 5000000);
     store_close(b);
     b = open_store(x); /* kept, not only in a handle */
