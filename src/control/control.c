@@ -223,9 +223,13 @@ enum err control_open(const struct control_options *o, struct control **ret, str
     if (bulk_spec != NULL)
         c->bulk = bulk_queue_new(o->loop, bulk_spec, &o->bulk_limits);
     c->stream_logs = stream_logs_new(o->loop, o->event_store, o->streams_folder);
-    if (o->statistics_folder != NULL)
-        c->statistics = statistics_new(&(struct statistics_options){
-            .loop = o->loop, .log = o->log, .folder = o->statistics_folder, .writes = o->has_watchdog});
+    bool has_bulk = c->bulk != NULL && !str_starts(str_from(bulk_spec), STR("folder;"));
+    if (has_bulk ? o->has_watchdog : o->statistics_folder != NULL)
+        c->statistics = statistics_new(&(struct statistics_options){.loop = o->loop,
+                                                                    .log = o->log,
+                                                                    .folder = has_bulk ? NULL : o->statistics_folder,
+                                                                    .bulk = has_bulk ? c->bulk : NULL,
+                                                                    .writes = o->has_watchdog});
     if (o->has_planner)
         c->planner = planner_new(c);
     if (o->has_watchdog)

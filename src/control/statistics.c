@@ -15,9 +15,12 @@
 #include "base/log.h"
 #include "base/map.h"
 #include "base/own.h"
+#include "control/statistics_series.h"
 #include "event/catalogue.h"
 
 enum { LOAD_N = 1000, FILES_MAX = 64, APPEND_MAX = 1000 };
+/* Of a series: what is looked at at the beginning (chosen: two generations). */
+static const size_t LOAD_SIZE = 2 * STATISTICS_GENERATION_SIZE;
 /* A line around its payload: time, type, id, sum. */
 static const uint64_t LINE_EXTRA = 180;
 
@@ -44,6 +47,7 @@ struct statistics {
     size_t generations_n;
     struct store_pos at; /* of the last one: read and written up to here */
     uint64_t size_bytes; /* of it, about */
+    uint64_t series_end; /* of a series: as it was met last */
     bool is_loading, is_busy, is_closing, is_made;
     size_t load_at; /* generation that is being loaded */
     struct row *rows;
@@ -91,7 +95,7 @@ static bool is_known(const struct statistics *s, uint64_t base)
 static bool list_generations(struct statistics *s)
 {
     uint64_t newest = s->generations_n == 0 ? 0 : last(s)->base;
-    DIR *dir = opendir(s->folder);
+    DIR *dir = s->o.bulk != NULL ? NULL : opendir(s->folder); /* a series is one, from 0 on */
     for (const struct dirent *e; dir != NULL && (e = readdir(dir)) != NULL;) {
         int64_t base = 0;
         if (strlen(e->d_name) == 20 && str_parse_i64(str_from(e->d_name), &base) && base >= 0 &&
@@ -117,6 +121,16 @@ static struct log_queue *queue_of(struct statistics *s, struct generation *g)
         s->handles_n++;
     }
     return g->queue;
+}
+
+/* As log_queue_read, of either. */
+static void read_records(struct statistics *s, struct generation *g, uint64_t after, size_t n, size_t tail_size,
+                         log_read_fn done, void *ctx)
+{
+    if (s->o.bulk != NULL)
+        statistics_series_read(s->o.bulk, after, n, tail_size, done, ctx);
+    else
+        log_queue_read(queue_of(s, g), after, n, done, ctx);
 }
 
 /* The folder of a files store holds files, and one folder of files. */
@@ -161,6 +175,8 @@ static bool is_old(const struct statistics *s, const struct generation *g)
 
 static void drop_old(struct statistics *s)
 {
+    if (s->o.bulk != NULL)
+        return;
     while (s->generations_n > 1 && (s->generations_n > s->o.generations_n || is_old(s, &s->generations[0])))
         drop_first(s);
 }
@@ -345,13 +361,15 @@ static void appended(void *ctx, enum err rc, struct id log, const struct store_r
     s->is_made = s->is_made || rc == OK;
     if (rc == OK)
         s->told[0] = '\0';
+    if (rc == ERR_CONFLICT && s->o.bulk != NULL && s->series_end < s->at.seq)
+        s->at.seq = s->series_end; /* it was thrown away */
     if (rc == ERR_CONFLICT)
         read_news(s);
-    else if (rc == ERR_CORRUPT && s->at.seq > 0)
+    else if (rc == ERR_CORRUPT && s->at.seq > 0 && s->o.bulk == NULL)
         begin_next(s);
     else if (rc != OK)
         tell(s, err);
-    else if (s->size_bytes >= s->o.generation_size_bytes)
+    else if (s->size_bytes >= s->o.generation_size_bytes && s->o.bulk == NULL)
         begin_next(s);
 }
 
@@ -361,6 +379,22 @@ static void start_job(struct statistics *s)
     s->handles_n++;
 }
 
+static void append_batch(struct statistics *s, const struct batch *b)
+{
+    struct errinfo err = {0};
+    start_job(s);
+    if (s->o.bulk == NULL) {
+        log_queue_append(queue_of(s, last(s)), s->at, b->events, b->n, appended, s);
+        return;
+    }
+    uint64_t size_max = s->o.generation_size_bytes * s->o.generations_n;
+    if (statistics_series_append(s->o.bulk, s->at.seq, b->events, b->n, size_max, &s->series_end, appended, s, &err) ==
+        OK)
+        return;
+    tell(s, &err);
+    (void)job_done(s);
+}
+
 static void flush(struct statistics *s)
 {
     struct batch b = {0};
@@ -368,8 +402,7 @@ static void flush(struct statistics *s)
         return;
     collect(s, &b);
     if (b.n > 0) {
-        start_job(s);
-        log_queue_append(queue_of(s, last(s)), s->at, b.events, b.n, appended, s);
+        append_batch(s, &b);
     }
     arena_done(&b.arena);
 }
@@ -397,7 +430,7 @@ static void news_read(void *ctx, enum err rc, const struct store_batch *batch, c
 static void read_news(struct statistics *s)
 {
     start_job(s);
-    log_queue_read(queue_of(s, last(s)), s->at.seq, LOAD_N, news_read, s);
+    read_records(s, last(s), s->at.seq, LOAD_N, 0, news_read, s);
 }
 
 /* ---- beginning ---- */
@@ -419,7 +452,7 @@ static void loaded(void *ctx, enum err rc, const struct store_batch *batch, cons
         tell(s, err);
     if (is_done && is_last) {
         s->is_loading = false;
-        if (rc == ERR_CORRUPT)
+        if (rc == ERR_CORRUPT && s->o.bulk == NULL)
             begin_next(s);
         drop_old(s);
     } else if (is_done) {
@@ -434,7 +467,7 @@ static void loaded(void *ctx, enum err rc, const struct store_batch *batch, cons
 static void load(struct statistics *s)
 {
     start_job(s);
-    log_queue_read(queue_of(s, &s->generations[s->load_at]), s->at.seq, LOAD_N, loaded, s);
+    read_records(s, &s->generations[s->load_at], s->at.seq, LOAD_N, s->at.seq == 0 ? LOAD_SIZE : 0, loaded, s);
 }
 
 /* Another replica has begun a generation, or this one only reads. */
@@ -462,7 +495,7 @@ static void on_timer(uv_timer_t *timer)
 struct statistics *statistics_new(const struct statistics_options *o)
 {
     struct statistics *s = mem_alloc(sizeof(*s));
-    *s = (struct statistics){.o = *o, .folder = mem_strdup(o->folder), .handles_n = 1};
+    *s = (struct statistics){.o = *o, .folder = o->folder == NULL ? NULL : mem_strdup(o->folder), .handles_n = 1};
     if (s->o.generation_size_bytes == 0)
         s->o.generation_size_bytes = STATISTICS_GENERATION_SIZE;
     if (s->o.generations_n == 0)
@@ -476,10 +509,11 @@ struct statistics *statistics_new(const struct statistics_options *o)
     s->timer.data = s;
     if (!o->writes)
         return s;
-    (void)mkdir(s->folder, 0750); /* when it is not to be had, the first append says why */
+    if (o->bulk == NULL)
+        (void)mkdir(s->folder, 0750); /* when it is not to be had, the first append says why */
     s->pending = mem_calloc(STATISTICS_PENDING_MAX, sizeof(*s->pending));
     (void)uv_timer_start(&s->timer, on_timer, (uint64_t)s->o.flush_ms, (uint64_t)s->o.flush_ms);
-    s->is_loading = s->is_made;
+    s->is_loading = s->is_made || o->bulk != NULL;
     s->load_at = s->generations_n > 1 ? s->generations_n - 2 : 0;
     if (s->is_loading)
         load(s);
@@ -550,7 +584,7 @@ static void read_from(struct reading *r, struct generation *g)
 {
     r->base = g->base;
     r->s->handles_n++;
-    log_queue_read(queue_of(r->s, g), r->after > g->base ? r->after - g->base : 0, r->n, was_read, r);
+    read_records(r->s, g, r->after > g->base ? r->after - g->base : 0, r->n, 0, was_read, r);
 }
 
 void statistics_read(struct statistics *s, uint64_t after_seq, size_t n, log_read_fn done, void *ctx)

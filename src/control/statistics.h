@@ -7,7 +7,11 @@
  * records before it. A seq of `statistics` counts over all of them. Old generations are deleted as a whole, so reading
  * begins with the oldest record that there is. docs/formats/event-log.md
  *
+ * Where the log of the platform is on a server, they are a series of the bulk store instead, which throws away what is
+ * old (control/statistics_series.h).
+ *
  * Several replicas may write: each appends conditionally, and what another one has recorded is dropped. */
+#include "control/bulk_queue.h"
 #include "control/log_queue.h"
 #include "wire/umbilical.h"
 
@@ -17,7 +21,8 @@ struct statistics;
 struct statistics_options {
     uv_loop_t *loop;
     const struct logger *log; /* borrowed */
-    const char *folder;       /* made when something is written; copied */
+    const char *folder;       /* made when something is written; copied; NULL with bulk */
+    struct bulk_queue *bulk;  /* where records are when replicas are on several hosts: one series; else NULL */
     bool writes;              /* else it is only read here */
     /* 0: the figures below. */
     uint64_t generation_size_bytes, generations_n;

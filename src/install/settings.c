@@ -116,7 +116,8 @@ static void platform_settings(const struct home *h, const struct installation_no
     if (!is_public) {
         if (!is_on_server)
             put_path(b, "streams_folder", h, "log/streams");
-        put_path(b, "statistics_folder", h, "log/statistics");
+        if (!is_on_server)
+            put_path(b, "statistics_folder", h, "log/statistics");
         put_path(b, "certificates_folder", h, "certificates");
         put_path(b, "ca_cert_file", h, "ca/ca.crt");
         put_path(b, "ca_key_file", h, "ca/ca.key");

@@ -186,6 +186,7 @@ def test_lines_are_one_for_all(world):
     assert sorted(follower.seen) == list(range(1, 15))
 
 
+<<<<<<< HEAD
 def test_a_tail_that_was_lost_is_not_continued():
     """An asynchronous standby takes over without the newest events: replicas that have them read only, say why, and append nothing behind the shorter log."""
     with Server() as server, Standby(server, 'second') as second:
@@ -214,3 +215,37 @@ def test_a_tail_that_was_lost_is_not_continued():
             assert second.sql("SELECT seq, sum FROM slipform.heads WHERE name = 'platform'") == had
         finally:
             world.discard()
+=======
+def test_statistics_are_one_for_all(world):
+    """The log `statistics`, of replicas that share no folder: what a node told both is there once, whichever is asked; one is killed: it goes on."""
+    assert len({p.settings['statistics_folder'] for p in world.all}) == 2, 'no folder is shared'
+    a, b = world.all
+    _, d = world.live('imaged')
+    digest = next(i['digest'] for i in world.operator.items('/v1/images') if i['image_id'] == world.deployment(d['deployment_id'])['image_id'])
+    process_id = world.operator.ok('PUT', '/v1/applications/teller/1', {'process': {'imageDigest': digest}}, 201).json['process_id']
+    row = world.until(lambda: next((r for r in world.operator.items('/v1/instances') if r['spec']['process_id'] == process_id and r['status'] == 'running'), None), 'it runs')
+    node = next(n for n in world.nodes if n.name == row['node'])
+
+    def tell(k, *programs):
+        window = {'start': f'2026-11-22T12:00:{k * 5:02}.000000Z#0', 'end': f'2026-11-22T12:00:{k * 5 + 5:02}.000000Z#0', 'n_input_events_handled_ok': 30, 'n_output_events': 2}
+        node.umbilical[row['instance_id']] = {'silent_ms': 0, 'report': {
+            'run_id': str(uuid.UUID(int=7)), 'sequence': k + 1, 'state': 'live', 'checkpoint': window['end'], 'n_input_events_handled': 30 * (k + 1),
+            'n_output_events': 2, 'windows': [window]}}
+        for program in programs:
+            node.heartbeat(program)
+        return window['end']
+
+    def recorded(program):
+        events = world.client_of(program).ok('GET', '/v1/events?log=statistics').json['items']
+        assert [e['seq'] for e in events] == list(range(1, len(events) + 1))
+        return [e['payload']['windowEnd'] for e in events if e['type'] == 'InstanceIopw']
+
+    ends = [tell(k, a, b) for k in range(3)]
+    until(lambda: recorded(a) == recorded(b) == ends, 'each window is there once, for both', seconds=25)
+    a.process.send_signal(signal.SIGKILL)
+    a.process.wait()
+    world.turn_to(b)
+    assert recorded(b) == ends
+    ends.append(tell(3, b))
+    until(lambda: recorded(b) == ends, 'it goes on', seconds=25)
+>>>>>>> 93f8345 (control: statistics are a series of the bulk store where the log is on a server)

@@ -20,13 +20,25 @@ struct lab {
     uv_loop_t loop;
     struct logger log;
     uint64_t size, generations;
+    bool is_series;
+    struct bulk_queue *queues[4]; /* one for each that is open */
+    size_t queues_n;
 };
+
+/* A handle of its own, as a replica has. */
+static struct bulk_queue *open_queue(struct lab *lab, const char *folder)
+{
+    auto_free char *spec = mem_printf("folder;path=%s", folder);
+    assert_true(lab->queues_n < 4);
+    return lab->queues[lab->queues_n++] = bulk_queue_new(&lab->loop, spec, &(struct bulk_limits){0});
+}
 
 static struct statistics *open_one(struct lab *lab, const char *folder)
 {
     return statistics_new(&(struct statistics_options){.loop = &lab->loop,
                                                        .log = &lab->log,
-                                                       .folder = folder,
+                                                       .folder = lab->is_series ? NULL : folder,
+                                                       .bulk = lab->is_series ? open_queue(lab, folder) : NULL,
                                                        .writes = true,
                                                        .generation_size_bytes = lab->size,
                                                        .generations_n = lab->generations,
@@ -54,6 +66,8 @@ static void lab_open(struct lab *lab, uint64_t size, uint64_t generations)
 
 static void lab_close(struct lab *lab)
 {
+    for (size_t i = 0; i < lab->queues_n; i++)
+        bulk_queue_close(lab->queues[i], NULL, NULL);
     while (uv_run(&lab->loop, UV_RUN_NOWAIT) != 0)
         continue;
     assert_int_equal(uv_loop_close(&lab->loop), 0);
@@ -110,11 +124,12 @@ static struct found read_behind(struct lab *lab, struct statistics *s, uint64_t 
 }
 
 /* The same report again, after a restart, and by a second replica: each window is there once. */
-static void recorded_once(void **state)
+static void check_recorded_once(const char *folder, bool is_series)
 {
     struct lab lab;
     lab_open(&lab, 0, 0);
-    struct statistics *s = open_one(&lab, *state), *other;
+    lab.is_series = is_series;
+    struct statistics *s = open_one(&lab, folder), *other;
     assert_int_equal(read_behind(&lab, s, 0).last, 0);
     say(s, A, 0, 1);
     say(s, A, 0, 1);
@@ -122,7 +137,7 @@ static void recorded_once(void **state)
     say(s, A, 0, 1);
     say(s, B, 0, 1);
     until(&lab, s, 4);
-    other = open_one(&lab, *state);
+    other = open_one(&lab, folder);
     say(other, A, 0, 1);
     say(other, A, 1, 2);
     until(&lab, other, 6);
@@ -131,7 +146,7 @@ static void recorded_once(void **state)
     until(&lab, s, 8);
     close_one(&lab, other);
     close_one(&lab, s);
-    s = open_one(&lab, *state);
+    s = open_one(&lab, folder);
     say(s, A, 1, 2);
     say(s, A, 2, 3);
     until(&lab, s, 10);
@@ -139,6 +154,48 @@ static void recorded_once(void **state)
     assert_int_equal(f.iopw_n, 5);
     assert_int_equal(f.progress_n, 5);
     assert_int_equal(f.last, 10);
+    close_one(&lab, s);
+    lab_close(&lab);
+}
+
+static void recorded_once(void **state)
+{
+    check_recorded_once(*state, false);
+}
+
+static void recorded_once_in_a_series(void **state)
+{
+    check_recorded_once(*state, true);
+}
+
+/* Its older half goes when it is too long; what is left is read from its first record on, numbers go on. When all of it
+ * was thrown away, it begins anew, and nobody waits for what is gone. */
+static void a_series_is_bounded(void **state)
+{
+    struct lab lab;
+    lab_open(&lab, 4000, 2);
+    lab.is_series = true;
+    struct statistics *s = open_one(&lab, *state);
+    for (int64_t k = 0; k < 40; k++) {
+        say(s, A, k, k + 1);
+        until(&lab, s, (uint64_t)(k + 1) * 2);
+    }
+    struct found f = read_behind(&lab, s, 0);
+    assert_in_range(f.first, 40, 75);
+    while (f.last < 80 && f.last > 0)
+        f = read_behind(&lab, s, f.last); /* page by page, nothing left out */
+    assert_int_equal(f.last, 80);
+    assert_int_equal(read_behind(&lab, s, 76).first, 77);
+    auto_free char *file = mem_printf("%s/statistics.ndjson", (const char *)*state);
+    auto_free char *old_file = mem_printf("%s/statistics.1.ndjson", (const char *)*state);
+    assert_int_equal(unlink(file), 0);
+    assert_int_equal(unlink(old_file), 0);
+    say(s, A, 40, 41);
+    for (int i = 0; i < 2000 && read_behind(&lab, s, 0).last == 0; i++)
+        (void)uv_run(&lab.loop, UV_RUN_ONCE);
+    f = read_behind(&lab, s, 0);
+    assert_int_equal(f.first, 1);
+    assert_int_equal(f.iopw_n, 1);
     close_one(&lab, s);
     lab_close(&lab);
 }
@@ -198,6 +255,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(recorded_once, folder_setup, folder_teardown),
+        cmocka_unit_test_setup_teardown(recorded_once_in_a_series, folder_setup, folder_teardown),
+        cmocka_unit_test_setup_teardown(a_series_is_bounded, folder_setup, folder_teardown),
         cmocka_unit_test_setup_teardown(retention, folder_setup, folder_teardown),
         cmocka_unit_test_setup_teardown(a_full_disk, folder_setup, folder_teardown),
     };
