@@ -59,7 +59,7 @@ static enum err write_credentials(const struct home *h, int uid, int gid, struct
 static enum err s3_create(const struct home *h, const struct service *s, int uid, int gid, bool *ret_changed,
                           struct errinfo *err)
 {
-    static const char *const FOLDERS[] = {"store/s3", "store/s3/data", "store/s3/data/" S3_SERVER_BUCKET};
+    static const char *const FOLDERS[] = {"store/s3", "store/s3/data", ("store/s3/data/" S3_SERVER_BUCKET)};
     char path[PATH_SIZE];
     (void)s, (void)ret_changed;
     enum err rc = folder_make_owned(home_path(h, path, "store"), 0755, 0, 0, err);

@@ -174,7 +174,7 @@ natsStatus jet_spec_connect(const struct jet *j, natsOptions *o, natsConnection 
     while (n < SERVERS_MAX && str_next(&rest, ',', &part))
         list[n++] = arena_str(&a, part).ptr;
     random_bytes(&first, sizeof(first));
-    return nats_connect_any(o, list, n, first % n, ret);
+    return nats_connect_any(o, list, n, first, ret);
 }
 
 enum err jet_spec_options(const struct store *s, const struct jet *j, natsOptions **ret, struct errinfo *err)
