@@ -45,7 +45,7 @@ def test_servers_of_others(house):
     """A nats-server an operator, an S3 server, the database: all well, and whoever should be is told of news by the nats-server of its own host."""
     status = house.json('status')
     assert [(s['name'], s['node'], s['status']) for s in status['services']] == [
-        ('postgres', None, 'well'), ('nats-op1', 'op1', 'well'), ('nats-op2', 'op2', 'well'), ('nats-op3', 'op3', 'well'), ('s3', None, 'well')]
+        ('postgres', None, 'well'), ('postgres-2', None, 'well'), ('nats-op1', 'op1', 'well'), ('nats-op2', 'op2', 'well'), ('nats-op3', 'op3', 'well'), ('s3', None, 'well')]
     op1 = {p['name']: p['metrics_url'] for p in house.programs_of('op1') if p['metrics_url']}
     for name in ('management-api', 'public-api', 'edge-proxy', 'active-notifier'):
         until(lambda n=name: metric(op1[n], 'slipform_nats_up') == 1, 30, f'{name} is connected')
