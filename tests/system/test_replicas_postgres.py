@@ -186,7 +186,6 @@ def test_lines_are_one_for_all(world):
     assert sorted(follower.seen) == list(range(1, 15))
 
 
-<<<<<<< HEAD
 def test_a_tail_that_was_lost_is_not_continued():
     """An asynchronous standby takes over without the newest events: replicas that have them read only, say why, and append nothing behind the shorter log."""
     with Server() as server, Standby(server, 'second') as second:
@@ -215,7 +214,8 @@ def test_a_tail_that_was_lost_is_not_continued():
             assert second.sql("SELECT seq, sum FROM slipform.heads WHERE name = 'platform'") == had
         finally:
             world.discard()
-=======
+
+
 def test_statistics_are_one_for_all(world):
     """The log `statistics`, of replicas that share no folder: what a node told both is there once, whichever is asked; one is killed: it goes on."""
     assert len({p.settings['statistics_folder'] for p in world.all}) == 2, 'no folder is shared'
@@ -248,4 +248,3 @@ def test_statistics_are_one_for_all(world):
     assert recorded(b) == ends
     ends.append(tell(3, b))
     until(lambda: recorded(b) == ends, 'it goes on', seconds=25)
->>>>>>> 93f8345 (control: statistics are a series of the bulk store where the log is on a server)
