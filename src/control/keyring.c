@@ -15,6 +15,7 @@ struct job {
     enum err rc;
     struct errinfo err;
     void *ctx;
+    bool needs_file; /* what is dropped is dropped without keys, too */
     /* sealing: plain in, sealed out. Opening: plain out, its parts by ends */
     struct buf plain, sealed;
     keyring_sealed_fn sealed_done;
@@ -87,6 +88,8 @@ static void in_pool(uv_work_t *work)
     struct job *j = k->first;
     struct store_options options = {.mode = STORE_APPEND};
     j->rc = seal_file_look(&k->file, &j->err);
+    if (!j->needs_file)
+        j->rc = OK;
     if (j->rc == OK && k->store == NULL)
         j->rc = store_open(k->spec, &options, &k->store, NULL, &j->err);
     if (j->rc == OK)
@@ -165,7 +168,7 @@ static void done_seal(struct keyring *k, struct job *j)
 void keyring_seal(struct keyring *k, struct str value, keyring_sealed_fn done, void *ctx)
 {
     struct job *j = mem_alloc(sizeof(*j));
-    *j = (struct job){.work = work_seal, .done = done_seal, .sealed_done = done, .ctx = ctx};
+    *j = (struct job){.work = work_seal, .needs_file = true, .done = done_seal, .sealed_done = done, .ctx = ctx};
     buf_add_str(&j->plain, value);
     add(k, j);
 }
@@ -272,7 +275,8 @@ static void done_open(struct keyring *k, struct job *j)
 void keyring_open(struct keyring *k, const struct keyring_value *sealed, size_t n, keyring_opened_fn done, void *ctx)
 {
     struct job *j = mem_alloc(sizeof(*j));
-    *j = (struct job){.work = work_open, .done = done_open, .opened_done = done, .ctx = ctx, .n = n};
+    *j =
+        (struct job){.work = work_open, .needs_file = true, .done = done_open, .opened_done = done, .ctx = ctx, .n = n};
     j->values = arena_alloc(&j->arena, (n + 1) * sizeof(*j->values));
     j->ends = arena_alloc(&j->arena, (n + 1) * sizeof(*j->ends));
     for (size_t i = 0; i < n; i++)
@@ -339,6 +343,8 @@ static void wrap_anew(struct keyring *k, struct job *j, const struct store_key *
     char retired[17];
     struct errinfo why;
     AUTO(buf) struct buf wrapped = {0};
+    if (!k->file.is_loaded)
+        return;
     enum err rc = seal_keys_rewrap(&k->file.keys, str_from(row->wrapped), row->name, fetch, k, &wrapped, retired, &why);
     if (rc != OK || wrapped.len == 0)
         return;

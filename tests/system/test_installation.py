@@ -652,3 +652,32 @@ def test_no_root(house):
     done = subprocess.run(['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups', ROOT / 'build/slipform', 'up'],
                           env={**os.environ, 'SLIPFORM_HOME': '/var/tmp/slipform-nobody'}, capture_output=True, text=True)
     assert done.returncode == 4 and 'root' in done.stderr
+
+
+def test_keys_are_rotated_lost_and_restored(house, tmp_path):
+    """As root beside programs of another user; what was sealed before opens after each step. `up` makes no other keys in place of those that were lost."""
+    home, status = pathlib.Path(house.home), house.json('status')
+    key_file, code, made = home / 'ca/seal.key', home / 'operator/recovery-code', home / 'operator/recovery.key'
+    email = f'ada.{os.urandom(8).hex()}@example.org'
+    rows = lambda: list((home / 'log/platform/keys').glob('*'))
+    subprocess.run(['curl', '-sf', '--max-time', '20', '--cacert', status['ca_file'], '-H', 'Content-Type: application/json', '-d', json.dumps({'email': email}),
+                    status['endpoints']['public_api'] + '/v1/waitlist'], check=True, timeout=30)
+    until(rows, what='a key of the address')
+    owner = key_file.stat().st_uid
+    assert owner != 0 and all(f.stat().st_uid == owner for f in rows())
+    check = lambda file: house.run('recovery', 'check', file, '--passphrase-file', code, check=False)
+    assert check(made).returncode == 0 and made.stat().st_mode & 0o777 == 0o600
+    stale, away = tmp_path / 'stale.key', tmp_path / 'away.key'
+    shutil.copy(made, stale)
+    assert house.json('seal', 'rotate')['wrapped'] >= 1
+    assert key_file.stat().st_uid == owner and all(f.stat().st_uid == owner for f in rows())
+    done = check(stale)
+    assert done.returncode == 1 and 'stale' in done.stdout
+    assert check(made).returncode == 0
+    shutil.move(made, away)
+    key_file.unlink()
+    done = house.run('up', check=False)
+    assert done.returncode == 3 and 'slipform recovery restore' in done.stderr and not key_file.exists()
+    house.run('recovery', 'restore', away, '--passphrase-file', code)
+    assert key_file.stat().st_uid == owner and key_file.stat().st_mode & 0o777 == 0o400
+    assert 'is erased' in house.run('erase', '-', input=email + '\n').stdout  # found by its address, so it was opened

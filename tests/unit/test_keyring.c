@@ -478,6 +478,17 @@ static void the_file_is_lost(void **state)
     const char *sealed[] = {a};
     assert_int_equal(open_values(&w, 1, 1, sealed), ERR_UNAVAILABLE);
     assert_non_null(strstr(w.why.msg, "recovery restore"));
+    auto_free char *b = seal_value(&w, 0, "two");
+    free(seal_value(&w, 0, "three")); /* which nothing names */
+    keyring_drop(w.k[1], str_from(b));                                /* nobody waits for the file to be erased */
+    assert_int_equal(open_values(&w, 1, 1, sealed), ERR_UNAVAILABLE); /* behind it */
+    assert_int_equal(keys_n(&w), 2);
+    struct keyring *loaded = w.k[0];
+    w.k[0] = w.k[1];
+    w.named = a;
+    assert_int_equal(sweep(&w, -1, mark_named), 1);
+    w.k[0] = loaded;
+    assert_int_equal(keys_n(&w), 1);
     struct seal_keys other;
     seal_keys_random(&other);
     assert_int_equal(seal_keys_save(&other, w.key_file, -1, -1, &w.why), OK); /* a wrong one */
