@@ -59,6 +59,8 @@ static const char *const TOLD_NAMES[] = {"", "starting", "running", "stopped"};
 struct item {
     struct id id;
     enum told told, wanted;
+    enum told is; /* as a heartbeat has it: what was said last, taken or not. An older state must not go under a newer
+                   * number: a report on its way would be late beside it */
     bool is_seen; /* in the full answer that is being read */
 };
 
@@ -306,11 +308,11 @@ static struct objects instance_reports(const struct node *n, struct arena *a)
     size_t told_n = 0;
     for (size_t i = 0; i < n->items_n; i++) {
         const struct item *item = &n->items[i];
-        if (item->told == TOLD_NOTHING)
+        if (item->is == TOLD_NOTHING)
             continue;
         list[told_n++] = (struct instance_report){.instance_id = item->id,
-                                                  .status = str_from(TOLD_NAMES[item->told]),
-                                                  .health = item->told == TOLD_RUNNING ? STR("NOMINAL") : STR(""),
+                                                  .status = str_from(TOLD_NAMES[item->is]),
+                                                  .health = item->is == TOLD_RUNNING ? STR("NOMINAL") : STR(""),
                                                   .statistics = {.pid = 4711 + (int64_t)i,
                                                                  .memory_bytes = 132120576,
                                                                  .cpu_ms = 12 * n->report_seq,
@@ -341,7 +343,7 @@ static void send_beat(struct reports *r)
     link_send(&r->link, "PUT", arena_printf(&a, "/v1/nodes/%s/status", n->id_text), buf_str(&body));
 }
 
-static void send_state(struct reports *r, const struct item *i)
+static void send_state(struct reports *r, struct item *i)
 {
     struct node *n = r->node;
     AUTO(arena) struct arena a = {0};
@@ -351,6 +353,7 @@ static void send_state(struct reports *r, const struct item *i)
     r->asked = ASKED_STATE;
     r->of = i->id;
     r->telling = i->wanted == TOLD_RUNNING && i->told == TOLD_NOTHING ? TOLD_STARTING : i->wanted;
+    i->is = r->telling;
     struct instance_state state = {
         .observed = str_from(TOLD_NAMES[r->telling]),
         .health = r->telling == TOLD_RUNNING ? STR("NOMINAL") : STR(""),

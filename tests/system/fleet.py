@@ -58,7 +58,7 @@ class Agents:
 class Fleet:
     """Node-agents in as many processes as the limit of descriptors asks for."""
 
-    def __init__(self, world, nodes, heartbeat_ms=5000, poll_s=30, handshakes=32):
+    def __init__(self, world, nodes, heartbeat_ms=5000, poll_s=30, handshakes=8):
         replicas = len(world.replicas)
         each = LINKS_MAX // (replicas + 1)
         processes = -(-nodes // each)
@@ -102,13 +102,18 @@ class Kept:
     """JSON over one kept connection: thousands of commands."""
 
     def __init__(self, client):
-        self.client, self.http = client, client.connection(60)
+        self.client, self.http, self.refused_n = client, client.connection(60), 0
 
     def ok(self, method, path, body=None):
-        self.http.request(method, path, None if body is None else json.dumps(body),
-                          {'Authorization': f'Bearer {self.client.token}', 'Content-Type': 'application/json'})
-        answer = self.http.getresponse()
-        text = answer.read()
+        for _ in range(60):  # 503 asks to come again: a replica that does not see the log's end for a while
+            self.http.request(method, path, None if body is None else json.dumps(body),
+                              {'Authorization': f'Bearer {self.client.token}', 'Content-Type': 'application/json'})
+            answer = self.http.getresponse()
+            text = answer.read()
+            if answer.status != 503:
+                break
+            self.refused_n += 1
+            time.sleep(1)
         assert answer.status < 300, f'{method} {path}: {answer.status} {text[:500]}'
         return json.loads(text)
 
@@ -159,6 +164,7 @@ class ControlPlane(World):
             self.operator.ok('POST', '/v1/zones', {'region': 'here', 'name': zone}, 201)
         self.nodes = [Node(self, 'operator-1', 'a', ['control'], 1)]
         self.nodes[0].join()
+        self.agree()  # who has not folded that yet would refuse its first report
         self.step()
 
     def image(self):
@@ -178,6 +184,7 @@ class ControlPlane(World):
             project = kept.ok('POST', '/v1/projects', {'name': f'p-{len(made)}'})['project_id']
             made.append(kept.ok('POST', '/v1/deployments', {'project_id': project, 'image_id': image_id, 'instances': n, 'drain_seconds': 0})['deployment_id'])
             instances -= n
+        self.refused_n = kept.refused_n
         return made
 
     def statuses(self, what='/v1/deployments', member='status'):
@@ -191,8 +198,16 @@ class ControlPlane(World):
                 return found
             after = f'&after={page["next"]}'
 
+    def agree(self):
+        """Every replica has folded what any of them has answered so far: they look at the log five times a second."""
+        def seq(program):
+            return int(Client(self, program.port, token=self.token).get('/readyz').json['seq'])
+        newest = max(seq(program) for program in self.replicas)
+        until(lambda: all(seq(program) >= newest for program in self.replicas), f'every replica has folded {newest}', 30)
+
     def instances(self):
         """All of them, page by page."""
+        self.agree()
         kept, after = Kept(self.operator), ''
         while True:
             page = kept.ok('GET', f'/v1/instances?limit=500{after}')
@@ -201,12 +216,17 @@ class ControlPlane(World):
                 return
             after = f'&after={page["next"]}'
 
+    def healthy(self):
+        """Instances on simulated nodes that run and are NOMINAL, with the name of their node. (A builder is on the test's own.)"""
+        return {i['instance_id']: i['node'] for i in self.instances()
+                if i['status'] == 'running' and i.get('health') == 'NOMINAL' and i['node'].startswith('sim-')}
+
     def told(self, kind, after=0):
         """Events of one kind, straight from the store."""
         done = subprocess.run([SLIPFORM, 'eventlog', 'cat', self.event_store(), '--type', kind, '--from', str(after + 1), '--json'], capture_output=True,
                               text=True, timeout=300)
         assert done.returncode == 0, done.stderr
-        return [json.loads(line) for line in done.stdout.splitlines()]
+        return json.loads(done.stdout)
 
 
 class Background(threading.Thread):

@@ -1,5 +1,8 @@
 """Fifty simulated node-agents (bench/agents.c) and two replicas of the real control plane: what bench/agents.py measures with thousands, works. A third
 of the nodes falls silent at once: all of their instances are lost, replaced elsewhere and healthy again, each once; the others stay as they are."""
+import pathlib
+import re
+
 import pytest
 
 from fleet import AGENTS, Background, ControlPlane, Fleet, settled
@@ -20,6 +23,18 @@ def world():
         world.discard()
 
 
+def descriptors(program):
+    """Soft and hard limit."""
+    text = pathlib.Path(f'/proc/{program.process.pid}/limits').read_text()
+    return re.search(r'^Max open files +(\d+) +(\d+)', text, re.M).groups()
+
+
+def test_a_replica_takes_as_many_connections_as_it_may(world):
+    for program in world.replicas:
+        soft, hard = descriptors(program)
+        assert soft == hard
+
+
 def test_a_third_of_the_nodes_vanishes(world):
     fleet = Fleet(world, NODES, heartbeat_ms=1000, poll_s=5)
     background = Background(world)
@@ -30,7 +45,7 @@ def test_a_third_of_the_nodes_vanishes(world):
         made = world.deploy_many(image_id, INSTANCES)
         settled(world, fleet, INSTANCES, 60)
         until(lambda: world.statuses().get('live') == len(made), lambda: f'every deployment is live: {world.statuses()}', 60)
-        before = {i['instance_id']: i['node'] for i in world.instances() if i['status'] == 'running' and i['health'] == 'NOMINAL'}
+        before = world.healthy()
         assert len(before) == INSTANCES
         refused = fleet.sum('beats_refused')  # by a replica that had not heard of that node's joining yet
         vanished = fleet.vanished()
@@ -41,7 +56,7 @@ def test_a_third_of_the_nodes_vanishes(world):
         fleet.vanish_third()
         until(lambda: fleet.sum('vanished') == len(vanished) and fleet.sum('healthy') < INSTANCES, 'a third is silent', 10)
         settled(world, fleet, INSTANCES, 90)
-        after = {i['instance_id']: i['node'] for i in world.instances() if i['status'] == 'running' and i['health'] == 'NOMINAL'}
+        after = world.healthy()
         assert len(after) == INSTANCES
         assert not vanished & set(after.values()), 'nobody is said to run where nobody reports'
         assert before.keys() - lost <= after.keys(), 'who was heard was left alone'
