@@ -223,6 +223,8 @@ static uint16_t port_of(const char *list, uint64_t i)
     uint64_t n = 0, port = 0;
     while (str_next(&rest, ',', &one))
         n++;
+    if (n == 0)
+        return 0;
     rest = str_from(list);
     for (uint64_t k = 0; k <= i % n; k++)
         (void)str_next(&rest, ',', &one);

@@ -117,7 +117,7 @@ static inline void flip(char *byte, unsigned mask)
 static inline void read_whole(const char *path, struct buf *b)
 {
     auto_close int fd = open(path, O_RDONLY | O_CLOEXEC);
-    struct stat st;
+    struct stat st = {0};
     assert_true(fd >= 0 && fstat(fd, &st) == 0);
     buf_clear(b);
     buf_reserve(b, (size_t)st.st_size);

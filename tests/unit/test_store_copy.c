@@ -1,7 +1,6 @@
 /* store_copy: between any two kinds, from any position, resumed, and while others write. */
 #include "store_help.h"
 
-#include <inttypes.h>
 #include <sys/wait.h>
 
 #include "os/file.h"
@@ -283,7 +282,9 @@ static uint64_t bytes_read(void)
     AUTO(buf) struct buf text = {0};
     uint64_t n = 0;
     assert_ok(file_read("/proc/self/io", 4096, &text, &why));
-    assert_int_equal(sscanf(text.ptr, "rchar: %" SCNu64, &n), 1);
+    struct str rest = buf_str(&text), line;
+    assert_true(str_next(&rest, '\n', &line) && str_starts(line, STR("rchar: ")));
+    assert_true(str_parse_u64(str_slice(line, 7, line.len), UINT64_MAX, &n));
     return n;
 }
 
