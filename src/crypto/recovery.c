@@ -50,7 +50,9 @@ void recovery_code(char ret[static RECOVERY_CODE_SIZE])
     uint8_t bytes[RECOVERY_CODE_SIZE];
     random_bytes(bytes, sizeof(bytes));
     for (size_t i = 0; i < RECOVERY_CODE_SIZE - 1; i++)
-        ret[i] = i % 6 == 5 ? '-' : LETTERS[bytes[i] % 32];
+        ret[i] = LETTERS[bytes[i] % 32];
+    for (size_t i = 5; i < RECOVERY_CODE_SIZE - 1; i += 6)
+        ret[i] = '-';
     ret[RECOVERY_CODE_SIZE - 1] = '\0';
     sodium_memzero(bytes, sizeof(bytes));
 }

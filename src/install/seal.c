@@ -156,8 +156,9 @@ enum err seal_add(const struct seal_place *p, char ret_id[static 17], struct err
         rc = seal_keys_make_next(&w.keys, err);
     if (rc == OK && is_new)
         rc = save(&w, err);
-    if (rc == OK)
-        memcpy(ret_id, seal_keys_with(&w.keys, SEAL_NEXT)->id, 17);
+    const struct seal_key *next = rc == OK ? seal_keys_with(&w.keys, SEAL_NEXT) : NULL;
+    if (next != NULL)
+        memcpy(ret_id, next->id, sizeof(next->id));
     end(&w);
     return rc;
 }
