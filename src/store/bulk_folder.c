@@ -310,11 +310,12 @@ static enum err list_files(const struct bulk *b, struct kept_file **ret, size_t 
     *ret_n = 0;
     if (dir == NULL)
         return err_set_os(err, ERR_IO, errno, "open folder '%s'", b->path);
-    for (const struct dirent *e; (e = readdir(dir)) != NULL;) {
+    int fd = dirfd(dir);
+    for (const struct dirent *e; fd >= 0 && (e = readdir(dir)) != NULL;) {
         struct stat st;
         struct kept_file f = {0};
         if (!str_ends(str_from(e->d_name), str_from(SUFFIX)) ||
-            !str_copy_to(str_from(e->d_name), f.name, sizeof(f.name)) || fstatat(dirfd(dir), e->d_name, &st, 0) != 0)
+            !str_copy_to(str_from(e->d_name), f.name, sizeof(f.name)) || fstatat(fd, e->d_name, &st, 0) != 0)
             continue;
         f.written_us = (int64_t)st.st_mtim.tv_sec * 1000000 + st.st_mtim.tv_nsec / 1000;
         f.size = st.st_size;
