@@ -133,7 +133,8 @@ def test_a_wrong_bucket_is_said_at_the_start(world, tmp_path, wrong, says):
         until(lambda: 'the blobs cannot be used' in log.read_text(), 'it is told')
         assert says in log.read_text() and 'not it' not in log.read_text()
         client = Client(world, program.port, token=world.token)
-        words = f'project_id={project(world, f"wrong {len(says)}")}'
+        made = client.ok('POST', '/v1/projects', {'name': f'wrong {len(says)}'}, 201).json  # by this replica, which must know it
+        words = f'project_id={made["project_id"]}'
         answer = client.ask('POST', f'/v1/deployments?{words}', world.context(), headers={'Content-Type': 'application/x-tar'})
         assert answer.status == 503, answer
         assert 'slipform_blobs_answer 0' in world_metrics(client)
