@@ -133,7 +133,7 @@ enum err seal_look(const struct seal_place *p, struct seal_report *ret, struct e
         for (size_t i = 0; rc == OK && i < n; i++)
             rc = count_row(ret, &page[i], err);
         if (rc == OK && n > 0)
-            memcpy(after, page[n - 1].name, sizeof(after));
+            (void)snprintf(after, sizeof(after), "%s", page[n - 1].name);
     }
     free(page);
     end(&w);
