@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -10,28 +11,33 @@
 #include "store/files.h"
 
 /* Who has it, for people: as the kernel lists locks. "" when that cannot be told. */
-static void say_holder(const struct files *f, char ret[static 64])
+static void say_holder(const struct files *f, char ret[static 80])
 {
-    char line[256], stat_path[32], state = '?';
+    char line[256], pid[24], place[64], inode[32], stat_path[48], state = '?';
     struct stat lock;
-    long pid = 0;
-    unsigned long inode = 0;
     FILE *locks = fopen("/proc/locks", "re");
     bool is_found = false;
     ret[0] = '\0';
-    while (locks != NULL && fstat(f->lock_fd, &lock) == 0 && !is_found && fgets(line, sizeof(line), locks) != NULL)
-        is_found = sscanf(line, "%*d: FLOCK %*s %*s %ld %*x:%*x:%lu", &pid, &inode) == 2 && inode == lock.st_ino;
+    if (locks == NULL || fstat(f->lock_fd, &lock) != 0)
+        lock.st_ino = 0;
+    (void)snprintf(inode, sizeof(inode), ":%llu", (unsigned long long)lock.st_ino);
+    while (locks != NULL && !is_found && fgets(line, sizeof(line), locks) != NULL) {
+        bool is_lock = sscanf(line, "%*s FLOCK %*s %*s %23s %63s", pid, place) == 2;
+        const char *at = is_lock ? strrchr(place, ':') : NULL; /* major:minor:inode */
+        is_found = at != NULL && strcmp(at, inode) == 0;
+    }
     if (locks != NULL)
         (void)fclose(locks);
     if (!is_found)
         return;
-    (void)snprintf(stat_path, sizeof(stat_path), "/proc/%ld/stat", pid);
+    (void)snprintf(stat_path, sizeof(stat_path), "/proc/%s/stat", pid);
     FILE *stat_file = fopen(stat_path, "re");
     if (stat_file != NULL) {
-        (void)fscanf(stat_file, "%*d (%*[^)]) %c", &state);
+        if (fscanf(stat_file, "%*s (%*[^)]) %c", &state) != 1)
+            state = '?';
         (void)fclose(stat_file);
     }
-    (void)snprintf(ret, 64, ": process %ld%s", pid, state == 'T' ? ", which stands still (SIGSTOP)" : "");
+    (void)snprintf(ret, 80, ": process %s%s", pid, state == 'T' ? ", which stands still (SIGSTOP)" : "");
 }
 
 /* flock cannot wait with a bound, so ask again with growing pauses: the holder needs one fdatasync (0.1 to 5 ms). */
@@ -45,7 +51,7 @@ static enum err wait_for(struct store *s, const struct files *f, int fd, int64_t
         if (errno != EWOULDBLOCK && errno != EINTR)
             return err_set_os(err, ERR_IO, errno, "lock log '%s'", s->name);
         if (clock_mono_us() >= until_us) {
-            char holder[64];
+            char holder[80];
             say_holder(f, holder);
             return err_set(err, ERR_UNAVAILABLE, "log '%s' was locked by somebody else for %" PRIu64 " ms%s", s->name,
                            f->lock_wait_ms, holder);
