@@ -327,10 +327,10 @@ bool home_is_operator(const struct installation_node *n)
 
 const struct installation_node *home_first_operator(const struct home *h)
 {
-    size_t i = 0;
-    while (!home_is_operator(home_node(h, i))) /* there is one (check_inventory) */
-        i++;
-    return home_node(h, i);
+    for (size_t i = 0; i < h->inst.nodes.n; i++)
+        if (home_is_operator(home_node(h, i)))
+            return home_node(h, i);
+    return NULL;
 }
 
 size_t home_operators_n(const struct home *h)

@@ -66,6 +66,7 @@ const char *home_public_url(const struct home *h, char ret[static 96]);
 
 /* Operators: nodes that carry the control plane and an edge. The first one is by what people and the CLI reach it. */
 bool home_is_operator(const struct installation_node *n);
+/* NULL: there is no installation here. */
 const struct installation_node *home_first_operator(const struct home *h);
 size_t home_operators_n(const struct home *h);
 /* Where programs of other hosts reach the management-api of an operator, "https://[fd12::12]:7600". */

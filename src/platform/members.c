@@ -337,6 +337,7 @@ static const struct member MODEL[] = {
     SEQ(model, nodes_seq),
     SEQ(model, images_seq),
     OUTSIDE(model, changes),
+    OUTSIDE(model, asked),
     OUTSIDE(model, journal),
     OUTSIDE(model, keys),
     DERIVED(model, tombstones), /* a ring: the snapshot's own code */
