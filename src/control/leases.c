@@ -77,9 +77,9 @@ static bool hear_edges(struct leases *l)
 {
     bool is_news = false;
     int64_t now_ms = clock_mono_us() / 1000;
-    for (size_t i = 0; i < l->known_n; i++)
-        if (strcmp(l->known[i].name, l->mine.name) != 0)
-            is_news |= edges_hear(&l->edges, str_from(l->known[i].name), str_from(l->known[i].text), now_ms);
+    for (const struct store_lease *known = l->known; known < l->known + l->known_n; known++)
+        if (strcmp(known->name, l->mine.name) != 0)
+            is_news |= edges_hear(&l->edges, str_from(known->name), str_from(known->text), now_ms);
     edges_forget(&l->edges, now_ms - live_ms(l));
     return is_news;
 }
