@@ -194,6 +194,7 @@ def test_a_tail_that_was_lost_is_not_continued():
         try:
             world.start()
             world.populate()
+            world.hashes_agree()  # who has not read that a node joined does not know it
             world.settle()
             until(lambda: second.sql("SELECT seq FROM slipform.heads WHERE name = 'platform'") == world.ends()[0], 'the standby has all')
             second.settings(primary_conninfo='')

@@ -479,7 +479,7 @@ static void the_file_is_lost(void **state)
     assert_int_equal(open_values(&w, 1, 1, sealed), ERR_UNAVAILABLE);
     assert_non_null(strstr(w.why.msg, "recovery restore"));
     auto_free char *b = seal_value(&w, 0, "two");
-    free(seal_value(&w, 0, "three")); /* which nothing names */
+    free(seal_value(&w, 0, "three"));                                 /* which nothing names */
     keyring_drop(w.k[1], str_from(b));                                /* nobody waits for the file to be erased */
     assert_int_equal(open_values(&w, 1, 1, sealed), ERR_UNAVAILABLE); /* behind it */
     assert_int_equal(keys_n(&w), 2);
