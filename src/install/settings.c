@@ -8,6 +8,7 @@
 #include "install/files.h"
 #include "install/log_place.h"
 #include "install/nats.h"
+#include "install/s3_server.h"
 #include "os/file.h"
 
 /* A settings file under construction: one flat YAML mapping. Texts are written as JSON strings, which are YAML. */
@@ -70,11 +71,19 @@ static const struct installation_node *operator_of(const struct home *h, const s
     return NULL;
 }
 
-/* Where contexts and images are. */
-static void put_blobs(const struct home *h, struct buf *b)
+/* Where contexts and images are. A home that had a folder before it had a bucket goes on with its folder. */
+static void put_blobs(const struct home *h, const struct installation_node *n, struct buf *b)
 {
-    char folder[PATH_SIZE];
-    buf_addf(b, "blobs: \"folder;path=%s\"\n", home_path(h, folder, "blobs"));
+    char endpoint[96], path[PATH_SIZE], cache[PATH_SIZE];
+    if (!s3_server_is_wanted(h) || !folder_is_empty(home_path(h, path, "blobs"))) {
+        buf_addf(b, "blobs: \"folder;path=%s\"\n", home_path(h, path, "blobs"));
+        return;
+    }
+    buf_addf(b,
+             "blobs: \"s3;endpoint=%s;bucket=" S3_SERVER_BUCKET ";region=" S3_SERVER_REGION
+             ";cache=%s;credentials=%s\"\n",
+             s3_server_endpoint(h, endpoint), home_path(h, cache, "nodes/%.*s/blob-cache", STR_ARG(n->name)),
+             s3_server_credentials(h, path));
 }
 
 /* Hints of news: the server of its own host first, or of the operator that it asks first. */
@@ -107,7 +116,7 @@ static void platform_settings(const struct home *h, const struct installation_no
         buf_addf(b, ", \"[%s]:%lld\"", home_fabric_address(h, n, address), (long long)port);
     buf_add_c(b, "]\n");
     put(b, "event_store", log_spec_on(h, n, spec));
-    put_blobs(h, b);
+    put_blobs(h, n, b);
     bool is_on_server = home_store_is(h, "postgres") || home_store_is(h, "jetstream");
     if (!is_on_server)
         put_path(b, "logs_folder", h, "logs");
@@ -168,7 +177,7 @@ static void builder_settings(const struct home *h, const struct up_options *o, c
 {
     char url[96];
     put_operators(h, "management_url", n, home_operator_local_url(h, n, url), b);
-    put_blobs(h, b);
+    put_blobs(h, n, b);
     put(b, "cache_folder", o->cache_folder);
 }
 

@@ -20,6 +20,7 @@ must_check enum err file_remove(const char *path, struct errinfo *err);
 must_check enum err file_sync_folder(const char *path, struct errinfo *err);
 bool file_exists(const char *path);
 bool file_is_folder(const char *path);
+bool folder_is_empty(const char *path); /* or is not there */
 /* Size of a regular file. OK | ERR_NOT_FOUND | ERR_IO */
 must_check enum err file_size(const char *path, int64_t *ret_bytes, struct errinfo *err);
 

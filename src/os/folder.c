@@ -43,6 +43,16 @@ enum err folder_make_owned(const char *path, mode_t mode, uid_t uid, gid_t gid, 
     return OK;
 }
 
+bool folder_is_empty(const char *path)
+{
+    char **names = NULL;
+    size_t n = 0;
+    if (!file_is_folder(path) || folder_list(path, &names, &n, NULL) != OK)
+        return !file_is_folder(path);
+    folder_list_free(names);
+    return n == 0;
+}
+
 /* What tells one mount from another, also two mounts of one file system. */
 struct place {
     uint64_t mount_id;

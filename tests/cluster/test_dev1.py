@@ -151,7 +151,12 @@ def test_the_s3_server_is_killed(house):
     command = pathlib.Path(f'/proc/{house.service_pid("s3")}/cmdline').read_text()
     secrets = [line.split(' = ')[1] for line in keys.read_text().splitlines()]
     assert len(secrets) == 2 and not any(secret in command for secret in secrets)
+    bucket, cache = pathlib.Path(house.home, 'store/s3/data/blobs'), pathlib.Path(house.home, 'nodes/op1/blob-cache')
+    blobs = lambda folder: {f.name for f in folder.rglob('*') if f.is_file() and len(f.name) >= 60}
+    house.goes_live()
+    assert len(blobs(bucket)) >= 2 and blobs(cache) and not any(pathlib.Path(house.home, 'blobs').iterdir()), 'contexts and images are in the bucket'
     house.kill_service('s3')
+    house.goes_live()
     assert house.json('status')['status'] == 'healthy'
 
 

@@ -223,6 +223,14 @@ static void servers_of_others(void **state)
                  port, three, port);
     }
     file_has(&h, "nodes/op2/settings/edge-proxy.yaml", "region: local");
+    static const char *const WITH_BLOBS[] = {"management-api", "public-api", "image-builder"};
+    for (size_t i = 0; i < 3; i++) {
+        char below[64];
+        (void)snprintf(below, sizeof(below), "nodes/op2/settings/%s.yaml", WITH_BLOBS[i]);
+        file_has(&h, below, "blobs: \"s3;endpoint=http://[%s]:%d;bucket=" S3_SERVER_BUCKET ";", one,
+                 (int)h.inst.s3_port);
+        file_has(&h, below, "/nodes/op2/blob-cache;credentials=");
+    }
     file_has(&h, "nodes/w2/node-agent.yaml", "nats_servers: [\"tls://");
     log_spec_on(&h, home_node(&h, 1), spec);
     file_has(&h, "nodes/op2/settings/active-notifier.yaml", "event_store: \"%s\"", spec);
