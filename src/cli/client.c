@@ -2,9 +2,14 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "base/clock.h"
 #include "base/json.h"
 #include "base/own.h"
+
+/* Longer than an election of JetStream under load (6 to 9 s), or the reconnecting after a promotion (chosen). */
+enum { PATIENCE_MS = 20000, AGAIN_MS = 1000 };
 
 static enum err fetch(const struct cli *c, const struct client_call *call, const char *to, struct http_result *ret)
 {
@@ -30,17 +35,21 @@ static enum err fetch(const struct cli *c, const struct client_call *call, const
     return http_fetch(&o, call->ctx, ret);
 }
 
-/* What has reached nobody can be asked of another one; what may have been done, only when it changes nothing. */
+/* What has reached nobody can be asked of another one, and what was refused because that one could not at the moment
+ * (503: nothing was done); what may have been done, only when it changes nothing. */
 static bool another_can_be_asked(const struct client_call *call, const struct http_result *r)
 {
     bool is_read = (call->method == NULL || strcmp(call->method, "GET") == 0) && call->on_data == NULL;
     if (!r->was_sent)
         return r->code == ERR_UNAVAILABLE;
+    if (r->status == 503 && call->on_data == NULL)
+        return true;
     return is_read && (r->code == ERR_UNAVAILABLE || (r->code == ERR_IO && r->status == 0));
 }
 
-/* The operators in their order, until one answers. When none does, *ret is what the first one said. */
-static void fetch_from_operators(const struct cli *c, const struct client_call *call, struct http_result *ret)
+/* The operators in their order, until one answers. When none does, *ret is what the first one said. False then. */
+static bool fetch_from_operators(const struct cli *c, const struct client_call *call, off_t upload_at,
+                                 struct http_result *ret)
 {
     bool is_first = true;
     for (size_t i = 0; i < c->home.inst.nodes.n; i++) {
@@ -49,6 +58,8 @@ static void fetch_from_operators(const struct cli *c, const struct client_call *
         if (!home_is_operator(n))
             continue;
         struct http_result r = {0};
+        if (call->upload_size_bytes > 0)
+            (void)lseek(call->upload_fd, upload_at, SEEK_SET);
         err_ignore(fetch(c, call,
                          call->api == API_PUBLIC ? home_operator_public_url(&c->home, n, base)
                                                  : home_operator_local_url(&c->home, n, base),
@@ -62,7 +73,23 @@ static void fetch_from_operators(const struct cli *c, const struct client_call *
         }
         is_first = false;
         if (!goes_on)
-            return;
+            return true;
+    }
+    return false;
+}
+
+/* What several operators refuse at the moment passes when their store has failed over. */
+static void fetch_with_patience(const struct cli *c, const struct client_call *call, struct http_result *ret)
+{
+    int64_t until_us = clock_mono_us() + (int64_t)PATIENCE_MS * 1000;
+    off_t upload_at = call->upload_size_bytes > 0 ? lseek(call->upload_fd, 0, SEEK_CUR) : 0;
+    bool is_told = false;
+    while (!fetch_from_operators(c, call, upload_at, ret) && ret->status == 503 && home_operators_n(&c->home) > 1 &&
+           clock_mono_us() < until_us) {
+        if (!is_told)
+            (void)fprintf(stderr, "trying again for %d s: %s\n", PATIENCE_MS / 1000, ret->err.msg);
+        is_told = true;
+        (void)usleep(AGAIN_MS * 1000);
     }
 }
 
@@ -72,7 +99,7 @@ enum err client_call(const struct cli *c, const struct client_call *call, json_t
     if (call->url != NULL)
         err_ignore(fetch(c, call, call->url, &result)); /* it is in result.code */
     else
-        fetch_from_operators(c, call, &result);
+        fetch_with_patience(c, call, &result);
     enum err rc = result.code;
     if (call->ret_problem != NULL)
         *call->ret_problem = NULL;

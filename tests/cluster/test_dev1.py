@@ -100,7 +100,7 @@ def test_an_operator_is_killed(house, hello, operator):
         for pid in killed:
             os.kill(pid, signal.SIGKILL)
         until(lambda: not any(is_alive(pid) for pid in killed), what='its programs have ended')
-        deployment = house.deploy(ROOT / 'examples/hello', f'without-{operator}', '--drain-seconds', 1)
+        deployment = house.deploy_beside_a_loss(f'without-{operator}')
         assert deployment['status'] == 'live'
         for other in others:
             edge = house.operator_edge(other, f'without-{operator}.localhost')
