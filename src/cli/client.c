@@ -13,11 +13,15 @@ enum { PATIENCE_MS = 20000, AGAIN_MS = 1000 };
 
 static enum err fetch(const struct cli *c, const struct client_call *call, const char *to, struct http_result *ret)
 {
-    char url[2048], ca[PATH_SIZE], cert[PATH_SIZE], key[PATH_SIZE];
+    char url[2048], ca[PATH_SIZE], cert[PATH_SIZE], key[PATH_SIZE], seen[CLI_POSITION_SIZE + 32];
+    const char *const headers[] = {seen};
+    (void)snprintf(seen, sizeof(seen), "Slipform-Position: %s", c->position);
     (void)snprintf(url, sizeof(url), "%s%s", to, call->path);
     struct http_call_options o = {
         .method = call->method,
         .url = url,
+        .headers = headers,
+        .headers_n = call->url == NULL && c->position[0] != '\0' ? 1 : 0,
         .body = call->body,
         .content_type = call->content_type,
         .upload_fd = call->upload_fd,
@@ -72,8 +76,11 @@ static bool fetch_from_operators(const struct cli *c, const struct client_call *
             http_result_done(&r);
         }
         is_first = false;
-        if (!goes_on)
+        if (!goes_on) {
+            if (r.position != NULL)
+                (void)str_copy_to(str_from(r.position), c->position, CLI_POSITION_SIZE);
             return true;
+        }
     }
     return false;
 }

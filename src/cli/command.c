@@ -194,7 +194,8 @@ static int open_home(struct cli *c)
 
 int cli_main(int argc, char **argv)
 {
-    struct cli c = {.stderr_is_tty = isatty(2) == 1};
+    char position[CLI_POSITION_SIZE] = "";
+    struct cli c = {.stderr_is_tty = isatty(2) == 1, .position = position};
     (void)setvbuf(stdout, NULL, _IOLBF, 0); /* who follows it through a pipe reads each line as it comes */
     if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "help") == 0) {
         help_all();

@@ -31,6 +31,7 @@ struct command {
 };
 
 /* One call of the program. */
+#define CLI_POSITION_SIZE 128
 struct cli {
     const struct command *command;
     const char *args[COMMAND_ARGS_MAX];
@@ -39,6 +40,8 @@ struct cli {
     bool json;                             /* --json: one document on stdout, problems on stderr */
     bool stderr_is_tty;
     struct home home;
+    char
+        *position; /* CLI_POSITION_SIZE: what the platform's last answer held; sent with the next call, which sees it */
     char exe_folder[PATH_SIZE]; /* where this program and its sisters are */
 };
 
