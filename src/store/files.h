@@ -6,8 +6,9 @@
 #include "store/kind.h"
 #include "store/scan.h"
 
-/* 5 s: an appender holds the lock for one write and one fdatasync (chosen). */
-#define FILES_LOCK_WAIT_MS 5000u
+/* 4 s: an appender holds the lock for one write and one fdatasync (chosen). Less than the 5 s after which a replica has
+ * lost sight of its log: who waited in vain can still answer. */
+#define FILES_LOCK_WAIT_MS 4000u
 /* 64 MiB: hashed in 30 to 150 ms when it is full; a year of a small installation is one (chosen). An append more than
  * that is the most that a segment has. */
 #define FILES_SEGMENT_SIZE (64u * 1024u * 1024u)

@@ -440,7 +440,8 @@ def clicks_tells_of_itself(house, row):
     assert 'next report' in explanation['change']
     clicks_health(house, 'NOMINAL')
     changes = [e['payload'] for e in house.json('events') if e['payload'].get('watched') and e['payload']['instanceId'] == row['instance_id']]
-    assert [c['watched'] for c in changes] == ['TIMEOUT', 'NOMINAL'] and changes[0]['because']['rule'] == 'watchdog'
+    watched = [c['watched'] for c in changes]  # a call that was under way may have failed meanwhile: a WARNING for a minute
+    assert (watched[0], watched[-1]) == ('TIMEOUT', 'NOMINAL') and set(watched[1:-1]) <= {'WARNING'} and changes[0]['because']['rule'] == 'watchdog'
     assert clicks_instance(house)['instance_id'] == row['instance_id']
 
 
