@@ -89,11 +89,13 @@ static enum err write_if_new(const char *path, struct str text, bool *ret_change
 static void format_settings(const struct home *h, const char *name, const char *hba, const char *ident, struct buf *b)
 {
     char folder[PATH_SIZE], other[PATH_SIZE], synchronous[PATH_SIZE], slot[DATABASE_SLOT_SIZE];
-    /* 64 connections: each platform program has a few for each log (chosen). 1 GB: a standby that is away for longer is
-     * made anew instead of filling the disk (chosen). */
+    /* 200 connections: each of six programs has one a log, for keys, leases and lines, and up to eight for logs of
+     * applications (chosen). Shared memory is a file of the cluster, so that it goes with it. 1 GB: a standby that is
+     * away for longer is made anew instead of filling the disk (chosen). */
     buf_addf(b,
              "listen_addresses = ''\nunix_socket_directories = '%s'\nhba_file = '%s'\nident_file = '%s'\n"
-             "max_connections = 64\nshared_buffers = 64MB\nfsync = on\nsynchronous_commit = on\nfull_page_writes = on\n"
+             "max_connections = 200\ndynamic_shared_memory_type = mmap\nshared_buffers = 64MB\nfsync = "
+             "on\nsynchronous_commit = on\nfull_page_writes = on\n"
              "log_timezone = 'UTC'\ntimezone = 'UTC'\nlc_messages = 'C'\nmax_slot_wal_keep_size = '1GB'\n"
              "primary_conninfo = 'host=%s user=" DATABASE_STANDBY " application_name=%s'\nprimary_slot_name = '%s'\n"
              "include_if_exists = '%s'\n",
