@@ -130,6 +130,21 @@ static enum err write_settings(const struct home *h, const char *name, bool *ret
     return rc;
 }
 
+/* One of PostgreSQL's own programs, to its end, as the user that the server runs as. */
+static enum err run_as(const char *const *argv, int uid, int gid, int64_t timeout_ms, struct errinfo *err)
+{
+    static const char *const ENV[] = {"PATH=/usr/sbin:/sbin:/usr/bin:/bin", "LANG=C", NULL};
+    struct child_spec spec = {.argv = argv,
+                              .env = ENV,
+                              .drop_user = true,
+                              .uid = (uid_t)uid,
+                              .gid = (gid_t)gid,
+                              .drop_caps = true,
+                              .die_with_parent = true};
+    AUTO(buf) struct buf said = {0};
+    return child_run(&spec, timeout_ms, &said, err);
+}
+
 static enum err make_cluster(const struct home *h, const char *name, int version, int uid, int gid, struct errinfo *err)
 {
     char initdb[PATH_SIZE], fresh[PATH_SIZE], data[PATH_SIZE];
@@ -154,16 +169,7 @@ static enum err make_cluster(const struct home *h, const char *name, int version
                           "--locale=C",
                           "--no-instructions",
                           NULL};
-    static const char *const ENV[] = {"PATH=/usr/sbin:/sbin:/usr/bin:/bin", "LANG=C", NULL};
-    struct child_spec spec = {.argv = argv,
-                              .env = ENV,
-                              .drop_user = true,
-                              .uid = (uid_t)uid,
-                              .gid = (gid_t)gid,
-                              .drop_caps = true,
-                              .die_with_parent = true};
-    AUTO(buf) struct buf said = {0};
-    rc = child_run(&spec, INITDB_TIMEOUT_MS, &said, err);
+    rc = run_as(argv, uid, gid, INITDB_TIMEOUT_MS, err);
     if (rc == OK && rename(fresh, data) != 0)
         rc = err_set(err, ERR_IO, "can't rename '%s'", fresh);
     return rc == OK ? OK : err_wrap(err, rc, "while making the database");
@@ -270,16 +276,7 @@ enum err database_base_backup(const struct home *h, const char *name, struct err
                           "-S",
                           database_slot(name, slot),
                           NULL};
-    static const char *const ENV[] = {"PATH=/usr/sbin:/sbin:/usr/bin:/bin", "LANG=C", NULL};
-    struct child_spec spec = {.argv = argv,
-                              .env = ENV,
-                              .drop_user = true,
-                              .uid = (uid_t)uid,
-                              .gid = (gid_t)gid,
-                              .drop_caps = true,
-                              .die_with_parent = true};
-    AUTO(buf) struct buf said = {0};
-    return child_run(&spec, BACKUP_TIMEOUT_MS, &said, err);
+    return run_as(argv, uid, gid, BACKUP_TIMEOUT_MS, err);
 }
 
 static enum err prepare_primary(const struct home *h, const char *name, struct errinfo *err)

@@ -6,27 +6,10 @@ import signal
 
 import pytest
 
-from dev1 import OPERATORS, Dev1, kill_programs, metric
-from installation import ROOT, is_alive, leftovers, until  # dev1 has put its folder into the path
+from dev1 import OPERATORS, kill_programs, metric
+from installation import is_alive, leftovers, until  # dev1 has put its folder into the path
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason='needs root: network namespaces, microVMs')
-
-@pytest.fixture(scope='module')
-def house():
-    house = Dev1()
-    try:
-        house.up()
-        yield house
-    finally:
-        house.discard()
-
-
-@pytest.fixture(scope='module')
-def hello(house):
-    deployment = house.deploy(ROOT / 'examples/hello', 'hello', '--drain-seconds', 1)
-    assert deployment['status'] == 'live'
-    return deployment
-
 
 def test_three_replicas_over_one_log(house):
     """All live, at one position, with one model; again changes nothing; the log is in the database and nowhere else."""

@@ -12,27 +12,10 @@ import urllib.parse
 import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'system'))
-from installation import ROOT, Load, is_alive, kill, leftovers, until  # noqa: E402
-from test_dev1 import OPERATORS, Dev1  # noqa: E402
+from dev1 import OPERATORS  # noqa: E402
+from installation import Load, is_alive, kill, leftovers, until  # noqa: E402
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason='needs root: network namespaces, microVMs')
-
-
-@pytest.fixture(scope='module')
-def house():
-    house = Dev1()
-    try:
-        house.up()
-        yield house
-    finally:
-        house.discard()
-
-
-@pytest.fixture(scope='module')
-def hello(house):
-    deployment = house.deploy(ROOT / 'examples/hello', 'hello', '--drain-seconds', 1)
-    assert deployment['status'] == 'live'
-    return deployment
 
 
 def databases(house):

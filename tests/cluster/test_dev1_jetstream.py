@@ -9,7 +9,7 @@ import urllib.request
 import pytest
 
 from dev1 import OPERATORS, Dev1
-from installation import ROOT, leftovers, until  # dev1 has put its folder into the path
+from installation import leftovers, until  # dev1 has put its folder into the path
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason='needs root: network namespaces, microVMs')
 
@@ -43,21 +43,8 @@ class OnJetStream(Dev1):
         until(lambda: self.run('nodes', 'undrain', name, check=False).returncode == 0, 60, 'it can write')
 
 
-@pytest.fixture(scope='module')
-def house():
-    house = OnJetStream('jetstream')
-    try:
-        house.up()
-        yield house
-    finally:
-        house.discard()
-
-
-@pytest.fixture(scope='module')
-def hello(house):
-    deployment = house.deploy(ROOT / 'examples/hello', 'hello', '--drain-seconds', 1)
-    assert deployment['status'] == 'live'
-    return deployment
+def new_house():
+    return OnJetStream('jetstream')
 
 
 def test_the_log_is_in_jetstream(house):

@@ -459,8 +459,7 @@ static char folder[64];
 
 static void in_folder(char spec[static SPEC_SIZE])
 {
-    (void)snprintf(folder, sizeof(folder), "/tmp/slipform-test-bulk-XXXXXX");
-    assert_non_null(mkdtemp(folder));
+    assert_true(scratch_make("/tmp", folder, sizeof(folder)));
     (void)snprintf(spec, SPEC_SIZE, "folder;path=%s/logs", folder);
 }
 
