@@ -4,17 +4,15 @@
  * STATISTICS_PENDING_MAX are given up; a generation that is damaged -> the next one is begun. */
 #include "control/statistics.h"
 
-#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
-#include <time.h>
-#include <unistd.h>
 
 #include "base/json.h"
 #include "base/log.h"
 #include "base/map.h"
 #include "base/own.h"
+#include "control/generations.h"
 #include "control/statistics_series.h"
 #include "event/catalogue.h"
 
@@ -24,10 +22,6 @@ static const size_t LOAD_SIZE = 2 * STATISTICS_GENERATION_SIZE;
 /* A line around its payload: time, type, id, sum. */
 static const uint64_t LINE_EXTRA = 180;
 
-struct generation {
-    uint64_t base; /* records before it */
-    struct log_queue *queue;
-};
 struct row {
     struct id id;
     int64_t window_end_ns; /* recorded up to here */
@@ -42,13 +36,11 @@ struct pending {
 
 struct statistics {
     struct statistics_options o;
-    char *folder;
-    struct generation *generations; /* by base; the last one is written */
-    size_t generations_n;
+    struct generations generations;
     struct store_pos at; /* of the last one: read and written up to here */
     uint64_t size_bytes; /* of it, about */
     uint64_t series_end; /* of a series: as it was met last */
-    bool is_loading, is_busy, is_closing, is_made;
+    bool is_loading, is_busy, is_closing;
     size_t load_at; /* generation that is being loaded */
     struct row *rows;
     struct pending *pending;
@@ -63,64 +55,11 @@ struct statistics {
 
 /* ---- generations ---- */
 
-static char *path_of(const struct statistics *s, uint64_t base)
-{
-    return mem_printf("%s/%020llu", s->folder, (unsigned long long)base);
-}
-
-static struct generation *last(const struct statistics *s)
-{
-    return &s->generations[s->generations_n - 1];
-}
-
-static void add_generation(struct statistics *s, uint64_t base)
-{
-    size_t at = s->generations_n;
-    s->generations = mem_realloc(s->generations, (s->generations_n + 1) * sizeof(*s->generations));
-    for (; at > 0 && s->generations[at - 1].base > base; at--)
-        s->generations[at] = s->generations[at - 1];
-    s->generations[at] = (struct generation){base, NULL};
-    s->generations_n++;
-}
-
-static bool is_known(const struct statistics *s, uint64_t base)
-{
-    for (size_t i = 0; i < s->generations_n; i++)
-        if (s->generations[i].base == base)
-            return true;
-    return false;
-}
-
-/* Those that are not known yet. True: there is one behind all others. */
-static bool list_generations(struct statistics *s)
-{
-    uint64_t newest = s->generations_n == 0 ? 0 : last(s)->base;
-    DIR *dir = s->o.bulk != NULL ? NULL : opendir(s->folder); /* a series is one, from 0 on */
-    for (const struct dirent *e; dir != NULL && (e = readdir(dir)) != NULL;) {
-        int64_t base = 0;
-        if (strlen(e->d_name) == 20 && str_parse_i64(str_from(e->d_name), &base) && base >= 0 &&
-            !is_known(s, (uint64_t)base)) {
-            add_generation(s, (uint64_t)base);
-            s->is_made = true;
-        }
-    }
-    if (dir != NULL)
-        (void)closedir(dir);
-    if (s->generations_n == 0)
-        add_generation(s, 0);
-    return last(s)->base > newest;
-}
-
 static struct log_queue *queue_of(struct statistics *s, struct generation *g)
 {
-    bool writes = s->o.writes && g == last(s);
-    if (g->queue == NULL) {
-        auto_free char *path = path_of(s, g->base);
-        auto_free char *spec = mem_printf("files;path=%s", path);
-        g->queue = log_queue_new(s->o.loop, spec, writes ? STORE_CREATE : STORE_READ, ID_NONE);
+    if (g->queue == NULL)
         s->handles_n++;
-    }
-    return g->queue;
+    return generations_open(&s->generations, g);
 }
 
 /* As log_queue_read, of either. */
@@ -133,20 +72,6 @@ static void read_records(struct statistics *s, struct generation *g, uint64_t af
         log_queue_read(queue_of(s, g), after, n, done, ctx);
 }
 
-/* The folder of a files store holds files, and one folder of files. */
-static void remove_folder(const char *path, bool is_deep)
-{
-    DIR *dir = opendir(path);
-    for (const struct dirent *e; dir != NULL && (e = readdir(dir)) != NULL;) {
-        auto_free char *file = mem_printf("%s/%s", path, e->d_name);
-        if (e->d_name[0] != '.' && unlink(file) != 0 && is_deep)
-            remove_folder(file, false);
-    }
-    if (dir != NULL)
-        (void)closedir(dir);
-    (void)rmdir(path);
-}
-
 static void one_less(struct statistics *s);
 
 static void queue_closed(void *ctx)
@@ -154,36 +79,15 @@ static void queue_closed(void *ctx)
     one_less(ctx);
 }
 
-static void drop_first(struct statistics *s)
-{
-    struct generation g = s->generations[0];
-    auto_free char *path = path_of(s, g.base);
-    memmove(&s->generations[0], &s->generations[1], --s->generations_n * sizeof(g));
-    if (g.queue != NULL)
-        log_queue_close(g.queue, queue_closed, s);
-    remove_folder(path, true);
-}
-
-/* By its files: the newest was written then. */
-static bool is_old(const struct statistics *s, const struct generation *g)
-{
-    struct stat st;
-    auto_free char *path = path_of(s, g->base);
-    auto_free char *head = mem_printf("%s/head", path);
-    return stat(head, &st) == 0 && time(NULL) - st.st_mtime > s->o.kept_s;
-}
-
 static void drop_old(struct statistics *s)
 {
-    if (s->o.bulk != NULL)
-        return;
-    while (s->generations_n > 1 && (s->generations_n > s->o.generations_n || is_old(s, &s->generations[0])))
-        drop_first(s);
+    generations_drop_old(&s->generations, queue_closed, s);
 }
 
 static void begin_next(struct statistics *s)
 {
-    add_generation(s, last(s)->base + (s->at.seq > 0 ? s->at.seq : 1)); /* 0: damaged from its first record on */
+    uint64_t base = generations_last(&s->generations)->base;
+    generations_add(&s->generations, base + (s->at.seq > 0 ? s->at.seq : 1)); /* 0: damaged from its first record on */
     s->at = (struct store_pos){0};
     s->size_bytes = 0;
     drop_old(s);
@@ -358,7 +262,7 @@ static void appended(void *ctx, enum err rc, struct id log, const struct store_r
     }
     if (!job_done(s))
         return;
-    s->is_made = s->is_made || rc == OK;
+    s->generations.is_made = s->generations.is_made || rc == OK;
     if (rc == OK)
         s->told[0] = '\0';
     if (rc == ERR_CONFLICT && s->o.bulk != NULL && s->series_end < s->at.seq)
@@ -384,7 +288,7 @@ static void append_batch(struct statistics *s, const struct batch *b)
     struct errinfo err = {0};
     start_job(s);
     if (s->o.bulk == NULL) {
-        log_queue_append(queue_of(s, last(s)), s->at, b->events, b->n, appended, s);
+        log_queue_append(queue_of(s, generations_last(&s->generations)), s->at, b->events, b->n, appended, s);
         return;
     }
     uint64_t size_max = s->o.generation_size_bytes * s->o.generations_n;
@@ -430,7 +334,7 @@ static void news_read(void *ctx, enum err rc, const struct store_batch *batch, c
 static void read_news(struct statistics *s)
 {
     start_job(s);
-    read_records(s, last(s), s->at.seq, LOAD_N, 0, news_read, s);
+    read_records(s, generations_last(&s->generations), s->at.seq, LOAD_N, 0, news_read, s);
 }
 
 /* ---- beginning ---- */
@@ -445,7 +349,7 @@ static void loaded(void *ctx, enum err rc, const struct store_batch *batch, cons
         s->size_bytes += batch->items[i].e.payload.len + LINE_EXTRA;
         s->at = (struct store_pos){batch->items[i].seq, batch->items[i].e.sum};
     }
-    bool is_done = rc != OK || s->at.seq >= batch->end.seq, is_last = s->load_at + 1 == s->generations_n;
+    bool is_done = rc != OK || s->at.seq >= batch->end.seq, is_last = s->load_at + 1 == s->generations.n;
     if (!job_done(s))
         return;
     if (rc != OK && rc != ERR_NOT_FOUND)
@@ -467,17 +371,17 @@ static void loaded(void *ctx, enum err rc, const struct store_batch *batch, cons
 static void load(struct statistics *s)
 {
     start_job(s);
-    read_records(s, &s->generations[s->load_at], s->at.seq, LOAD_N, s->at.seq == 0 ? LOAD_SIZE : 0, loaded, s);
+    read_records(s, &s->generations.items[s->load_at], s->at.seq, LOAD_N, s->at.seq == 0 ? LOAD_SIZE : 0, loaded, s);
 }
 
 /* Another replica has begun a generation, or this one only reads. */
 static void follow_generations(struct statistics *s)
 {
-    if (s->is_busy || s->is_loading || !list_generations(s))
+    if (s->is_busy || s->is_loading || !generations_list(&s->generations))
         return;
     s->at = (struct store_pos){0};
     s->size_bytes = 0;
-    s->load_at = s->generations_n - 1;
+    s->load_at = s->generations.n - 1;
     s->is_loading = s->o.writes;
     if (s->is_loading)
         load(s);
@@ -495,7 +399,7 @@ static void on_timer(uv_timer_t *timer)
 struct statistics *statistics_new(const struct statistics_options *o)
 {
     struct statistics *s = mem_alloc(sizeof(*s));
-    *s = (struct statistics){.o = *o, .folder = o->folder == NULL ? NULL : mem_strdup(o->folder), .handles_n = 1};
+    *s = (struct statistics){.o = *o, .handles_n = 1};
     if (s->o.generation_size_bytes == 0)
         s->o.generation_size_bytes = STATISTICS_GENERATION_SIZE;
     if (s->o.generations_n == 0)
@@ -504,17 +408,22 @@ struct statistics *statistics_new(const struct statistics_options *o)
         s->o.kept_s = STATISTICS_KEPT_S;
     if (s->o.flush_ms == 0)
         s->o.flush_ms = STATISTICS_FLUSH_MS;
-    (void)list_generations(s);
+    s->generations = (struct generations){.loop = o->loop,
+                                          .folder = o->bulk != NULL ? NULL : mem_strdup(o->folder),
+                                          .writes = o->writes,
+                                          .n_max = s->o.generations_n,
+                                          .kept_s = s->o.kept_s};
+    (void)generations_list(&s->generations);
     (void)uv_timer_init(o->loop, &s->timer); /* cannot fail: it only fills the handle */
     s->timer.data = s;
     if (!o->writes)
         return s;
     if (o->bulk == NULL)
-        (void)mkdir(s->folder, 0750); /* when it is not to be had, the first append says why */
+        (void)mkdir(s->generations.folder, 0750); /* when it is not to be had, the first append says why */
     s->pending = mem_calloc(STATISTICS_PENDING_MAX, sizeof(*s->pending));
     (void)uv_timer_start(&s->timer, on_timer, (uint64_t)s->o.flush_ms, (uint64_t)s->o.flush_ms);
-    s->is_loading = s->is_made || o->bulk != NULL;
-    s->load_at = s->generations_n > 1 ? s->generations_n - 2 : 0;
+    s->is_loading = s->generations.is_made || o->bulk != NULL;
+    s->load_at = s->generations.n > 1 ? s->generations.n - 2 : 0;
     if (s->is_loading)
         load(s);
     return s;
@@ -532,29 +441,11 @@ struct reading {
 
 static void read_from(struct reading *r, struct generation *g);
 
-/* The generation that holds what follows `after`, or the first one behind. */
-static struct generation *generation_at(struct statistics *s, uint64_t after)
-{
-    struct generation *found = &s->generations[0];
-    for (size_t i = 0; i < s->generations_n; i++)
-        if (s->generations[i].base <= after)
-            found = &s->generations[i];
-    return found;
-}
-
-static struct generation *generation_behind(struct statistics *s, uint64_t base)
-{
-    for (size_t i = 0; i < s->generations_n; i++)
-        if (s->generations[i].base > base)
-            return &s->generations[i];
-    return NULL;
-}
-
 static void was_read(void *ctx, enum err rc, const struct store_batch *batch, const struct errinfo *err)
 {
     struct reading *r = ctx;
     struct statistics *s = r->s;
-    struct generation *next = generation_behind(s, r->base);
+    struct generation *next = generations_behind(&s->generations, r->base);
     if (next == NULL && rc == OK && !s->o.writes)
         s->at.seq = batch->end.seq;
     if (next != NULL && !s->is_closing && (rc != OK || batch->n == 0)) {
@@ -593,12 +484,12 @@ void statistics_read(struct statistics *s, uint64_t after_seq, size_t n, log_rea
     *r = (struct reading){.s = s, .after = after_seq, .n = n, .done = done, .ctx = ctx};
     if (!s->o.writes)
         follow_generations(s);
-    read_from(r, generation_at(s, after_seq));
+    read_from(r, generations_at(&s->generations, after_seq));
 }
 
 uint64_t statistics_end(const struct statistics *s)
 {
-    return last(s)->base + s->at.seq;
+    return generations_last(&s->generations)->base + s->at.seq;
 }
 
 uint64_t statistics_lost_n(const struct statistics *s)
@@ -621,8 +512,7 @@ static void one_less(struct statistics *s)
         free(r);
     }
     free(s->pending);
-    free(s->generations);
-    free(s->folder);
+    generations_done(&s->generations);
     free(s);
     if (closed != NULL)
         closed(ctx);
@@ -638,8 +528,6 @@ void statistics_close(struct statistics *s, void (*closed)(void *ctx), void *ctx
     s->is_closing = true;
     s->closed = closed;
     s->closed_ctx = ctx;
-    for (size_t i = 0; i < s->generations_n; i++)
-        if (s->generations[i].queue != NULL)
-            log_queue_close(s->generations[i].queue, queue_closed, s);
+    generations_close(&s->generations, queue_closed, s);
     uv_close((uv_handle_t *)&s->timer, timer_closed);
 }
