@@ -2,8 +2,8 @@
  * heard again is trusted (its heartbeat's command says so at once, see decide_node_reported). The fold counts votes.
  *
  * It abstains - votes nothing - for one timeout after it went live (nobody had time to report), for one timeout after
- * its own loop was late (then it was deaf, not they silent), and while it hears fewer than half of the nodes (then it
- * is more likely that it is cut off than that they are all gone). */
+ * its own loop was late (then it was deaf, not they silent), and while fewer than half of the nodes are fresh (then
+ * it is more likely that it is cut off than that they are all gone). */
 #include "control/watchdog.h"
 
 #include <stdlib.h>
@@ -24,10 +24,10 @@ static bool counts(const struct node *n)
     return n->status != NODE_GONE && n->status != NODE_LOST;
 }
 
-static bool is_heard(const struct control *c, struct id node_id, int64_t now_us, int64_t timeout_us)
+static bool is_heard(const struct control *c, struct id node_id, int64_t now_us, int64_t within_us)
 {
     const struct seen_node *s = seen_node_find(c->seen, node_id);
-    return s != NULL && now_us - s->heard_us <= timeout_us;
+    return s != NULL && now_us - s->heard_us <= within_us;
 }
 
 struct vote {
@@ -79,16 +79,16 @@ static void on_tick(uv_timer_t *timer)
     struct watchdog *w = timer->data;
     struct control *c = w->control;
     int64_t now_us = clock_mono_us();
-    size_t nodes_n = 0, heard_n = 0;
+    size_t nodes_n = 0, fresh_n = 0;
     MODEL_EACH (node, n, &c->model->nodes) {
         if (counts(n)) {
             nodes_n++;
-            heard_n += is_heard(c, n->id, now_us, w->rules.timeout_us);
+            fresh_n += is_heard(c, n->id, now_us, watchdog_fresh_us(&w->rules));
         }
     }
     c->may_vote =
-        watchdog_may_vote(&w->rules, now_us, c->live_mono_us, heard_n, nodes_n) && control_sight(c, NULL) == SIGHT_LIVE;
-    if (heard_n * 2 < nodes_n) /* who is cut off does not know either which edges are there; who was deaf: sight.c */
+        watchdog_may_vote(&w->rules, now_us, c->live_mono_us, fresh_n, nodes_n) && control_sight(c, NULL) == SIGHT_LIVE;
+    if (fresh_n * 2 < nodes_n) /* who is cut off does not know either which edges are there; who was deaf: sight.c */
         c->listens_mono_us = now_us;
     if (!c->may_vote)
         return;

@@ -12,6 +12,11 @@ struct watchdog_rules {
     int64_t late_at_us;   /* likewise */
 };
 
-/* A look at now_us (monotonic). live_us: when this replica went live, 0: it has not. heard_n of nodes_n nodes that are
- * neither gone nor lost were heard within the timeout. */
-bool watchdog_may_vote(struct watchdog_rules *r, int64_t now_us, int64_t live_us, size_t heard_n, size_t nodes_n);
+/* A node that was heard within so long is fresh: half of the timeout. Who is cut off misses its nodes one after the
+ * other, as their reports would have come; when the first of them has been silent for the timeout, the others must not
+ * count as heard any more. An agent reports every third of the default timeout. */
+int64_t watchdog_fresh_us(const struct watchdog_rules *r);
+
+/* A look at now_us (monotonic). live_us: when this replica went live, 0: it has not. fresh_n of nodes_n nodes that are
+ * neither gone nor lost are fresh. */
+bool watchdog_may_vote(struct watchdog_rules *r, int64_t now_us, int64_t live_us, size_t fresh_n, size_t nodes_n);

@@ -291,8 +291,28 @@ void check_before(struct world *w, const struct event *ev)
     }
 }
 
+/* Nodes that this replica heard in the last half of the time after which one is suspected, and of how many. A vote is
+ * decided up to a look after what it rests on. */
+static size_t fresh_nodes(struct world *w, const struct replica *r, size_t *ret_nodes_n)
+{
+    size_t fresh_n = 0;
+    *ret_nodes_n = 0;
+    MODEL_EACH (node, n, &r->model->nodes) {
+        const struct sim_node *s = sim_node_of(w, n->id);
+        if (n->status == NODE_GONE || n->status == NODE_LOST || s == NULL)
+            continue;
+        *ret_nodes_n += 1;
+        fresh_n += r->heard_ms[s - w->nodes] + SUSPECT_MS / 2 + TICK_MS >= r->decided_ms;
+    }
+    return fresh_n;
+}
+
 void check_vote(struct world *w, const struct replica *r, struct id node)
 {
+    size_t nodes_n, fresh_n = fresh_nodes(w, r, &nodes_n);
+    if (fresh_n * 2 < nodes_n)
+        broken(w, RULE_fresh_votes, "replica %s suspects %s though only %zu of %zu nodes are fresh", r->name,
+               sim_node_of(w, node)->name, fresh_n, nodes_n);
     size_t i = (size_t)(sim_node_of(w, node) - w->nodes);
     checked(w, RULE_fresh_votes);
     /* What it heard after it had decided, it could not know. */

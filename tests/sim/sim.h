@@ -36,6 +36,8 @@ enum {
     STEPS_MAX = 5000,
     /* A node that has not been heard for 10 s is suspected, as in src/control. */
     SUSPECT_MS = 10000,
+    /* Between two looks of a replica: votes, lease. */
+    TICK_MS = 1000,
     LEASE_MS = 10000,
     LEASE_TEXT_SIZE = 256,
     /* A replica that has not read the store's end for so long answers nobody: its model may be old. */

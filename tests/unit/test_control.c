@@ -380,7 +380,7 @@ static void watchdog_abstains(void **state)
     now += 15 * s;
     assert_true(watchdog_may_vote(&r, now, live, 4, 4));
     assert_true(watchdog_may_vote(&r, now += s, live, 2, 4));
-    assert_false(watchdog_may_vote(&r, now += s, live, 1, 4)); /* fewer than half are heard */
+    assert_false(watchdog_may_vote(&r, now += s, live, 1, 4)); /* fewer than half are fresh */
     assert_true(watchdog_may_vote(&r, now += s, live, 3, 4));
     assert_false(watchdog_may_vote(&r, now += 8 * s, live, 3, 4)); /* the loop was late */
     for (int i = 1; i < 15; i++)
