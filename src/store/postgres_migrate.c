@@ -42,13 +42,16 @@ static enum err ask_text(struct store *s, struct postgres *p, const char *sql, c
 
 /* ---- whose it is ---- */
 
+/* What belongs to an extension is nobody's data: who hosts databases puts some into each. */
 static enum err check_empty(struct store *s, struct postgres *p, struct errinfo *err)
 {
     auto_free char *table = NULL;
     enum err rc = ask_text(s, p,
                            "SELECT n.nspname || '.' || c.relname FROM pg_class c JOIN pg_namespace n "
                            "ON n.oid = c.relnamespace WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' "
-                           "AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') ORDER BY 1 LIMIT 1",
+                           "AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND NOT EXISTS (SELECT FROM pg_depend d "
+                           "WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e') "
+                           "ORDER BY 1 LIMIT 1",
                            &table, err);
     if (rc == OK && table[0] != '\0')
         rc =

@@ -181,6 +181,18 @@ static void of_somebody_else(void **state)
     refused(&x, ERR_CONFLICT, "somebody else's");
 }
 
+/* Whoever hosts databases puts extensions into each: what belongs to one is nobody's data. */
+static void with_extensions(void **state)
+{
+    (void)state;
+    struct fixture x;
+    sql_free("CREATE EXTENSION pg_stat_statements SCHEMA public");
+    expect_sql("SELECT count(*) > 0 FROM pg_class WHERE relnamespace = 'public'::regnamespace", "t");
+    migrate();
+    replica(&x);
+    assert_ok(try_open(&x));
+}
+
 static void two_installations(void **state)
 {
     (void)state;
@@ -712,6 +724,7 @@ int main(void)
         TEST(specs),
         TEST(not_set_up),
         TEST(of_somebody_else),
+        TEST(with_extensions),
         TEST(two_installations),
         TEST(no_rights),
         TEST(migrated_in_part),
