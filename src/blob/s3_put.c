@@ -242,7 +242,8 @@ enum err s3_put_finish(struct blob_put *put, const char *expect, char ret_digest
 
 /* ---- what crashed writers began ---- */
 
-static enum err sweep_page(struct s3 *s, struct str page, int64_t before_s, uint64_t *ret_n, struct errinfo *err)
+static enum err sweep_page(struct s3 *s, struct str page, const char *prefix, int64_t before_s, uint64_t *ret_n,
+                           struct errinfo *err)
 {
     struct str upload, key, id, begun;
     enum err rc = OK;
@@ -251,7 +252,7 @@ static enum err sweep_page(struct s3 *s, struct str page, int64_t before_s, uint
         if (!s3_xml(&a, "Key", &key) || !s3_xml(&b, "UploadId", &id) || !s3_xml(&c, "Initiated", &begun))
             continue;
         int64_t begun_s = s3_xml_time(begun);
-        if (!str_starts(key, str_from(s->prefix)) || begun_s == 0 || begun_s > before_s)
+        if (!str_starts(key, str_from(prefix)) || begun_s == 0 || begun_s > before_s)
             continue;
         auto_free char *key_text = mem_strndup(key.ptr, key.len), *id_text = mem_strndup(id.ptr, id.len);
         rc = abort_upload(s, key_text, id_text, err);
@@ -260,16 +261,17 @@ static enum err sweep_page(struct s3 *s, struct str page, int64_t before_s, uint
     return rc;
 }
 
-/* The first 1,000: the next sweep sees the others. */
+/* Only where blobs are: others may have uploads in the same bucket. The first 1,000: the next sweep sees the others. */
 enum err s3_sweep(struct blob_store *store, int64_t older_than_s, uint64_t *ret_n, struct errinfo *err)
 {
     struct s3 *s = (struct s3 *)store;
-    const struct sigv4_pair query[] = {{"uploads", ""}, {"prefix", s->prefix}};
+    auto_free char *prefix = mem_printf("%ssha256/", s->prefix);
+    const struct sigv4_pair query[] = {{"uploads", ""}, {"prefix", prefix}};
     AUTO(s3_answer) struct s3_answer answer = {0};
     enum err rc = s3_do(
         s, &(struct s3_call){.method = "GET", .query = query, .query_n = 2, .right = "s3:ListBucketMultipartUploads"},
         &answer, err);
     if (rc != OK)
         return rc;
-    return sweep_page(s, buf_str(&answer.body), clock_wall_us() / 1000000 - older_than_s, ret_n, err);
+    return sweep_page(s, buf_str(&answer.body), prefix, clock_wall_us() / 1000000 - older_than_s, ret_n, err);
 }

@@ -374,17 +374,38 @@ static void stale_uploads_are_ended(void **state)
     (void)state;
     char now[CLOCK_TEXT_SIZE];
     clock_format_us(clock_wall_us(), now);
-    auto_free char *list = mem_printf(
-        "<L><Upload><Key>p/a</Key><UploadId>old</UploadId><Initiated>2020-01-01T00:00:00.000Z</Initiated></Upload>"
-        "<Upload><Key>p/b</Key><UploadId>new</UploadId><Initiated>%s</Initiated></Upload>"
-        "<Upload><Key>q/c</Key><UploadId>alien</UploadId><Initiated>2020-01-01T00:00:00.000Z</Initiated></Upload></L>",
-        now);
+    auto_free char *list =
+        mem_printf("<L><Upload><Key>p/sha256/aa/a</Key><UploadId>old</UploadId><Initiated>2020-01-01T00:00:00.000Z</"
+                   "Initiated></Upload>"
+                   "<Upload><Key>p/sha256/bb/b</Key><UploadId>new</UploadId><Initiated>%s</Initiated></Upload>"
+                   "<Upload><Key>q/sha256/cc/c</Key><UploadId>alien</UploadId><Initiated>2020-01-01T00:00:00.000Z</"
+                   "Initiated></Upload></L>",
+                   now);
     struct double_ d = PLAY({"200 OK", .body = list}, {"204 No Content"});
     auto_blob_store struct blob_store *s = open_bucket(d.port, "p/", "");
     uint64_t n = 0;
     assert_int_equal(blob_sweep(s, 3600, &n, NULL), OK);
     assert_int_equal(n, 1);
     assert_int_equal(d.log->n, 2);
+    assert_non_null(strstr(d.log->heads[1], "uploadId=old"));
+    stop(&d);
+}
+
+/* In a bucket without a prefix there may be keys of others: only what can be a blob of ours is ended. */
+static void uploads_of_others_go_on(void **state)
+{
+    (void)state;
+    struct double_ d = PLAY({"200 OK", .body = "<L><Upload><Key>backups/db.tar</Key><UploadId>alien</UploadId>"
+                                               "<Initiated>2020-01-01T00:00:00.000Z</Initiated></Upload>"
+                                               "<Upload><Key>sha256/ab/abc</Key><UploadId>old</UploadId>"
+                                               "<Initiated>2020-01-01T00:00:00.000Z</Initiated></Upload></L>"},
+                            {"204 No Content"});
+    auto_blob_store struct blob_store *s = open_bucket(d.port, "", "");
+    uint64_t n = 0;
+    assert_int_equal(blob_sweep(s, 3600, &n, NULL), OK);
+    assert_int_equal(n, 1);
+    assert_int_equal(d.log->n, 2);
+    assert_non_null(strstr(d.log->heads[0], "prefix=sha256%2F"));
     assert_non_null(strstr(d.log->heads[1], "uploadId=old"));
     stop(&d);
 }
@@ -513,6 +534,7 @@ int main(void)
         cmocka_unit_test(cut_multipart_is_aborted),
         cmocka_unit_test(error_in_a_200),
         cmocka_unit_test(stale_uploads_are_ended),
+        cmocka_unit_test(uploads_of_others_go_on),
         cmocka_unit_test(old_is_sent_again),
         cmocka_unit_test(too_big_to_copy_stays),
         cmocka_unit_test(cache_is_bounded),
