@@ -87,12 +87,38 @@ static bool is_unlimited(const json_t *config, const char *key)
 
 static enum err check_limits(const struct jet *j, const json_t *c, struct errinfo *err)
 {
-    static const char *const LIMITS[] = {"max_age", "max_msgs", "max_msgs_per_subject"};
+    static const struct {
+        const char *key, *what;
+    } LIMITS[] = {{"max_age", "drops what is old"},
+                  {"max_msgs", "drops what is old, or is full one day"},
+                  {"max_msgs_per_subject", "drops what is old, or is full one day"},
+                  {"max_bytes", "drops what is old, or is full one day"}};
     for (size_t i = 0; i < sizeof(LIMITS) / sizeof(LIMITS[0]); i++) {
-        auto_free char *what = mem_printf("drops what is old (%s)", LIMITS[i]);
-        if (!is_unlimited(c, LIMITS[i]))
+        auto_free char *what = mem_printf("%s (%s)", LIMITS[i].what, LIMITS[i].key);
+        if (!is_unlimited(c, LIMITS[i].key))
             return wrong(j, what, "take that limit off with 'nats stream edit'", err);
     }
+    if (!is_unlimited(c, "max_msg_size") &&
+        json_integer_value(json_object_get(c, "max_msg_size")) < (json_int_t)JET_PAYLOAD_MIN)
+        return wrong(j, "takes no large append (max_msg_size)", "'nats stream edit --max-msg-size=-1'", err);
+    return OK;
+}
+
+/* What an acknowledgement means. (A window of duplicates is of no matter: no message of ours has an id.) */
+static enum err check_acks(const struct jet *j, const json_t *c, struct errinfo *err)
+{
+    if (json_is_true(json_object_get(c, "sealed")))
+        return wrong(j, "takes no appends any more (sealed)", "it must be made anew", err);
+    if (json_is_true(json_object_get(c, "no_ack")))
+        return wrong(j, "acknowledges nothing (no_ack)", "'nats stream edit --ack'", err);
+    if (str_eq_c(json_member_str(c, "persist_mode"), "async"))
+        return wrong(j, "acknowledges what is not on disk (persist_mode)", "it must be made anew, without 'async'",
+                     err);
+    return OK;
+}
+
+static enum err check_kept(const struct jet *j, const json_t *c, struct errinfo *err)
+{
     if (!str_eq_c(json_member_str(c, "retention"), "limits"))
         return wrong(j, "drops what was read (retention)", "it must be made anew, with retention 'limits'", err);
     if (!str_eq_c(json_member_str(c, "discard"), "new"))
@@ -127,7 +153,10 @@ static enum err check_config(const struct jet *j, const json_t *c, struct errinf
                        "'replicas=%lld' in the store's name",
                        j->stream, (long long)replicas, (unsigned long long)j->replicas, (unsigned long long)j->replicas,
                        (long long)replicas);
-    return check_limits(j, c, err);
+    enum err rc = check_kept(j, c, err);
+    if (rc == OK)
+        rc = check_limits(j, c, err);
+    return rc == OK ? check_acks(j, c, err) : rc;
 }
 
 enum err jet_stream_check(struct store *s, struct errinfo *err)
@@ -166,6 +195,37 @@ static enum err make_leases(struct store *s, struct errinfo *err)
     return make_stream(s, name, config, err);
 }
 
+/* It may be there already, made or edited by somebody: what drops keys makes what they sealed unreadable. */
+static enum err check_keys_bucket(struct store *s, const char *name, struct errinfo *err)
+{
+    const struct jet *j = s->impl;
+    auto_free char *subject = mem_printf("$JS.API.STREAM.INFO.%s", name);
+    auto_json json_t *doc = NULL;
+    int code = 0;
+    enum err rc = jet_api(s, subject, (struct str){NULL, 0}, &doc, &code, err);
+    if (rc != OK)
+        return rc;
+    const json_t *c = json_object_get(doc, "config");
+    json_int_t replicas = json_integer_value(json_object_get(c, "num_replicas"));
+    const char *what = NULL;
+    if (!is_unlimited(c, "max_age"))
+        what = "drops keys by their age (max_age)";
+    else if (!str_eq_c(json_member_str(c, "discard"), "new"))
+        what = "drops keys when it is full (discard)";
+    else if (!str_eq_c(json_member_str(c, "storage"), "file"))
+        what = "is in memory (storage)";
+    else if (json_is_true(json_object_get(c, "deny_delete")))
+        what = "keeps keys that are dropped (deny_delete)";
+    else if (replicas < (json_int_t)j->replicas)
+        what = "is kept by fewer servers than the log (num_replicas)";
+    if (what == NULL)
+        return OK;
+    return err_set(err, ERR_INVALID,
+                   "stream '%s', where keys of sealed fields are, %s: mend it with 'nats stream edit', or make it anew "
+                   "with 'nats stream backup' and 'restore'",
+                   name, what);
+}
+
 /* One value a name, kept for ever; a message can be deleted, and its bytes are overwritten then. */
 static enum err make_keys(struct store *s, struct errinfo *err)
 {
@@ -176,7 +236,8 @@ static enum err make_keys(struct store *s, struct errinfo *err)
         "retention", "limits", "storage", "file", "discard", "new", "num_replicas", (json_int_t)j->replicas,
         "max_msgs_per_subject", 1, "max_age", 0, "max_msgs", -1, "max_bytes", -1, "deny_delete", 0, "allow_direct", 1,
         "description", "keys of sealed fields of slipform: without them nobody reads those again");
-    return make_stream(s, name, config, err);
+    enum err rc = make_stream(s, name, config, err);
+    return rc == OK ? check_keys_bucket(s, name, err) : rc;
 }
 
 enum err jet_bucket_make(struct store *s, struct errinfo *err)

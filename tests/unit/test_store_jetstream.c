@@ -90,37 +90,48 @@ static char *ask(const struct test_nats *n, const char *subject, const char *bod
     return text;
 }
 
+/* A stream with the metadata of a log, made by somebody else with these limits. */
+static char *make_like_ours(const char *name, const char *more)
+{
+    auto_free char *subject = mem_printf("$JS.API.STREAM.CREATE.%s", name);
+    auto_free char *config = mem_printf("{\"name\":\"%s\",\"subjects\":[\"slipform.log.%s\"],\"num_replicas\":1,%s,"
+                                        "\"metadata\":{\"slipform-log\":\"0192f0c1-2d3e-7000-8000-000000000001\"}}",
+                                        name, name, more);
+    auto_free char *answer = ask(&always, subject, config);
+    if (strstr(answer, "\"error\"") != NULL)
+        fail_msg("stream '%s' cannot be made: %s", name, answer);
+    return spec_of(&always, name, "");
+}
+
+#define KEPT "\"deny_delete\":true,\"deny_purge\":true,"
+#define GOOD "\"discard\":\"new\",\"allow_direct\":true," KEPT
+
 static void streams(void **state)
 {
     (void)state;
     static const struct {
         const char *config, *says;
     } WRONG[] = {
-        {"\"discard\":\"new\",\"deny_delete\":true,\"deny_purge\":true,\"allow_direct\":true,\"max_age\":3600000000000",
-         "max_age"},
-        {"\"discard\":\"new\",\"deny_delete\":true,\"deny_purge\":true,\"allow_direct\":true,\"max_msgs\":10",
-         "max_msgs"},
-        {"\"discard\":\"old\",\"deny_delete\":true,\"deny_purge\":true,\"allow_direct\":true", "discard"},
+        {GOOD "\"max_age\":3600000000000", "(max_age)"},
+        {GOOD "\"max_msgs\":10", "(max_msgs)"},
+        {GOOD "\"max_msgs_per_subject\":10", "(max_msgs_per_subject)"},
+        {GOOD "\"max_bytes\":1048576", "(max_bytes)"},
+        {GOOD "\"max_msg_size\":1048576", "(max_msg_size)"},
+        {KEPT "\"discard\":\"old\",\"allow_direct\":true", "(discard)"},
         {"\"discard\":\"new\",\"deny_delete\":false,\"deny_purge\":true,\"allow_direct\":true", "deny_delete"},
         {"\"discard\":\"new\",\"deny_delete\":true,\"deny_purge\":false,\"allow_direct\":true", "deny_purge"},
-        {"\"discard\":\"new\",\"deny_delete\":true,\"deny_purge\":true,\"allow_direct\":false", "allow_direct"},
-        {"\"discard\":\"new\",\"deny_delete\":true,\"deny_purge\":true,\"allow_direct\":true,\"storage\":\"memory\"",
-         "memory"},
-        {"\"discard\":\"new\",\"deny_delete\":true,\"deny_purge\":true,\"allow_direct\":true,\"retention\":"
-         "\"interest\"",
-         "retention"},
+        {KEPT "\"discard\":\"new\",\"allow_direct\":false", "(allow_direct)"},
+        {GOOD "\"storage\":\"memory\"", "in memory (storage)"},
+        {GOOD "\"retention\":\"interest\"", "(retention)"},
+        {GOOD "\"allow_msg_ttl\":true", "allow_msg_ttl"},
+        {"\"discard\":\"new\",\"deny_delete\":true,\"allow_direct\":true,\"allow_rollup_hdrs\":true", "deny_purge"},
+        {GOOD "\"no_ack\":true", "(no_ack)"},
+        {GOOD "\"persist_mode\":\"async\"", "(persist_mode)"},
     };
     for (size_t i = 0; i < sizeof(WRONG) / sizeof(WRONG[0]); i++) {
-        auto_free char *subject = mem_printf("$JS.API.STREAM.CREATE.wrong-%zu", i);
-        auto_free char *config =
-            mem_printf("{\"name\":\"wrong-%zu\",\"subjects\":[\"slipform.log.wrong-%zu\"],\"num_replicas\":1,"
-                       "\"metadata\":{\"slipform-log\":\"0192f0c1-2d3e-7000-8000-000000000001\"},%s}",
-                       i, i, WRONG[i].config);
-        auto_free char *name = mem_printf("wrong-%zu", i), *spec = spec_of(&always, name, "");
-        auto_free char *answer = ask(&always, subject, config);
-        assert_null(strstr(answer, "\"error\""));
+        auto_free char *name = mem_printf("wrong-%zu", i), *spec = make_like_ours(name, WRONG[i].config);
         assert_err(try_open(spec), ERR_INVALID);
-        if (strstr(why.msg, WRONG[i].says) == NULL)
+        if (strstr(why.msg, WRONG[i].says) == NULL || strstr(why.msg, name) == NULL)
             fail_msg("stream %zu: %s", i, why.msg);
     }
     auto_free char *others = ask(&always, "$JS.API.STREAM.CREATE.others",
@@ -132,6 +143,9 @@ static void streams(void **state)
     assert_ok(try_open(good));
     auto_free char *other_subject = mem_printf("%s;subject=x.y", good);
     assert_err(try_open(other_subject), ERR_INVALID);
+    auto_free char *copy = make_like_ours("copy-of-good", GOOD "\"sources\":[{\"name\":\"good\"}]");
+    assert_err(try_open(copy), ERR_INVALID);
+    assert_non_null(strstr(why.msg, "(mirror, sources)"));
     auto_free char *three =
         mem_printf("jetstream;servers=nats://%s;stream=good;replicas=3;sync=promised", always.address);
     assert_err(try_open(three), ERR_INVALID);
@@ -140,6 +154,50 @@ static void streams(void **state)
         mem_printf("jetstream;servers=nats://%s;stream=new;replicas=3;sync=promised", always.address);
     assert_err(try_open(new_three), ERR_INVALID);
     assert_non_null(strstr(why.msg, "replicas"));
+}
+
+/* Limits that harm nothing: messages of ours have no id, so no window takes two of them for one. */
+static void streams_of_other_habits(void **state)
+{
+    (void)state;
+    static const char *const FINE[] = {"\"duplicate_window\":100000000", "\"duplicate_window\":86400000000000",
+                                       "\"max_msg_size\":2097152", "\"max_consumers\":3", "\"compression\":\"s2\""};
+    for (size_t i = 0; i < sizeof(FINE) / sizeof(FINE[0]); i++) {
+        auto_free char *name = mem_printf("fine-%zu", i), *more = mem_printf("%s%s", GOOD, FINE[i]);
+        auto_free char *spec = make_like_ours(name, more);
+        struct store *s = open_spec(spec);
+        for (uint64_t k = 1; k <= 3; k++)
+            (void)add(s, k);
+        assert_int_equal(end_of(s).seq, 3);
+        store_close(s);
+    }
+}
+
+/* A bucket of keys that somebody made before us: what would lose them is refused by name. */
+static void buckets_of_keys(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *config, *says;
+    } WRONG[] = {
+        {"\"discard\":\"new\",\"max_age\":3600000000000", "(max_age)"},
+        {"\"discard\":\"old\"", "(discard)"},
+        {"\"discard\":\"new\",\"storage\":\"memory\"", "(storage)"},
+        {"\"discard\":\"new\",\"deny_delete\":true", "(deny_delete)"},
+        {"\"discard\":\"new\",\"max_msgs_per_subject\":5", NULL},
+    };
+    for (size_t i = 0; i < sizeof(WRONG) / sizeof(WRONG[0]); i++) {
+        auto_free char *subject = mem_printf("$JS.API.STREAM.CREATE.KV_sealed-%zu-keys", i);
+        auto_free char *config = mem_printf("{\"name\":\"KV_sealed-%zu-keys\",\"subjects\":[\"$KV.sealed-%zu-keys.>\"],"
+                                            "\"num_replicas\":1,%s}",
+                                            i, i, WRONG[i].config);
+        auto_free char *answer = ask(&always, subject, config), *name = mem_printf("sealed-%zu", i),
+                       *spec = spec_of(&always, name, "");
+        assert_null(strstr(answer, "\"error\""));
+        assert_err(try_open(spec), WRONG[i].says == NULL ? OK : ERR_INVALID);
+        if (WRONG[i].says != NULL && (strstr(why.msg, WRONG[i].says) == NULL || strstr(why.msg, "-keys") == NULL))
+            fail_msg("bucket %zu: %s", i, why.msg);
+    }
 }
 
 /* The stream is taken away and made anew under an open handle. */
@@ -299,6 +357,8 @@ int main(void)
         cmocka_unit_test(specs),
         cmocka_unit_test(servers),
         cmocka_unit_test(streams),
+        cmocka_unit_test(streams_of_other_habits),
+        cmocka_unit_test(buckets_of_keys),
         cmocka_unit_test(replaced),
         cmocka_unit_test(message_of_others),
         cmocka_unit_test(late_append_is_fenced_off),
