@@ -26,7 +26,7 @@ struct log_queue {
     struct store *store;       /* NULL until a job has opened it */
     struct job *first, **last; /* the first one is being done when is_busy */
     size_t jobs_n;
-    bool is_busy, is_closing;
+    bool is_busy, is_closing, must_reopen;
     void (*closed)(void *ctx);
     void *closed_ctx;
     enum err rc; /* of the job that was done */
@@ -74,18 +74,36 @@ static enum err resolve(struct log_queue *q, struct job *j, struct errinfo *err)
     return OK;
 }
 
+static enum err do_job(struct log_queue *q, struct job *j)
+{
+    if (j->events == NULL)
+        return store_read(q->store, j->after_seq, j->n, ENVELOPE_BATCH_SIZE_MAX, &q->batch, &q->err);
+    enum err rc = store_append(q->store, j->expect, j->events, j->n, j->records, &q->err);
+    return rc == ERR_IO ? resolve(q, j, &q->err) : rc;
+}
+
+/* A handle that failed stays failed: it is opened anew before the next job, also a read, and as the same handle, which
+ * knows what may still be under way. Another log in its place is another handle's. */
+static enum err make_ready(struct log_queue *q)
+{
+    struct store_options options = {.mode = q->mode, .log = q->log};
+    enum err rc = q->must_reopen ? store_reopen(q->store, NULL, &q->err) : OK;
+    if (rc == ERR_CONFLICT) {
+        store_close(TAKE(q->store));
+        rc = OK;
+    }
+    q->must_reopen = rc != OK;
+    return rc != OK || q->store != NULL ? rc : store_open(q->spec, &options, &q->store, NULL, &q->err);
+}
+
 static void in_pool(uv_work_t *work)
 {
     struct log_queue *q = work->data;
-    struct job *j = q->first;
-    struct store_options options = {.mode = q->mode, .log = q->log};
-    q->rc = q->store != NULL ? OK : store_open(q->spec, &options, &q->store, NULL, &q->err);
-    if (q->rc == OK && j->events == NULL)
-        q->rc = store_read(q->store, j->after_seq, j->n, ENVELOPE_BATCH_SIZE_MAX, &q->batch, &q->err);
-    else if (q->rc == OK)
-        q->rc = store_append(q->store, j->expect, j->events, j->n, j->records, &q->err);
-    if (q->rc == ERR_IO && j->events != NULL && q->store != NULL)
-        q->rc = resolve(q, j, &q->err);
+    q->rc = make_ready(q);
+    if (q->rc != OK)
+        return;
+    q->rc = do_job(q, q->first);
+    q->must_reopen = q->rc == ERR_IO;
 }
 
 static void begin(struct log_queue *q);

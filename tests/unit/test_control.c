@@ -14,6 +14,7 @@
 #include "control/certificate.h"
 #include "control/edges.h"
 #include "control/instance_log.h"
+#include "control/log_queue.h"
 #include "control/operator_token.h"
 #include "control/preferred.h"
 #include "control/seen.h"
@@ -22,6 +23,7 @@
 #include "crypto/ca.h"
 #include "crypto/cert.h"
 #include "folder.h"
+#include "os/file.h"
 #include "store/bulk_kind.h"
 #include "store/store.h"
 
@@ -280,6 +282,75 @@ static void log_queue_is_bounded(void **state)
     while (!answers[n - 1].is_done)
         turn(f);
     assert_int_equal(append(f, A, &batch), 60); /* there is room again */
+}
+
+struct answered {
+    bool is_done;
+    enum err rc;
+    size_t n;
+    struct store_pos end;
+};
+
+static void on_read(void *ctx, enum err rc, const struct store_batch *batch, const struct errinfo *err)
+{
+    (void)err;
+    *(struct answered *)ctx = (struct answered){true, rc, batch->n, batch->end};
+}
+
+static void on_written(void *ctx, enum err rc, struct id log, const struct store_record *records, size_t n,
+                       const struct errinfo *err)
+{
+    (void)log, (void)err;
+    *(struct answered *)ctx = (struct answered){true, rc, n, {0}};
+    if (rc == OK)
+        ((struct answered *)ctx)->end = (struct store_pos){records[n - 1].seq, records[n - 1].e.sum};
+}
+
+static struct answered log_read(struct fixture *f, struct log_queue *q)
+{
+    struct answered a = {0};
+    log_queue_read(q, 0, 100, on_read, &a);
+    while (!a.is_done)
+        turn(f);
+    return a;
+}
+
+static struct answered log_add(struct fixture *f, struct log_queue *q, struct store_pos at, uint8_t n)
+{
+    struct answered a = {0};
+    struct store_event e = {.type = STR("Something"), .id = {{n}}, .payload = STR("{}")};
+    log_queue_append(q, at, &e, 1, on_written, &a);
+    while (!a.is_done)
+        turn(f);
+    return a;
+}
+
+/* Where it is goes away, is met by reads and by an append whose end nobody knows, and comes back: so do reads. */
+static void a_log_that_was_away(void **state)
+{
+    struct fixture *f = *state;
+    bool is_closed = false;
+    auto_free char *folder = mem_printf("%s/log", f->folder), *head = mem_printf("%s/head", folder),
+                   *copy = mem_printf("%s/head.copy", folder), *spec = mem_printf("files;path=%s", folder);
+    struct log_queue *writing = log_queue_new(&f->loop, spec, STORE_CREATE, ID_NONE),
+                     *reading = log_queue_new(&f->loop, spec, STORE_READ, ID_NONE);
+    struct answered first = log_add(f, writing, (struct store_pos){0}, 1);
+    assert_int_equal(first.rc, OK);
+    assert_int_equal(log_read(f, reading).n, 1);
+    AUTO(buf) struct buf bytes = {0};
+    assert_int_equal(file_read(head, 65536, &bytes, NULL), OK);
+    assert_int_equal(file_replace(copy, buf_str(&bytes), 0600, NULL), OK);
+    assert_int_equal(unlink(head), 0);
+    assert_int_not_equal(log_read(f, reading).rc, OK);
+    assert_int_not_equal(log_add(f, writing, first.end, 2).rc, OK);
+    assert_int_not_equal(log_read(f, writing).rc, OK);
+    assert_int_equal(rename(copy, head), 0);
+    assert_int_equal(log_read(f, reading).n, 1);
+    assert_int_equal(log_read(f, writing).n, 1);
+    assert_int_equal(log_add(f, writing, first.end, 3).rc, OK);
+    assert_int_equal(log_read(f, reading).n, 2);
+    log_queue_close(reading, set_true, &is_closed);
+    log_queue_close(writing, set_true, &is_closed);
 }
 
 static bool is_a(void *ctx, struct id instance)
@@ -663,6 +734,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(log_torn_line, setup, teardown),
         cmocka_unit_test_setup_teardown(log_followed, setup, teardown),
         cmocka_unit_test_setup_teardown(log_queue_is_bounded, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_log_that_was_away, setup, teardown),
         cmocka_unit_test(log_cuts_long_lines),
         cmocka_unit_test_setup_teardown(log_rotates, setup, teardown),
         cmocka_unit_test_setup_teardown(log_refuses, setup, teardown),
