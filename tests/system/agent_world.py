@@ -14,9 +14,10 @@ import time
 import urllib.parse
 import uuid
 
+from patience import PATIENCE_S
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get('SLIPFORM_BUILD', ROOT / 'build'))
-PATIENCE_S = 60
 
 
 def wait_for(what, check, seconds=PATIENCE_S):
@@ -238,7 +239,7 @@ class Agent:
         context = (authority or self.authority).context(self.operator if identity == 'operator' else identity)
         if authority:
             context.load_verify_locations(self.authority.cert)
-        c = http.client.HTTPSConnection(self.host, self.port, context=context, timeout=10)
+        c = http.client.HTTPSConnection(self.host, self.port, context=context, timeout=60)
         try:
             c.request(method, path, None if doc is None else json.dumps(doc), {'Content-Type': 'application/json'})
             r = c.getresponse()
@@ -287,7 +288,7 @@ class Agent:
         if self.process and self.process.poll() is None:
             self.stop()
         self.start('--stop-all', netns=netns)
-        code = self.process.wait(timeout=60)
+        code = self.process.wait(timeout=PATIENCE_S)
         assert code == 0, self.log.read_text()
 
     def close(self, netns=None):

@@ -22,8 +22,8 @@ stop = False
 
 def request(_):
     try:
-        connection = http.client.HTTPConnection(HOST, PORT, timeout=20)
-        connection.sock = context.wrap_socket(socket.create_connection((ADDRESS, PORT), 20), server_hostname=HOST)
+        connection = http.client.HTTPConnection(HOST, PORT, timeout=60)
+        connection.sock = context.wrap_socket(socket.create_connection((ADDRESS, PORT), 60), server_hostname=HOST)
         connection.request('GET', PATH, headers={'Host': HOST})
         response = connection.getresponse()
         body = response.read().decode()

@@ -20,6 +20,8 @@ import tempfile
 import threading
 import time
 
+from patience import PATIENCE_S
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get('SLIPFORM_BUILD', ROOT / 'build'))
 ENVOY = pathlib.Path(os.environ.get('SLIPFORM_ENVOY', '/var/cache/slipform/envoy/envoy'))
@@ -51,7 +53,7 @@ def run(*command, **options):
     return result.stdout
 
 
-def wait_for(what, condition, seconds=15):
+def wait_for(what, condition, seconds=PATIENCE_S):
     """Poll until condition() is true; its last value or exception says why not."""
     deadline, last = time.monotonic() + seconds, None
     while time.monotonic() < deadline:
@@ -100,6 +102,7 @@ class FakeApi:
         self.world, self.changed = world, threading.Condition()
         self.routes, self.log, self.seq, self.certificates = {}, [], 0, {}
         self.cursors = []  # (time, cursor) of each request: what the edge confirms
+        self.waits = []  # s, of each request: how long it is ready to wait for news
         self.is_down = False
         api = self
 
@@ -148,6 +151,7 @@ class FakeApi:
     def follow(self, cursor, wait):
         with self.changed:
             self.cursors.append((time.monotonic(), cursor))
+            self.waits.append(wait)
             self.changed.notify_all()
             if cursor == str(self.seq):
                 seq = self.seq
@@ -187,7 +191,7 @@ class FakeApi:
                                          'key_pem': self.world.pki.text(f'{host}.key')}
         return number
 
-    def confirmed(self, cursor, seconds=15):
+    def confirmed(self, cursor, seconds=PATIENCE_S):
         """Wait until the edge has sent this cursor back."""
         with self.changed:
             if not self.changed.wait_for(lambda: any(c == cursor for _, c in self.cursors), timeout=seconds):
@@ -332,11 +336,11 @@ class World:
         return self.start_program('node-proxy', node, node, node=node)
 
     def metrics(self, space):
-        text = self.sh(space, 'curl', '-sS', '-m', '3', 'http://127.0.0.1:9464/metrics')
+        text = self.sh(space, 'curl', '-sS', '-m', '20', 'http://127.0.0.1:9464/metrics')
         return {k: float(v) for k, _, v in (line.rpartition(' ') for line in text.splitlines() if line and line[0] != '#')}
 
     def is_ready(self, space):
-        return self.sh(space, 'curl', '-sS', '-m', '3', '-o', '/dev/null', '-w', '%{http_code}', 'http://127.0.0.1:9464/readyz') == '200'
+        return self.sh(space, 'curl', '-sS', '-m', '20', '-o', '/dev/null', '-w', '%{http_code}', 'http://127.0.0.1:9464/readyz') == '200'
 
     def envoy_pid(self, space):
         return json.loads((self.folder / space / 'run' / 'envoy.json').read_text())['pid']
@@ -349,7 +353,7 @@ class World:
 
     def curl(self, url, *options, host=None, port=8443, check=True):
         host = host or url.split('/')[2].split(':')[0]
-        command = ['ip', 'netns', 'exec', self.space('edge'), 'curl', '-sS', '-m', '20', '--cacert', str(self.pki.folder / 'public-ca.crt'),
+        command = ['ip', 'netns', 'exec', self.space('edge'), 'curl', '-sS', '-m', '60', '--cacert', str(self.pki.folder / 'public-ca.crt'),
                    '--resolve', f'{host}:{port}:[fd10::e1]', *map(str, options), url]
         result = subprocess.run(command, capture_output=True, text=True)
         if check and result.returncode != 0:
@@ -394,7 +398,7 @@ class Load:
         if kind is None:
             time.sleep(1)  # and afterwards
         self.process.send_signal(signal.SIGTERM)
-        self.result = json.loads(self.process.communicate(timeout=60)[0])
+        self.result = json.loads(self.process.communicate(timeout=PATIENCE_S)[0])
 
 
 def is_running(pid):

@@ -50,7 +50,7 @@ class Agents:
         """Its exit code: it ends when nobody commands it any more."""
         self.process.stdin.close()
         try:
-            return self.process.wait(30)
+            return self.process.wait(120)
         finally:
             self.process.kill()
 
@@ -171,7 +171,7 @@ class ControlPlane(World):
         """Built once: its id. The deployment that asked for it is stopped."""
         project = self.user.ok('POST', '/v1/projects', {'name': 'first'}, 201).json
         made = self.deploy(project['project_id']).json['deployment_id']
-        self.until(lambda: self.deployment(made).get('builder_instance_id'), 'a builder is placed', seconds=60)
+        self.until(lambda: self.deployment(made).get('builder_instance_id'), 'a builder is placed')
         image_id, _ = self.build(made)
         self.user.ok('PUT', f'/v1/deployments/{made}/status', {'status': 'cancelled'})
         return image_id
@@ -203,7 +203,7 @@ class ControlPlane(World):
         def seq(program):
             return int(Client(self, program.port, token=self.token).get('/readyz').json['seq'])
         newest = max(seq(program) for program in self.replicas)
-        until(lambda: all(seq(program) >= newest for program in self.replicas), f'every replica has folded {newest}', 30)
+        until(lambda: all(seq(program) >= newest for program in self.replicas), f'every replica has folded {newest}')
 
     def instances(self):
         """All of them, page by page."""

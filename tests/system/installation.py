@@ -12,6 +12,8 @@ import tempfile
 import threading
 import time
 
+from patience import PATIENCE_S
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SLIPFORM = ROOT / 'build' / 'slipform'
 
@@ -36,7 +38,7 @@ class Installation:
         return json.loads(self.run(*words, '--json', **options).stdout)
 
     def up(self):
-        return self.run('up', timeout=400)
+        return self.run('up', timeout=900)
 
     def down(self):
         return self.run('down', timeout=300)
@@ -66,7 +68,7 @@ class Installation:
         status = self.json('status')
         token = pathlib.Path(status['token_file']).read_text().strip()
         ask = urllib.request.Request(status['endpoints']['management_api'] + path, headers={'Authorization': f'Bearer {token}'})
-        with urllib.request.urlopen(ask, timeout=30, context=ssl.create_default_context(cafile=status['ca_file'])) as answer:
+        with urllib.request.urlopen(ask, timeout=60, context=ssl.create_default_context(cafile=status['ca_file'])) as answer:
             return json.load(answer)
 
     def edge(self, host):
@@ -81,17 +83,17 @@ class Edge:
         self.host, self.port = host, port
         self.context = ssl.create_default_context(cafile=ca_file)
 
-    def connect(self, timeout=20):
+    def connect(self, timeout=60):
         import socket
         raw = socket.create_connection(('127.0.0.1', self.port), timeout=timeout)
         connection = http.client.HTTPConnection(self.host, self.port, timeout=timeout)
         connection.sock = self.context.wrap_socket(raw, server_hostname=self.host)
         return connection
 
-    def get(self, path='/', headers=None, timeout=20):
+    def get(self, path='/', headers=None, timeout=60):
         return self.ask('GET', path, headers, timeout)
 
-    def ask(self, method, path, headers=None, timeout=20):
+    def ask(self, method, path, headers=None, timeout=60):
         """(status, headers, body) over a fresh connection."""
         connection = self.connect(timeout)
         try:
@@ -114,7 +116,7 @@ class Load:
     ask: what one request is and answers; without it a GET, whose answer is the version that served it."""
 
     def __init__(self, edge, per_second=50, ask=None):
-        self.ask, self.pause = ask or (lambda: edge.who(timeout=30)['version']), 1 / per_second
+        self.ask, self.pause = ask or (lambda: edge.who(timeout=60)['version']), 1 / per_second
         self.answers, self.failures = [], []
         self.stopping = threading.Event()
         self.pool = concurrent.futures.ThreadPoolExecutor(16)
@@ -144,7 +146,7 @@ class Load:
         self.pool.shutdown(wait=True)
 
 
-def until(condition, seconds=60, what='the condition'):
+def until(condition, seconds=PATIENCE_S, what='the condition'):
     """Ask until it is true; the last value. Bounded: fails the test with the last exception or value."""
     deadline, last = time.monotonic() + seconds, None
     while time.monotonic() < deadline:

@@ -16,12 +16,18 @@ import tempfile
 import time
 import uuid
 
+from patience import PATIENCE_S
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PROGRAM = pathlib.Path(os.environ.get('SLIPFORM_BUILD', ROOT / 'build')) / 'platform'
 INSTALLATION = 'test-0'
+# A node is waited for, and a lease lasts, so long; a silent edge is waited for so long: the nodes and edges of these tests are one Python program,
+# which on a busy machine is late by seconds.
+NODE_TIMEOUT_S = 6
+EDGE_LIVE_S = 5
 
 
-def until(check, what, seconds=20, pause=0.05):
+def until(check, what, seconds=PATIENCE_S, pause=0.05):
     """The first true answer of check(), asked again and again; fails with `what` (or what it says) after so many seconds."""
     end = time.monotonic() + seconds
     while True:
@@ -79,10 +85,10 @@ class Client:
         if cert:
             self.tls.load_cert_chain(*cert)
 
-    def connection(self, timeout=40):
+    def connection(self, timeout=PATIENCE_S):
         return http.client.HTTPSConnection('127.0.0.1', self.port, context=self.tls, timeout=timeout)
 
-    def open(self, method, path, body=None, headers=None, timeout=40):
+    def open(self, method, path, body=None, headers=None, timeout=PATIENCE_S):
         headers = dict(headers or {})
         if self.token:
             headers['Authorization'] = f'Bearer {self.token}'
@@ -92,7 +98,7 @@ class Client:
         connection.request(method, path, body, headers)
         return connection, connection.getresponse()
 
-    def ask(self, method, path, body=None, headers=None, timeout=40):
+    def ask(self, method, path, body=None, headers=None, timeout=PATIENCE_S):
         connection, response = self.open(method, path, body, headers, timeout)
         try:
             return Answer(response, response.read())
@@ -132,7 +138,7 @@ class Program:
             'installation': INSTALLATION, 'instance_id': name, 'ca_file': str(world.ca.cert), 'cert_file': str(cert), 'key_file': str(key),
             'workloads': workloads, 'listen': [f'127.0.0.1:{self.port}'], 'event_store': f'files;path={world.folder}/log',
             'blobs': f'folder;path={world.folder}/blobs', 'logs_folder': str(world.folder / 'logs'), 'streams_folder': str(world.folder / 'streams'), 'statistics_folder': str(world.folder / 'statistics'),
-            'token_hash_file': str(world.folder / 'tokens'), 'seal_key_file': str(world.folder / 'seal.key'), 'edge_https_port': 8443, 'node_timeout_seconds': 3, 'tuning': tuning,
+            'token_hash_file': str(world.folder / 'tokens'), 'seal_key_file': str(world.folder / 'seal.key'), 'edge_https_port': 8443, 'node_timeout_seconds': NODE_TIMEOUT_S, 'tuning': tuning,
         }
         if 'certificates' in workloads:
             self.settings.update(dns_server=f'127.0.0.1:{world.dns_port}', certificates_folder=str(world.folder / 'certificates'), ca_key_file=str(world.ca.key))
@@ -159,7 +165,7 @@ class Program:
         if self.process is None or self.process.poll() is not None:
             return None
         self.process.terminate()
-        return self.process.wait(timeout=15)
+        return self.process.wait(timeout=PATIENCE_S)
 
 
 class Node:
@@ -265,7 +271,7 @@ class World:
             s.bind(('127.0.0.1', 0))
             self.dns_port = s.getsockname()[1]  # nobody answers there, unless a test does
         (self.folder / 'seal.key').write_text(os.urandom(32).hex())
-        figures = {'edge_live_seconds': 2, 'builder_linger_seconds': 1, 'replace_delay_seconds': 1, 'stop_timeout_seconds': 10, **tuning}
+        figures = {'edge_live_seconds': EDGE_LIVE_S, 'builder_linger_seconds': 1, 'replace_delay_seconds': 1, 'stop_timeout_seconds': 10, **tuning}
         tuning = [f'{name}={value}' for name, value in figures.items()]
         self.management = Program(self, 'management', ['management-api', 'planner', 'watchdog', 'certificates'], tuning)
         self.public = Program(self, 'public', ['public-api'], tuning)
@@ -295,7 +301,7 @@ class World:
         if self.edge:
             self.edge.step()
 
-    def until(self, check, what, seconds=20):
+    def until(self, check, what, seconds=PATIENCE_S):
         """Everybody goes on doing their work until check() holds."""
         def turn():
             self.step()
@@ -336,7 +342,7 @@ class World:
                 'node_proxy_port': 4, 'fabric_ipv4_octet': 1, 'management_api_port': self.management.port, 'public_api_port': self.public.port,
                 'nodes': [{'node_id': str(uuid.uuid4()), 'name': 'operator-1', 'zone': 'a', 'label': 'control', 'number': 1}]}))
         done = subprocess.run([PROGRAM.with_name('slipform'), *map(str, words)], env={**os.environ, 'SLIPFORM_HOME': str(home)},
-                              capture_output=True, text=True, timeout=60, input=stdin)
+                              capture_output=True, text=True, timeout=PATIENCE_S, input=stdin)
         assert not check or done.returncode == 0, done.stdout + done.stderr
         return done
 

@@ -6,6 +6,8 @@ import subprocess
 import threading
 import time
 
+from patience import PATIENCE_S
+
 CACHE = pathlib.Path(os.environ.get('SLIPFORM_CACHE', '/var/cache/slipform'))
 SERVER = CACHE / 'versitygw/versitygw'
 
@@ -31,7 +33,7 @@ class S3Server:
         env = {'ROOT_ACCESS_KEY': 'tester', 'ROOT_SECRET_KEY': 'tester-secret-words'}
         self.process = subprocess.Popen([SERVER, '--quiet', '--port', f'127.0.0.1:{self.port}', 'posix', self.data], env=env,
                                         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        end = time.monotonic() + 20
+        end = time.monotonic() + PATIENCE_S
         while True:
             try:
                 socket.create_connection(('127.0.0.1', self.port), timeout=1).close()

@@ -6,6 +6,7 @@ import re
 import pytest
 
 from fleet import AGENTS, Background, ControlPlane, Fleet, settled
+from patience import PATIENCE_S
 from platform_world import PROGRAM, until
 
 pytestmark = pytest.mark.skipif(not PROGRAM.exists() or not AGENTS.exists(), reason=f'{AGENTS} is not built')
@@ -14,7 +15,7 @@ NODES, INSTANCES = 50, 500
 
 @pytest.fixture
 def world():
-    world = ControlPlane(replicas=2, node_timeout_s=5)
+    world = ControlPlane(replicas=2, node_timeout_s=10)
     try:
         world.start()
         world.populate()
@@ -39,12 +40,12 @@ def test_a_third_of_the_nodes_vanishes(world):
     fleet = Fleet(world, NODES, heartbeat_ms=1000, poll_s=5)
     background = Background(world)
     try:
-        until(lambda: fleet.sum('joined') == NODES and fleet.sum('links') == fleet.links, lambda: f'all nodes have joined: {fleet.trouble()}', 60)
+        until(lambda: fleet.sum('joined') == NODES and fleet.sum('links') == fleet.links, lambda: f'all nodes have joined: {fleet.trouble()}')
         image_id = world.image()
         background.start()
         made = world.deploy_many(image_id, INSTANCES)
-        settled(world, fleet, INSTANCES, 60)
-        until(lambda: world.statuses().get('live') == len(made), lambda: f'every deployment is live: {world.statuses()}', 60)
+        settled(world, fleet, INSTANCES, PATIENCE_S)
+        until(lambda: world.statuses().get('live') == len(made), lambda: f'every deployment is live: {world.statuses()}')
         before = world.healthy()
         assert len(before) == INSTANCES
         refused = fleet.sum('beats_refused')  # by a replica that had not heard of that node's joining yet
@@ -54,8 +55,8 @@ def test_a_third_of_the_nodes_vanishes(world):
         assert lost, 'some instances run there'
 
         fleet.vanish_third()
-        until(lambda: fleet.sum('vanished') == len(vanished) and fleet.sum('healthy') < INSTANCES, 'a third is silent', 10)
-        settled(world, fleet, INSTANCES, 90)
+        until(lambda: fleet.sum('vanished') == len(vanished) and fleet.sum('healthy') < INSTANCES, 'a third is silent')
+        settled(world, fleet, INSTANCES, PATIENCE_S)
         after = world.healthy()
         assert len(after) == INSTANCES
         assert not vanished & set(after.values()), 'nobody is said to run where nobody reports'

@@ -64,7 +64,7 @@ def build(world, deployment_id, content=b'a root file system'):
 
 
 def ask_address(url, headers=None):
-    with urllib.request.urlopen(urllib.request.Request(url, headers=headers or {}), timeout=20) as answer:
+    with urllib.request.urlopen(urllib.request.Request(url, headers=headers or {}), timeout=60) as answer:
         return answer.status, answer.read()
 
 
@@ -192,7 +192,7 @@ def test_what_nobody_names_goes_in_two_steps_and_nothing_else():
         young = b'young'
         store_image(world, young)
         world.s3.age(DAY, *used, *garbage, digest_of(wanted))
-        world.until(lambda: world.s3.blobs('aside') == garbage | {digest_of(wanted)}, 'garbage is set aside', 40)
+        world.until(lambda: world.s3.blobs('aside') == garbage | {digest_of(wanted)}, 'garbage is set aside')
         assert world.s3.blobs() == used | {digest_of(young)}
         again = world.user.ok('POST', '/v1/deployments', {'project_id': project_id, 'context_digest': digest_of(wanted)}, 201).json
         assert digest_of(wanted) in world.s3.blobs() and digest_of(wanted) not in world.s3.blobs('aside')
@@ -200,7 +200,7 @@ def test_what_nobody_names_goes_in_two_steps_and_nothing_else():
         twice = world.deploy(project_id, 'FROM scratch\n# fails\n').json
         world.s3.age(DAY, place='aside')
         world.s3.age(DAY, *used, digest_of(wanted))
-        world.until(lambda: not world.s3.blobs('aside'), 'it is removed', 40)
+        world.until(lambda: not world.s3.blobs('aside'), 'it is removed')
         assert digest_of(stray) not in world.s3.blobs()
         used |= {digest_of(wanted), digest_of(world.context('FROM scratch\n# fails\n')), digest_of(young)}
         assert world.s3.blobs() == used
@@ -208,10 +208,10 @@ def test_what_nobody_names_goes_in_two_steps_and_nothing_else():
         assert metric(world, 'slipform_blobs_collected_total{fate="removed"}') >= 1 and metric(world, 'slipform_blobs_removed_bytes_total') >= 5
         # while the bucket is away a collection says so, and the next one goes on
         world.s3.kill()
-        until(lambda: 'garbage among blobs is collected another time' in said(world), 'it is told', 60)
+        until(lambda: 'garbage among blobs is collected another time' in said(world), 'it is told')
         world.s3.start()
         before = metric(world, 'slipform_blob_collections_total')
-        world.until(lambda: metric(world, 'slipform_blob_collections_total') > before, 'the next one', 60)
+        world.until(lambda: metric(world, 'slipform_blob_collections_total') > before, 'the next one')
         assert world.s3.blobs() == used and again['deployment_id'] != twice['deployment_id']
 
 
@@ -261,7 +261,7 @@ def test_a_build_goes_on_after_the_bucket_was_away():
         while len(got) < image['size_bytes']:
             url = world.nodes[1].client.get(f'/v1/images/{image["image_id"]}/download').headers['Location']
             address = urllib.parse.urlsplit(url)
-            connection = http.client.HTTPConnection(address.netloc, timeout=20)
+            connection = http.client.HTTPConnection(address.netloc, timeout=60)
             connection.request('GET', f'{address.path}?{address.query}', headers={'Range': f'bytes={len(got)}-'})
             before = len(got)
             try:

@@ -62,9 +62,8 @@ def change_version(folder, text):
 
 def test_up_again_does_nothing(house):
     before = house.json('status')
-    began = time.monotonic()
     done = house.up()
-    assert 'Healthy already' in done.stdout and time.monotonic() - began < 30
+    assert 'Healthy already' in done.stdout
     after = house.json('status')
     assert [p['pid'] for p in before['programs']] == [p['pid'] for p in after['programs']]
     assert before['status'] == 'healthy' and not before['problems']
@@ -162,7 +161,7 @@ def test_new_version_under_load(hello, house, hello_folder):
     change_version(hello_folder, 'v-next')
     with Load(hello, per_second=50) as load:
         house.deploy(hello_folder, 'hello', '--drain-seconds', DRAIN_SECONDS)
-        until(lambda: not before & {r['instance_id'] for r in house.instances(project='hello')}, 120, 'the old instances to go')
+        until(lambda: not before & {r['instance_id'] for r in house.instances(project='hello')}, what='the old instances to go')
     assert load.failures == [] and len(load.answers) > 200
     assert load.answers[-1] == 'v-next' and load.answers[0] != 'v-next'
 
@@ -179,16 +178,16 @@ def test_scaled_down_and_drained_under_load(hello, house):
         assert status == 405 and b'GET or HEAD' in body, (status, body[:200])
 
     house.json('scale', 'hello', 4)
-    four = until(lambda: len(healthy(house)) == 4 and healthy(house), 120, 'four instances')
+    four = until(lambda: len(healthy(house)) == 4 and healthy(house), what='four instances')
     w2 = next(node['node_id'] for node in house.json('nodes') if node['name'] == 'w2')
     with Load(hello, 10, slow) as slows, Load(hello, 20, posted) as posts:
         house.json('scale', 'hello', 3)
-        until(lambda: sum(is_alive(row['pid']) for row in four) == 3, 120, 'one to end')
+        until(lambda: sum(is_alive(row['pid']) for row in four) == 3, what='one to end')
         there = house.instances(project='hello', node_id=w2)
         assert there
         house.run('nodes', 'drain', 'w2')
         try:
-            until(lambda: not any(is_alive(row['pid']) for row in there), 120, 'w2 to be empty')
+            until(lambda: not any(is_alive(row['pid']) for row in there), what='w2 to be empty')
         finally:
             house.run('nodes', 'undrain', 'w2')
     assert slows.failures == [] and posts.failures == []
@@ -200,10 +199,10 @@ def test_microvm_killed(hello, house):
     with Load(hello, per_second=20) as load:
         kill(victim['pid'])
         back = until(lambda: next((r for r in healthy(house) if r['instance_id'] == victim['instance_id'] and r['pid'] not in (None, victim['pid'])), None),
-                     120, 'the microVM to be back')
+                     what='the microVM to be back')
     assert load.failures == []
     assert back['ipv6'] == victim['ipv6'] and back['restarts'] == victim['restarts'] + 1
-    until(lambda: hello.who()['instance_id'] == victim['instance_id'], 60, 'the restarted one to serve')
+    until(lambda: hello.who()['instance_id'] == victim['instance_id'], what='the restarted one to serve')
 
 
 @pytest.mark.parametrize('name', ['management-api', 'public-api', 'edge-proxy', 'node-proxy', 'node-agent'])
@@ -220,7 +219,7 @@ def test_program_killed(hello, house, name):
             back = [p for p in status['programs'] if p['name'] == name]
             return len(back) == len(victims) and all(p['pid'] and p['pid'] not in {v['pid'] for v in victims} for p in back) and \
                 status['status'] == 'healthy'
-        until(all_back, 90, f'{name} to be back')
+        until(all_back, what=f'{name} to be back')
     assert load.failures == []
     assert len(healthy(house)) >= 3
 
@@ -236,7 +235,7 @@ def test_served_without_control_plane(hello, house):
     finally:
         for pid in pids:
             os.kill(pid, signal.SIGCONT)
-    until(lambda: house.json('status')['status'] == 'healthy', 60, 'the control plane to answer again')
+    until(lambda: house.json('status')['status'] == 'healthy', what='the control plane to answer again')
 
 
 def test_a_log_that_cannot_be_folded_is_told(hello, house):
@@ -249,7 +248,7 @@ def test_a_log_that_cannot_be_folded_is_told(hello, house):
         status = house.json('status')
         told = [p for p in status['problems'] if p['code'] == 'control-plane-read-only']
         return told and (status, told[0])
-    status, told = until(is_told, 30, 'status to tell')
+    status, told = until(is_told, what='status to tell')
     assert status['status'] == 'degraded' and 'has stopped' in told['detail'] and 'set-aside' in told['hint'], told
     bad = status['position']['seq'] + 1
     assert f'event {bad} of log' in told['detail'] and status['model_hash'], status
@@ -259,10 +258,10 @@ def test_a_log_that_cannot_be_folded_is_told(hello, house):
     for program in house.json('status')['programs']:
         if program['name'] in ('management-api', 'public-api'):
             kill(program['pid'])
-    until(is_told, 60, 'it to be told after a restart, too')
+    until(is_told, what='it to be told after a restart, too')
     assert all(hello.get('/')[0] == 200 for _ in range(20)) and len(house.json('ps')) >= 3
     house.run('eventlog', 'set-aside', log, str(bad), '--reason', 'a mistake')
-    until(lambda: house.json('status')['status'] == 'healthy', 60, 'it to go on by itself')
+    until(lambda: house.json('status')['status'] == 'healthy', what='it to go on by itself')
     assert len(healthy(house)) >= 3
 
 
@@ -419,22 +418,22 @@ def clicks_progress(house):
 
 
 def clicks_health(house, health):
-    until(lambda: house.json('apps')[0]['health'] == health, 120, f'clicks to be {health}')
+    until(lambda: house.json('apps')[0]['health'] == health, what=f'clicks to be {health}')
 
 
 def clicks_tells_of_itself(house, row):
     """How far it is is seen while it runs; frozen, it is TIMEOUT; thawed, it is NOMINAL again; all of it without being replaced."""
-    until(lambda: clicks_progress(house).get('n_input_events_handled', 0) >= 101 and not clicks_progress(house).get('lag_events'), 60,
-          'the progress of clicks')
+    until(lambda: clicks_progress(house).get('n_input_events_handled', 0) >= 101 and not clicks_progress(house).get('lag_events'),
+          what='the progress of clicks')
     assert clicks_progress(house)['n_output_events'] >= 101 and clicks_progress(house)['checkpoint'] and 'first_error' not in clicks_progress(house)
     assert float(house.json('apps')[0]['events_per_second']) >= 0 and house.json('status', 'clicks')['explanation']['state']
     until(lambda: sum(e['payload'].get('nInputEventsHandledOk', 0) for e in house.json('events', '--log', 'statistics') if e['type'] == 'InstanceIopw') >= 101,
-          60, 'the windows in the log of statistics')
+          what='the windows in the log of statistics')
     os.kill(row['pid'], signal.SIGSTOP)
     try:
         clicks_health(house, 'TIMEOUT')  # its node sees first that nothing answers; then that nothing is reported
         explanation = until(lambda: next((e for e in [house.json('status', row['instance_id'])['explanation']]
-                                          if 'does not report any more' in e.get('why', '')), None), 60, 'the watchdog to say so')
+                                          if 'does not report any more' in e.get('why', '')), None), what='the watchdog to say so')
     finally:
         os.kill(row['pid'], signal.SIGCONT)
     assert 'next report' in explanation['change']
@@ -455,18 +454,18 @@ def test_an_application_counts_clicks(house, clicks_folder):
         answer, position = clicks_call(house, row, 'POST', '/clicks/home')
         assert answer['id'] and position
     assert clicks_call(house, row, 'GET', '/clicks/home', position)[0]['clicks'] == 100
-    until(lambda: clicks_call(house, row, 'GET', '/clicks/home')[0]['milestones'] == 1, 30, 'the consequence of the hundredth click')
+    until(lambda: clicks_call(house, row, 'GET', '/clicks/home')[0]['milestones'] == 1, what='the consequence of the hundredth click')
     assert 'error' not in clicks_call(house, row, 'GET', '/')[0] and 'detail' in clicks_call(house, row, 'POST', '/clicks/NO')[0]
     clicks_tells_of_itself(house, row)
     kill(row['pid'])
-    again = until(lambda: next((r for r in house.instances(name='clicks', status='running', health='NOMINAL') if r['pid'] != row['pid']), None), 180, 'clicks to run again')
+    again = until(lambda: next((r for r in house.instances(name='clicks', status='running', health='NOMINAL') if r['pid'] != row['pid']), None), what='clicks to run again')
     assert clicks_call(house, again, 'GET', '/clicks/home')[0] == {'page': 'home', 'clicks': 100, 'milestones': 1}
     story = house.json('apps', 'timeline', 'clicks', '1')['items']
     assert story[0]['what'] == 'created' and {'running', 'starting'} <= {entry['what'] for entry in story}
     # Through the edge, as everybody else reaches it.
-    until(lambda: house.json('apps')[0]['route'] == 'serving', 30, 'the edges to be led to it')
+    until(lambda: house.json('apps')[0]['route'] == 'serving', what='the edges to be led to it')
     edge = house.edge('clicks.localhost')
-    until(lambda: edge.get('/clicks/home')[0] == 200, 30, 'the edge to know it')
+    until(lambda: edge.get('/clicks/home')[0] == 200, what='the edge to know it')
     status, headers, _ = edge.ask('POST', '/clicks/home')
     assert status == 201 and edge.ask('GET', '/clicks/home', {'Slipform-Position': headers['Slipform-Position']})[2] == \
         b'{"page":"home","clicks":101,"milestones":1}\n'
@@ -494,11 +493,11 @@ def test_an_application_of_three_counts_together(house, clicks_folder, tmp_path)
     document['version'], document['process']['instancesWanted'] = '2', 3
     (tmp_path / 'two.json').write_text(json.dumps(document))
     house.json('apps', 'deploy', clicks_folder, '--application', tmp_path / 'two.json')
-    rows = until(lambda: clicks_shares(house), 180, 'three healthy instances')
+    rows = until(lambda: clicks_shares(house), what='three healthy instances')
     process = next(a['process_id'] for a in house.json('apps') if a['version'] == '2')
     placed = [e['payload'] for e in house.json('events') if e['type'].endswith('CreateInstance') and e['payload']['processId'] == process][:3]
     assert len({p['nodeId'] for p in placed}) == 3 and len({p['partitionRanges'][0] for p in placed}) == 3, placed
-    until(lambda: {a['version']: a['route'] for a in house.json('apps')} == {'1': 'replaced', '2': 'serving'}, 60, 'the route to go to version 2')
+    until(lambda: {a['version']: a['route'] for a in house.json('apps')} == {'1': 'replaced', '2': 'serving'}, what='the route to go to version 2')
     edge = house.edge('clicks.localhost')
 
     def click(page):
@@ -517,8 +516,8 @@ def test_an_application_of_three_counts_together(house, clicks_folder, tmp_path)
     owner = next(row for row in rows if clicks_call(house, row, 'GET', '/clicks/page-0')[0]['clicks'] == 2)
     kill(owner['pid'])
     for page in pages:
-        position = until(lambda page=page: click(page), 60, 'a click while one of three is away')
-    rows = until(lambda: (now := clicks_shares(house)) and owner['pid'] not in [r['pid'] for r in now] and now, 180, 'three healthy instances again')
+        position = until(lambda page=page: click(page), what='a click while one of three is away')
+    rows = until(lambda: (now := clicks_shares(house)) and owner['pid'] not in [r['pid'] for r in now] and now, what='three healthy instances again')
     for page in pages:
         assert sorted(told['clicks'] for told in clicks_told(house, rows, f'/clicks/{page}', position)) == [0, 0, 3]
     assert sum(told['clicks'] for told in clicks_told(house, rows, '/', position)) == before + 36
@@ -546,7 +545,7 @@ def test_events_of_others_are_not_given(house, clicks_folder, tmp_path):
     """The event channel of a node knows a microVM by its address: what another guest says it is, or sends as, gets nothing."""
     if not any(a['version'] == '2' for a in house.json('apps')):
         test_an_application_of_three_counts_together(house, clicks_folder, tmp_path)
-    rows = until(lambda: clicks_shares(house), 180, 'three healthy instances')
+    rows = until(lambda: clicks_shares(house), what='three healthy instances')
     log = next(a for a in house.json('apps') if a['version'] == '2')['logs'][0]['log_id']
     node_of = {r['instance_id']: str(ipaddress.IPv6Network((r['ipv6'], 64), strict=False)[1]) for r in rows}
     victims = ' '.join(','.join((node_of[r['instance_id']], r['ipv6'], r['instance_id'])) for r in rows)
@@ -560,14 +559,14 @@ def test_events_of_others_are_not_given(house, clicks_folder, tmp_path):
             by_instance.setdefault(line['instance_id'], []).append(line['text'])
         done = [lines for lines in by_instance.values() if 'asked' in lines]  # the build's are there, too
         return done if len(done) == 3 else None
-    for lines in until(said, 120, 'all three to have asked'):
+    for lines in until(said, what='all three to have asked'):
         own, forged = ([line for line in lines if line.startswith(word)] for word in ('own ', 'forged '))
         assert len(own) == len(forged) == sum(line.startswith('added ') for line in lines) == 3, lines
         assert sum('HTTP/1.1 404 ' in line for line in own) == 1 and sum('HTTP/' in line for line in own) == 1, lines  # its own node refuses, others are out of reach
         assert not any('HTTP/' in line or 'assign' in line for line in forged), lines  # sent, and dropped
     for version in '12':
         house.run('apps', 'delete', 'clicks', version)
-    until(lambda: not house.json('apps'), 90, 'the applications to be gone')
+    until(lambda: not house.json('apps'), what='the applications to be gone')
 
 
 def test_everything_killed_then_up(hello, house):
@@ -586,8 +585,8 @@ def test_everything_killed_then_up(hello, house):
             kill(pid)
     house.up()
     assert house.json('projects') == projects
-    until(lambda: {(r['instance_id'], r['ipv6'], r['deployment_id']) for r in healthy(house)} == before, 120, 'the same instances')
-    until(lambda: hello.who()['version'], 60, 'hello to be served')
+    until(lambda: {(r['instance_id'], r['ipv6'], r['deployment_id']) for r in healthy(house)} == before, what='the same instances')
+    until(lambda: hello.who()['version'], what='hello to be served')
 
 
 def house_processes(house):
@@ -617,8 +616,8 @@ def test_down_leaves_nothing_and_up_finds_all(hello, house):
         assert 'hello: stopped' in last and any('reboot: Restarting system' in line for line in last), (row, last)
     house.up()
     assert house.json('projects') == projects
-    until(lambda: {(r['instance_id'], r['ipv6']) for r in healthy(house)} == before, 120, 'the same instances')
-    until(lambda: hello.who()['version'], 60, 'hello to be served')
+    until(lambda: {(r['instance_id'], r['ipv6']) for r in healthy(house)} == before, what='the same instances')
+    until(lambda: hello.who()['version'], what='hello to be served')
 
 
 def test_two_installations(hello, house):

@@ -16,7 +16,7 @@ from agent_world import BUILD, Agent, digest_of, is_alive, wait_for
 
 CACHE = pathlib.Path(os.environ.get('SLIPFORM_CACHE', '/var/cache/slipform'))
 KERNEL = CACHE / 'kernel' / 'vmlinuz'
-BOOT_S = 120  # emulated, beside other tests
+BOOT_S = 300  # emulated, beside other tests
 
 pytestmark = [pytest.mark.skipif(os.geteuid() != 0, reason='a node-agent is root'),
               pytest.mark.skipif(not KERNEL.exists(), reason='no guest kernel: tools/setup')]
@@ -186,7 +186,7 @@ def test_a_probe_guest_ends_with_its_agent(worker, end):
     assert f'slipform/{agent.installation}-{worker.tag}/n1/probe' in cgroup, 'where whoever looks for leftovers sees it'
     os.kill(pid, signal.SIGSTOP)  # it cannot end by itself
     getattr(agent, end)()
-    wait_for('the end of the guest', lambda: not is_alive(pid), 5)
+    wait_for('the end of the guest', lambda: not is_alive(pid))
     agent.start(netns=worker.netns)
     wait_for('a pre-flight', lambda: agent.plane.reports and agent.plane.reports[-1].get('runtimes') == ['qemu'], BOOT_S)
     agent.stop_all(worker.netns)
@@ -219,7 +219,7 @@ def test_stop_all_sweeps_what_a_probe_left(worker):
     agent.start(netns=worker.netns)
     pid, _ = wait_for('a probe guest', lambda: probe_guest(worker))
     agent.kill()
-    wait_for('the end of the guest', lambda: not is_alive(pid), 5)
+    wait_for('the end of the guest', lambda: not is_alive(pid))
     assert agent.cgroups() != [] and (agent.home / 'probe').exists(), 'there is something that can be left'
     agent.stop_all(worker.netns)
     assert agent.cgroups() == [] and not (agent.home / 'probe').exists()

@@ -291,8 +291,10 @@ static void a_database_and_its_standby(void **state)
     assert_true(strcmp(list[0].name, "postgres-2") == 0 && !list[0].is_made_last);
     assert_true(strcmp(list[1].name, "postgres") == 0 && list[1].is_made_last);
     enum err rc = list[0].command(&h, &list[0], &a, &command, &err);
-    if (rc == ERR_NOT_FOUND)
-        skip(); /* no PostgreSQL here */
+    if (rc == ERR_NOT_FOUND) {
+        print_message("SKIPPED: no PostgreSQL here: %s\n", err.msg);
+        skip();
+    }
     assert_int_equal(rc, OK);
     assert_int_equal(list[1].command(&h, &list[1], &a, &command, &err), ERR_CONFLICT);
     assert_non_null(strstr(err.msg, "no standby of 'postgres-2'"));
