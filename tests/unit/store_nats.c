@@ -335,18 +335,18 @@ void test_nats_member_kill(struct test_nats_member *m)
     m->pid = 0;
 }
 
-static void configure(const struct test_nats_member *m, size_t i, const char *routes)
+static void configure(const struct test_nats_member *m, size_t i, const char *routes, const char *more)
 {
     auto_free char *config = mem_printf("%s/nats.conf", m->dir);
     auto_free char *text = mem_printf("server_name: n%zu\nlisten: \"127.0.0.1:%d\"\nmax_payload: 2MB\n"
                                       "jetstream { store_dir: \"%s\", sync_interval: always }\n"
-                                      "cluster { name: test, listen: \"127.0.0.1:%d\", routes: [%s] }\n",
-                                      i, m->port, m->dir, m->cluster_port, routes);
+                                      "cluster { name: test, listen: \"127.0.0.1:%d\", routes: [%s] }\n%s\n",
+                                      i, m->port, m->dir, m->cluster_port, routes, more);
     write_whole(config, text, strlen(text));
 }
 
 enum { MEMBERS_MAX = 5 };
-bool test_nats_cluster_start(struct test_nats_member *members, size_t n)
+bool test_nats_cluster_start(struct test_nats_member *members, size_t n, const char *more)
 {
     char program[256];
     int held[2 * MEMBERS_MAX];
@@ -364,7 +364,7 @@ bool test_nats_cluster_start(struct test_nats_member *members, size_t n)
     for (size_t i = 0; i < 2 * n; i++)
         (void)close(held[i]);
     for (size_t i = 0; i < n; i++) {
-        configure(&members[i], i, routes.ptr);
+        configure(&members[i], i, routes.ptr, more);
         test_nats_member_start(&members[i]);
     }
     return true;

@@ -31,8 +31,8 @@ struct test_nats_member {
     pid_t pid; /* 0: not running */
     int port, cluster_port;
 };
-/* Start n. False: there is no nats-server, and that was said. */
-bool test_nats_cluster_start(struct test_nats_member *members, size_t n);
+/* Start n. more: lines for the configuration of each. False: there is no nats-server, and that was said. */
+bool test_nats_cluster_start(struct test_nats_member *members, size_t n, const char *more);
 void test_nats_cluster_stop(struct test_nats_member *members, size_t n);
 void test_nats_member_kill(struct test_nats_member *m);
 /* Again, with what it had on disk. */

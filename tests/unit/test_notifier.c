@@ -671,7 +671,7 @@ static int group_setup(void **state)
     auto_free char *more = mem_printf("tls { cert_file: \"%s/nats.pem\", key_file: \"%s/nats.key\", ca_file: "
                                       "\"%s/our-ca.pem\", verify_and_map: true }\n%s",
                                       disk.dir, disk.dir, disk.dir, authorization);
-    has_nats = test_nats_start(&secure, "always", more) && test_nats_cluster_start(plain, 2);
+    has_nats = test_nats_start(&secure, "always", more) && test_nats_cluster_start(plain, 2, "");
     return 0;
 }
 

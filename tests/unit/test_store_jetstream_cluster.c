@@ -179,7 +179,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(made_by_several_at_once),
                                        cmocka_unit_test(each_server_is_killed)};
-    if (!test_nats_cluster_start(members, SERVERS))
+    if (!test_nats_cluster_start(members, SERVERS, ""))
         return 77; /* skipped, says meson */
     int failures = cmocka_run_group_tests(tests, NULL, NULL);
     test_nats_cluster_stop(members, SERVERS);
