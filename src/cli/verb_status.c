@@ -193,7 +193,7 @@ static json_t *logs_of(const struct cli *c, const json_t *position)
     json_t *log = json_object_get(position, "log"), *seq = json_object_get(position, "seq");
     json_object_set_new(row, "log_id", log != NULL ? json_incref(log) : json_null());
     json_object_set_new(row, "name", json_string("platform"));
-    json_object_set_new(row, "store", is_files ? json_string("files") : json_from_str(c->home.inst.store));
+    json_object_set_new(row, "store", json_from_str(home_store_kind(&c->home)));
     json_object_set_new(
         row, "path",
         json_string(is_files ? home_path(&c->home, path, "log/platform") : log_spec(&c->home, LOG_AS_REPLICA, path)));

@@ -45,6 +45,11 @@ static int promote(struct cli *c)
 int verb_store(struct cli *c)
 {
     struct errinfo err;
+    if (home_store_is_elsewhere(&c->home))
+        return cli_failf(
+            c, ERR_INVALID,
+            "this installation keeps its log on servers that it does not run: who runs them says which one "
+            "is the primary (docs/operate.md, \"The log in PostgreSQL\")");
     if (!home_store_is(&c->home, "postgres"))
         return cli_failf(c, ERR_INVALID, "this installation keeps its log in '%.*s', which has no servers to choose of",
                          STR_ARG(c->home.inst.store));

@@ -66,7 +66,7 @@ enum err files_folders(const struct home *h, int uid, int gid, struct errinfo *e
         for (size_t k = 0; rc == OK && k < 3; k++)
             rc = folder_make_owned(home_path(h, path, "nodes/%.*s%s", STR_ARG(home_node(h, i)->name), BELOW[k]), 0755,
                                    0, 0, err);
-        if (rc == OK && s3_server_is_wanted(h) && home_is_operator(n))
+        if (rc == OK && (s3_server_is_wanted(h) || h->inst.blobs.len > 0) && home_is_operator(n))
             rc = folder_make_owned(home_path(h, path, "nodes/%.*s/blob-cache", STR_ARG(n->name)), 0750, (uid_t)uid,
                                    (gid_t)gid, err);
     }

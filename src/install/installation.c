@@ -29,7 +29,8 @@ static const struct field FIELDS[] = {
     FIELD_REQ(STR, installation, app_domain, "app_domain", "hosts are <project>.<app domain>"),
     FIELD_REQ(STR, installation, os_tag, "os_tag", "in the names of OS objects"),
     FIELD_REQ(STR, installation, created, "created", "RFC 3339"),
-    FIELD_OPT(STR, installation, store, "store", "of the platform's log: files, postgres, jetstream"),
+    FIELD_OPT(STR, installation, store, "store", "of the platform's log: files, postgres, jetstream, or a spec"),
+    FIELD_OPT(STR, installation, blobs, "blobs", "spec of a bucket for contexts and images; none: its own"),
     FIELD_REQ(STR, installation, prefix, "prefix", "ULA /48"),
     FIELD_REQ(I64, installation, edge_http_port, "edge_http_port", "port"),
     FIELD_REQ(I64, installation, edge_https_port, "edge_https_port", "port"),
@@ -179,13 +180,45 @@ static void add_nodes(struct home *h, struct installation *inst, const struct in
     inst->nodes = (struct objects){nodes, inv->nodes_n};
 }
 
+/* Of servers that somebody else runs: whether they answer is seen when they are asked. */
+static enum err check_specs(const struct inventory *inv, const char *store, struct errinfo *err)
+{
+    struct str kind = str_slice(str_from(store), 0, str_find(str_from(store), ';'));
+    if (kind.len < strlen(store) && !str_eq_c(kind, "postgres") && !str_eq_c(kind, "jetstream"))
+        return err_set(err, ERR_INVALID,
+                       "the inventory's store is a spec of kind '%.*s': 'postgres;…' or 'jetstream;…'", STR_ARG(kind));
+    if (strstr(store, ";rights=owner") != NULL)
+        return err_set(
+            err, ERR_INVALID,
+            "the inventory's store says 'rights=owner': programs run with the role of the replicas; make the "
+            "tables once with 'slipform eventlog create'");
+    if (inv->blobs == NULL)
+        return OK;
+    if (!str_starts(str_from(inv->blobs), STR("s3;")) || strstr(inv->blobs, ";cache=") != NULL)
+        return err_set(
+            err, ERR_INVALID,
+            "the inventory's 'blobs' is 's3;endpoint=…;bucket=…;region=…;credentials=FILE', without 'cache'");
+    return inv->ports.s3 == 0
+               ? OK
+               : err_set(err, ERR_INVALID,
+                         "the inventory has 'blobs' and a port 's3' for a server of its own: one of them");
+}
+
 static enum err check_servers(const struct inventory *inv, size_t operators_n, struct errinfo *err)
 {
     const char *store = inv->store == NULL ? "files" : inv->store;
     const struct inventory_ports *p = &inv->ports;
     bool has_nats = p->nats != 0 && p->nats_routes != 0 && p->nats_monitor != 0;
-    if (strcmp(store, "files") != 0 && strcmp(store, "postgres") != 0 && strcmp(store, "jetstream") != 0)
-        return err_set(err, ERR_INVALID, "the inventory's store is '%s': 'files', 'postgres' or 'jetstream'", store);
+    enum err rc = check_specs(inv, store, err);
+    if (rc != OK)
+        return rc;
+    if (strchr(store, ';') == NULL && strcmp(store, "files") != 0 && strcmp(store, "postgres") != 0 &&
+        strcmp(store, "jetstream") != 0)
+        return err_set(
+            err, ERR_INVALID,
+            "the inventory's store is '%s': 'files', 'postgres', 'jetstream', or 'postgres;host=…' of a server "
+            "of yours",
+            store);
     if (!has_nats && (p->nats != 0 || p->nats_routes != 0 || p->nats_monitor != 0))
         return err_set(
             err, ERR_INVALID,
@@ -249,7 +282,8 @@ enum err home_create(struct home *h, const struct inventory *inv, void (*say)(vo
     struct installation inst = {.name = arena_str(&h->arena, str_from(inv->installation)),
                                 .region = arena_str(&h->arena, str_from(inv->region)),
                                 .app_domain = arena_str(&h->arena, str_from(inv->app_domain)),
-                                .store = arena_str(&h->arena, str_from(inv->store == NULL ? "files" : inv->store))};
+                                .store = arena_str(&h->arena, str_from(inv->store == NULL ? "files" : inv->store)),
+                                .blobs = arena_str(&h->arena, str_from(inv->blobs == NULL ? "" : inv->blobs))};
     choose_names(h, &inst);
     choose_ports(&inst, &inv->ports, say, ctx);
     add_nodes(h, &inst, inv);
@@ -367,6 +401,17 @@ const char *home_operator_public_url(const struct home *h, const struct installa
 bool home_store_is(const struct home *h, const char *kind)
 {
     return str_eq_c(h->inst.store.len == 0 ? STR("files") : h->inst.store, kind);
+}
+
+struct str home_store_kind(const struct home *h)
+{
+    struct str store = h->inst.store.len == 0 ? STR("files") : h->inst.store;
+    return str_slice(store, 0, str_find(store, ';'));
+}
+
+bool home_store_is_elsewhere(const struct home *h)
+{
+    return home_store_kind(h).len < h->inst.store.len;
 }
 
 const char *home_namespace(const struct home *h, const struct installation_node *n, char ret[static 128])

@@ -19,7 +19,10 @@ struct installation_node {
 struct installation {
     struct id installation_id;
     struct str name, region, app_domain, os_tag, created;
-    struct str store;  /* of the platform's log: "files" (also when empty), "postgres", "jetstream" */
+    /* Of the platform's log: "files" (also when empty), "postgres", "jetstream"; a spec: it is on servers that are not
+     * ours */
+    struct str store;
+    struct str blobs;  /* a spec without cache: contexts and images are in a bucket that is not ours */
     struct str prefix; /* the random ULA /48, "fd12:3456:789a" */
     int64_t edge_http_port, edge_https_port, management_api_port, public_api_port, node_agent_port, node_proxy_port;
     /* 0: it has none. Of the nats-server of each operator, on the fabric; of the S3 server, on the machine's address
@@ -75,7 +78,12 @@ const char *home_operator_url(const struct home *h, const struct installation_no
 const char *home_operator_local_url(const struct home *h, const struct installation_node *n, char ret[static 96]);
 /* The same of its public-api. */
 const char *home_operator_public_url(const struct home *h, const struct installation_node *n, char ret[static 96]);
+/* The servers of its log, or its folder, are this installation's own, and of that kind. */
 bool home_store_is(const struct home *h, const char *kind);
+/* Its log is on servers that somebody else runs: inst.store is a replica's spec. */
+bool home_store_is_elsewhere(const struct home *h);
+/* "files", "postgres", "jetstream", whoever runs it. */
+struct str home_store_kind(const struct home *h);
 /* "slipform-dev-0-ab12-w1" */
 const char *home_namespace(const struct home *h, const struct installation_node *n, char ret[static 128]);
 /* "slipform_dev_0_ab12" */

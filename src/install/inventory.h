@@ -7,6 +7,8 @@
 
 /* 64 (chosen): an inventory is the bootstrap's hosts, not a fleet. */
 #define INVENTORY_NODES_MAX 64
+/* 2,000 bytes of a spec (chosen): three servers with their files have some 500. */
+#define INVENTORY_SPEC_MAX 2000
 
 struct inventory_node {
     char *name, *zone, *label;
@@ -19,7 +21,10 @@ struct inventory_ports {
 };
 struct inventory {
     char *installation, *region, *app_domain;
-    char *store; /* of the platform's log: "files", "postgres", "jetstream"; NULL: files */
+    /* Of the platform's log: "files", "postgres", "jetstream", or a spec ("postgres;host=…") of servers that are there;
+     * NULL: files */
+    char *store;
+    char *blobs; /* a spec ("s3;endpoint=…", without cache) of a bucket that is there; NULL: none */
     struct inventory_node *nodes;
     unsigned nodes_n;
     struct inventory_ports ports;

@@ -34,6 +34,10 @@ static const char *spec(const struct home *h, const struct installation_node *n,
                         char ret[static LOG_SPEC_SIZE])
 {
     char path[PATH_SIZE], second[PATH_SIZE];
+    if (home_store_is_elsewhere(h)) {
+        (void)snprintf(ret, LOG_SPEC_SIZE, "%.*s", STR_ARG(h->inst.store));
+        return ret;
+    }
     if (home_store_is(h, "jetstream"))
         return jetstream_spec(h, n, is_owner, ret);
     if (home_store_is(h, "postgres"))

@@ -8,7 +8,7 @@
 #define LOG_STREAM "platform"
 enum log_rights {
     LOG_AS_REPLICA, /* append and read */
-    LOG_AS_OWNER,   /* make it, or what is missing of it */
+    LOG_AS_OWNER,   /* make it, or what is missing of it; on servers of somebody else that is done by hand */
 };
 /* A spec as in store/store.h, for a program of the first operator; no secret is in it. Returns ret. */
 const char *log_spec(const struct home *h, enum log_rights rights, char ret[static LOG_SPEC_SIZE]);

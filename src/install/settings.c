@@ -71,10 +71,22 @@ static const struct installation_node *operator_of(const struct home *h, const s
     return NULL;
 }
 
+char *settings_blobs(const struct home *h, const struct installation_node *n)
+{
+    char cache[PATH_SIZE];
+    home_path(h, cache, "nodes/%.*s/blob-cache", STR_ARG(n->name));
+    return mem_printf("%.*s;cache=%s", STR_ARG(h->inst.blobs), cache);
+}
+
 /* Where contexts and images are. A home that had a folder before it had a bucket goes on with its folder. */
 static void put_blobs(const struct home *h, const struct installation_node *n, struct buf *b)
 {
     char endpoint[96], path[PATH_SIZE], cache[PATH_SIZE];
+    if (h->inst.blobs.len > 0) {
+        auto_free char *spec = settings_blobs(h, n);
+        put(b, "blobs", spec);
+        return;
+    }
     if (!s3_server_is_wanted(h) || !folder_is_empty(home_path(h, path, "blobs"))) {
         buf_addf(b, "blobs: \"folder;path=%s\"\n", home_path(h, path, "blobs"));
         return;
@@ -117,7 +129,7 @@ static void platform_settings(const struct home *h, const struct installation_no
     buf_add_c(b, "]\n");
     put(b, "event_store", log_spec_on(h, n, spec));
     put_blobs(h, n, b);
-    bool is_on_server = home_store_is(h, "postgres") || home_store_is(h, "jetstream");
+    bool is_on_server = !home_store_is(h, "files");
     if (!is_on_server)
         put_path(b, "logs_folder", h, "logs");
     put_path(b, "token_hash_file", h, "ca/operator-token.sha256");

@@ -6,3 +6,5 @@
  * stay untouched. *ret_changed: at least one is new. */
 must_check enum err settings_write_all(const struct home *h, const struct up_options *o, bool *ret_changed,
                                        struct errinfo *err);
+/* The spec of a bucket of somebody else (inst.blobs) for programs of operator `n`, with the cache there. Returned. */
+char *settings_blobs(const struct home *h, const struct installation_node *n);

@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/own.h"
+#include "blob/blob.h"
 #include "bootstrap/prod_bootstrap.h"
 #include "install/files.h"
 #include "install/health.h"
@@ -18,6 +19,7 @@
 #include "install/supervise.h"
 #include "os/file.h"
 #include "os/run.h"
+#include "store/store.h"
 
 /* 180 s: four pre-flights that each boot a probe guest under emulation on two busy cores take 30 s here (measured by a
  * cold `make up`); the rest is room. */
@@ -50,6 +52,31 @@ static enum err lock_home(const struct home *h, int *ret_fd, struct errinfo *err
     return rc;
 }
 
+/* A log on servers of somebody else is there, and may be appended to, before the home says that it is in use. */
+static enum err check_store(const struct inventory *inv, struct errinfo *err)
+{
+    struct store *store = NULL;
+    if (inv->store == NULL || strchr(inv->store, ';') == NULL)
+        return OK;
+    enum err rc = store_open(inv->store, &(struct store_options){.mode = STORE_APPEND}, &store, NULL, err);
+    store_close(store);
+    return rc == OK ? OK : err_wrap(err, rc, "the inventory's store (docs/operate.md, \"Servers of your own\")");
+}
+
+/* As management-api and image-builder will use it. */
+static enum err check_blobs(const struct home *h, struct errinfo *err)
+{
+    struct blob_store *store = NULL;
+    if (h->inst.blobs.len == 0)
+        return OK;
+    auto_free char *spec = settings_blobs(h, home_first_operator(h));
+    enum err rc = blob_store_open(spec, &store, err);
+    if (rc == OK)
+        rc = blob_check(store, err);
+    blob_store_close(store);
+    return rc == OK ? OK : err_wrap(err, rc, "the inventory's 'blobs'");
+}
+
 static enum err load_inventory(struct up *u, struct errinfo *err)
 {
     char file[PATH_SIZE];
@@ -59,6 +86,8 @@ static enum err load_inventory(struct up *u, struct errinfo *err)
     enum err rc = inventory_load(file, &inv, err);
     if (rc == OK && u->o->store != NULL)
         inventory_set_store(inv, u->o->store);
+    if (rc == OK && u->h->inst.name.len == 0)
+        rc = check_store(inv, err);
     if (rc == OK && u->h->inst.name.len == 0)
         rc = home_create(u->h, inv, u->o->say, u->o->ctx, err);
     else if (rc == OK && !str_eq_c(u->h->inst.name, inv->installation))
@@ -192,11 +221,11 @@ static enum err check_services(struct up *u, struct errinfo *err)
     return services_can_be_prepared(u->h, err);
 }
 
-/* A log in files is there before anything runs; another one needs its server, which the supervisor starts. */
+/* A log in files, or of somebody else's servers, is there before anything runs; ours need the supervisor. */
 static enum err start_log_and_agents(struct up *u, int64_t until_us, struct errinfo *err)
 {
     char exe[PATH_SIZE];
-    bool is_served = !home_store_is(u->h, "files");
+    bool is_served = !home_store_is(u->h, "files") && !home_store_is_elsewhere(u->h);
     enum err rc = is_served ? OK : seed(u, err);
     if (rc == OK) {
         say(u, "supervisor and node-agents");
@@ -265,6 +294,8 @@ static enum err raise_it(struct up *u, struct errinfo *err)
     }
     say(u, "user, folders, programs, certificates, settings");
     enum err rc = write_files(u, err);
+    if (rc == OK)
+        rc = check_blobs(u->h, err);
     /* New programs: agents are started anew and leave what runs; prod-bootstrap then has changed instances restarted.
      */
     if (rc == OK && (u->programs_changed || u->settings_changed))

@@ -109,6 +109,11 @@ static void hosts_that_cannot_be_raised(void **state)
         {HEAD NODE "  - {name: op2, zone: a, label: control, namespace: false}\n" PORTS, "the same host"},
         {HEAD "  - {name: op2, zone: a, label: control, namespace: true}\n" PORTS, "must be the machine itself"},
         {HEAD NODE PORTS "store: cassandra\n", "'cassandra'"},
+        {HEAD NODE PORTS "store: files;path=/x\n", "kind 'files'"},
+        {HEAD NODE PORTS "store: postgres;host=h;rights=owner\n", "eventlog create"},
+        {HEAD NODE PORTS "blobs: folder;path=/x\n", "s3;endpoint="},
+        {HEAD NODE PORTS "blobs: s3;bucket=b;cache=/x\n", "without 'cache'"},
+        {HEAD OPERATORS PORTS_NATS "blobs: s3;bucket=b\n", "one of them"},
         {HEAD OPERATORS PORTS_NATS "store: jetstream\n", "three operators (it has 2)"},
         {HEAD OPERATORS OPERATOR3 PORTS "store: jetstream\n", "the ports 'nats'"},
         {HEAD NODE
@@ -301,6 +306,43 @@ static void a_database_and_its_standby(void **state)
     home_close(&h);
 }
 
+/* A database and a bucket that somebody else runs: nothing is started for them, and programs are told where they are.
+ */
+static void servers_that_are_there(void **state)
+{
+    static const char *const NODES[] = {"op1", "w1", "w2"};
+    struct home h;
+    struct service list[SERVICES_MAX];
+    char spec[LOG_SPEC_SIZE];
+    bool changed = false;
+    assert_int_equal(create(*state,
+                            HEAD NODE WORKERS PORTS
+                            "store: postgres;host=db1,db2;dbname=d;user=replica;installation=dev-0;log=platform\n"
+                            "blobs: s3;endpoint=https://s3.example;bucket=b;region=r;credentials=/c\n",
+                            &h, NULL),
+                     OK);
+    home_close(&h);
+    assert_int_equal(home_open(*state, &h, NULL), OK); /* as it was written */
+    assert_int_equal(services_of(&h, list), 0);
+    assert_true(home_store_is_elsewhere(&h) && str_eq_c(home_store_kind(&h), "postgres"));
+    assert_false(home_store_is(&h, "postgres")); /* it has no servers of its own */
+    assert_string_equal(log_spec(&h, LOG_AS_OWNER, spec), log_spec(&h, LOG_AS_REPLICA, spec));
+    make_folders(&h, NODES, 3);
+    const struct up_options o = {.cache_folder = "/c", .runtime = "auto"};
+    assert_int_equal(settings_write_all(&h, &o, &changed, NULL), OK);
+    file_has(&h, "nodes/op1/settings/management-api.yaml",
+             "event_store: \"postgres;host=db1,db2;dbname=d;user=replica;installation=dev-0;log=platform\"");
+    static const char *const WITH_BLOBS[] = {"management-api", "public-api", "image-builder"};
+    for (size_t i = 0; i < 3; i++) {
+        char below[64];
+        (void)snprintf(below, sizeof(below), "nodes/op1/settings/%s.yaml", WITH_BLOBS[i]);
+        file_has(&h, below,
+                 "blobs: \"s3;endpoint=https://s3.example;bucket=b;region=r;credentials=/c;cache=%s/nodes/op1/",
+                 h.path);
+    }
+    home_close(&h);
+}
+
 /* A home of an older `up` gets the ports that the inventory has now; those that it has stay. */
 static void ports_that_came_later(void **state)
 {
@@ -332,6 +374,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(everybody_knows_all_operators, folder_setup, folder_teardown),
         cmocka_unit_test_setup_teardown(servers_of_others, folder_setup, folder_teardown),
         cmocka_unit_test_setup_teardown(a_database_and_its_standby, folder_setup, folder_teardown),
+        cmocka_unit_test_setup_teardown(servers_that_are_there, folder_setup, folder_teardown),
         cmocka_unit_test_setup_teardown(ports_that_came_later, folder_setup, folder_teardown),
         cmocka_unit_test_setup_teardown(inventory_that_is_wrong, folder_setup, folder_teardown),
     };
