@@ -7,6 +7,7 @@
  *
  * stdin: a line with the settings (struct fleet, JSON), then commands, a line each:
  *   vanish MODULUS REST   nodes whose number leaves this rest fall silent, as when their power fails
+ *   handshakes N          from now on so many are under way at a time
  * stdout: a JSON document each second, and after each command. Ends when stdin does. */
 #include <arpa/inet.h>
 #include <assert.h>
@@ -27,8 +28,16 @@
 #include "wire/node.h"
 
 enum { APIS_MAX = 8, NODES_MAX = 100000, INSTANCES_MAX = 1000, LINE_SIZE_MAX = 65536 };
-/* How often nodes are looked at; they begin anew after an error in a second, as a real agent does at first. */
-enum { TICK_MS = 20, RETRY_MS = 1000, SAY_MS = 1000 };
+/* How often nodes are looked at. After an error they begin anew as a real agent does: after 0.5 s, doubled up to a
+ * heartbeat's time, spread by a half either way; a connection is waited for as long as a real one waits. */
+enum {
+    TICK_MS = 20,
+    SAY_MS = 1000,
+    RETRY_MS_MIN = 500,
+    RETRY_MS_MAX = 5000,
+    PATIENCE_MS_MIN = 3000,
+    PATIENCE_DOUBLINGS_MAX = 2
+};
 /* Times of answers: eight steps for each doubling from 1 us. */
 enum { TIMES_N = 240, STEPS = 8 };
 
@@ -66,14 +75,22 @@ struct item {
 
 enum asked { ASKED_NOTHING, ASKED_JOIN, ASKED_BEAT, ASKED_STATE };
 
+/* When a link may be used again after an error. */
+struct retry {
+    int64_t at_ms;
+    unsigned failures_n;
+};
+
 /* Reports to one replica. */
 struct reports {
     struct link link;
+    struct retry retry;
     struct node *node;
     enum asked asked;
     struct id of; /* ASKED_STATE */
     enum told telling;
     bool is_beat_due;
+    bool is_heard; /* it has taken a heartbeat since the link was opened */
 };
 
 struct node {
@@ -84,10 +101,11 @@ struct node {
     X509 *cert;
     EVP_PKEY *key;
     struct link poll;
+    struct retry poll_retry;
     struct reports *reports; /* one a replica */
     size_t home;             /* the replica that it follows */
     bool is_joined, has_vanished;
-    int64_t report_seq, beat_at_ms, retry_at_ms;
+    int64_t report_seq, beat_at_ms;
     struct str cursor; /* owned */
     struct item *items;
     size_t items_n, items_size, untold_n;
@@ -103,6 +121,7 @@ struct agents {
     struct link_pool pool;
     struct sockaddr_in apis[APIS_MAX];
     struct node *nodes;
+    uint64_t jitter;
     uint64_t beats_n, beats_refused_n, polls_n, states_n, states_refused_n, again_n;
     uint64_t times[TIMES_N]; /* of heartbeats' answers */
 };
@@ -138,7 +157,7 @@ static json_t *times_json(const struct agents *all)
 }
 
 struct census {
-    int64_t joined, vanished, instances, healthy, untold;
+    int64_t joined, vanished, heard, instances, healthy, untold;
 };
 
 static struct census count(const struct agents *all)
@@ -150,6 +169,8 @@ static struct census count(const struct agents *all)
         if (n->has_vanished)
             continue;
         c.joined += n->is_joined;
+        for (size_t k = 0; k < all->o.apis.n; k++)
+            c.heard += n->reports[k].is_heard;
         c.untold += (int64_t)n->untold_n;
         for (size_t k = 0; k < n->items_n; k++) {
             c.instances += n->items[k].wanted == TOLD_RUNNING;
@@ -169,6 +190,7 @@ static void say(const struct agents *all)
         int64_t n;
     } NUMBERS[] = {{"joined", c.joined},
                    {"vanished", c.vanished},
+                   {"heard", c.heard},
                    {"instances", c.instances},
                    {"healthy", c.healthy},
                    {"untold", c.untold},
@@ -369,7 +391,7 @@ static void report(struct reports *r)
 {
     struct node *n = r->node;
     bool is_home = r == &n->reports[n->home];
-    if (r->link.state != LINK_IDLE || now_ms() < n->retry_at_ms)
+    if (r->link.state != LINK_IDLE || now_ms() < r->retry.at_ms)
         return;
     if (!n->is_joined) {
         if (is_home)
@@ -388,7 +410,7 @@ static void report(struct reports *r)
 static void poll(struct node *n)
 {
     AUTO(arena) struct arena a = {0};
-    if (n->poll.state == LINK_IDLE && n->is_joined)
+    if (n->poll.state == LINK_IDLE && n->is_joined && now_ms() >= n->poll_retry.at_ms)
         link_send(&n->poll, "GET",
                   arena_printf(&a, "/v1/instances?node_id=%s&wait=%lld%s%.*s", n->id_text, (long long)n->all->o.poll_s,
                                n->cursor.len > 0 ? "&cursor=" : "", STR_ARG(n->cursor)),
@@ -397,10 +419,31 @@ static void poll(struct node *n)
 
 /* ---- answers ---- */
 
-static void try_again(struct node *n)
+/* xorshift64: spreading needs no better one. */
+static uint64_t jitter_next(struct agents *all)
 {
-    n->all->again_n++;
-    n->retry_at_ms = now_ms() + RETRY_MS;
+    all->jitter ^= all->jitter << 13;
+    all->jitter ^= all->jitter >> 7;
+    all->jitter ^= all->jitter << 17;
+    return all->jitter;
+}
+
+static void try_again(struct agents *all, struct retry *r)
+{
+    uint64_t ms = RETRY_MS_MIN;
+    for (unsigned i = 0; i < r->failures_n && ms < RETRY_MS_MAX; i++)
+        ms = ms * 2 < RETRY_MS_MAX ? ms * 2 : RETRY_MS_MAX;
+    r->failures_n++;
+    r->at_ms = now_ms() + (int64_t)(ms / 2 + jitter_next(all) % (ms + 1));
+    all->again_n++;
+}
+
+/* A connection that does not come about. */
+static void look_at_patience(struct link *l, const struct retry *r, int64_t at_ms)
+{
+    unsigned doublings = r->failures_n < PATIENCE_DOUBLINGS_MAX ? r->failures_n : PATIENCE_DOUBLINGS_MAX;
+    if (link_is_opening(l) && at_ms - l->since_us / 1000 > (int64_t)PATIENCE_MS_MIN << doublings)
+        link_lose(l, "not within its time");
 }
 
 static void state_taken(struct reports *r, bool is_refused)
@@ -425,10 +468,13 @@ static void on_report(struct link *l, int status, struct str body)
     bool is_taken = status >= 200 && status < 300, is_refused = status >= 400 && status < 500;
     (void)body;
     r->asked = ASKED_NOTHING;
+    r->is_heard = status != 0 && (r->is_heard || (asked == ASKED_BEAT && is_taken));
+    if (status != 0)
+        r->retry.failures_n = 0;
     if (asked == ASKED_BEAT && is_taken) {
         all->beats_n++;
         all->times[time_index(clock_mono_us() - l->since_us)]++;
-    } else if (asked == ASKED_BEAT) { /* the next one is the retry */
+    } else if (asked == ASKED_BEAT && status != 0) { /* the next one is the retry */
         all->beats_refused_n++;
         n->is_joined = n->is_joined && status != 404;
     } else if (asked == ASKED_JOIN && is_taken) {
@@ -436,8 +482,9 @@ static void on_report(struct link *l, int status, struct str body)
     } else if (asked == ASKED_STATE && (is_taken || is_refused)) {
         state_taken(r, is_refused);
     } else {
-        try_again(n);
+        try_again(all, &r->retry);
     }
+    r->is_beat_due = r->is_beat_due || (asked == ASKED_BEAT && status == 0);
     report(r);
     poll(n);
 }
@@ -447,9 +494,10 @@ static void on_news(struct link *l, int status, struct str body)
     struct node *n = l->ctx;
     auto_json json_t *doc = NULL;
     if (status != 200 || json_parse(body, &doc, NULL) != OK) {
-        try_again(n);
+        try_again(n->all, &n->poll_retry);
         return;
     }
+    n->poll_retry.failures_n = 0;
     n->all->polls_n++;
     struct str cursor = json_member_str(doc, "cursor");
     free((void *)(uintptr_t)n->cursor.ptr);
@@ -474,7 +522,7 @@ static void on_poll_open(struct link *l)
 static void look(struct node *n, int64_t at_ms)
 {
     size_t apis_n = n->all->o.apis.n;
-    if (n->has_vanished || at_ms < n->retry_at_ms)
+    if (n->has_vanished)
         return;
     bool is_due = at_ms >= n->beat_at_ms;
     if (is_due)
@@ -482,12 +530,14 @@ static void look(struct node *n, int64_t at_ms)
     for (size_t i = 0; i < apis_n; i++) {
         struct reports *r = &n->reports[i];
         r->is_beat_due = r->is_beat_due || is_due;
-        if (r->link.state == LINK_CLOSED)
+        look_at_patience(&r->link, &r->retry, at_ms);
+        if (r->link.state == LINK_CLOSED && at_ms >= r->retry.at_ms)
             link_open(&r->link);
         else if (is_due || i == n->home)
             report(r);
     }
-    if (n->poll.state == LINK_CLOSED)
+    look_at_patience(&n->poll, &n->poll_retry, at_ms);
+    if (n->poll.state == LINK_CLOSED && at_ms >= n->poll_retry.at_ms)
         link_open(&n->poll);
     else
         poll(n);
@@ -528,9 +578,13 @@ static void end(struct agents *all)
 static void obey(struct agents *all, struct str line)
 {
     struct str words[3] = {0}, rest = line;
-    uint64_t modulus = 0, remainder = 0;
+    uint64_t modulus = 0, remainder = 0, handshakes = 0;
     for (int i = 0; i < 3; i++)
         (void)str_next(&rest, ' ', &words[i]);
+    if (str_eq_c(words[0], "handshakes") && str_parse_u64(words[1], UINT32_MAX, &handshakes) && handshakes > 0) {
+        all->pool.opening_max = (size_t)handshakes;
+        return;
+    }
     if (!str_eq_c(words[0], "vanish") || !str_parse_u64(words[1], NODES_MAX, &modulus) || modulus == 0 ||
         !str_parse_u64(words[2], modulus - 1, &remainder)) {
         (void)fprintf(stderr, "bench-agents: there is no command '%.*s'\n", STR_ARG(line));
@@ -711,6 +765,7 @@ int main(void)
         rc = check_limit(all, &err);
     if (rc == OK) {
         all->pool.opening_max = (size_t)all->o.handshakes;
+        all->jitter = (uint64_t)all->o.first; /* at least 1 */
         const char *peer = arena_printf(&all->arena, "slipform://%.*s/control/*", STR_ARG(all->o.installation));
         rc = link_pool_init(&all->pool, &all->loop, all->o.ca_file.ptr, peer, &err);
     }

@@ -69,7 +69,7 @@ static void forget_wait(struct link *l)
     l->next = NULL;
 }
 
-static bool is_opening(const struct link *l)
+bool link_is_opening(const struct link *l)
 {
     return l->state == LINK_CONNECTING || l->state == LINK_HANDSHAKING;
 }
@@ -80,7 +80,7 @@ void link_close(struct link *l)
         return;
     if (l->state == LINK_WAITING)
         forget_wait(l);
-    l->pool->opening_n -= is_opening(l);
+    l->pool->opening_n -= link_is_opening(l);
     l->pool->open_n -= l->state == LINK_IDLE || l->state == LINK_BUSY;
     l->state = LINK_CLOSED;
     if (l->watch != NULL) {
@@ -103,6 +103,13 @@ static void lose(struct link *l, const char *what)
     l->pool->lost_n++;
     link_close(l);
     l->on_answer(l, 0, (struct str){0});
+}
+
+void link_lose(struct link *l, const char *why)
+{
+    assert(link_is_opening(l));
+    errno = ETIMEDOUT;
+    lose(l, why);
 }
 
 /* ---- opening ---- */

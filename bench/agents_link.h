@@ -57,5 +57,8 @@ void link_pool_done(struct link_pool *p);
 void link_open(struct link *l);
 /* Only an idle link. */
 void link_send(struct link *l, const char *method, const char *path, struct str body);
+bool link_is_opening(const struct link *l); /* it has its turn, and is not open yet */
+/* Only one that is opening: given up, told to its owner as status 0. */
+void link_lose(struct link *l, const char *why);
 /* Without a word to the other side or to its owner, as when power fails. */
 void link_close(struct link *l);

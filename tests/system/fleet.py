@@ -1,5 +1,6 @@
 """A control plane of its own - the real `platform`, one or several replicas over one log - and many simulated node-agents (bench/agents.c) that
 speak to it over real mTLS. For test_agents.py and bench/agents.py."""
+import contextlib
 import http.client
 import json
 import os
@@ -48,11 +49,14 @@ class Agents:
 
     def end(self):
         """Its exit code: it ends when nobody commands it any more."""
-        self.process.stdin.close()
         try:
+            self.process.stdin.close()
+            return self.process.wait(120)
+        except BrokenPipeError:  # it has ended
             return self.process.wait(120)
         finally:
             self.process.kill()
+            self.process.wait()
 
 
 class Fleet:
@@ -65,6 +69,7 @@ class Fleet:
         each = -(-nodes // processes)
         self.nodes, self.world = nodes, world
         self.links = nodes * (replicas + 1)
+        self.ears = nodes * replicas  # a node has to be heard by each
         self.all = [Agents({'installation': INSTALLATION, 'region': 'here', 'ca_file': str(world.ca.cert), 'ca_key_file': str(world.ca.key),
                             'source': f'127.0.1.{number + 1}', 'apis': [f'127.0.0.1:{p.port}' for p in world.replicas], 'zones': list('abc'),
                             'first': 1 + number * each, 'nodes': min(each, nodes - number * each), 'heartbeat_ms': heartbeat_ms, 'poll_s': poll_s,
@@ -93,8 +98,16 @@ class Fleet:
     def vanished(self):
         return {f'sim-{number}' for number in range(3, self.nodes + 1, 3)}
 
+    def handshakes(self, n):
+        """From now on so many of each process are under way at a time."""
+        for agents in self.all:
+            agents.command(f'handshakes {n}')
+
     def end(self):
-        codes = [agents.end() for agents in self.all]
+        codes = []
+        with contextlib.ExitStack() as each:  # whatever one of them does
+            for agents in self.all:
+                each.callback(lambda agents=agents: codes.append(agents.end()))
         assert not any(codes), [agents.process.stderr.read()[-2000:] for agents in self.all]
 
 
@@ -138,12 +151,25 @@ class ControlPlane(World):
         for program in self.replicas:
             if program.process and program.process.poll() is None:
                 program.kill()
+        said = {program.name: (self.folder / f'{program.name}.log').read_text() for program in self.replicas if program.process}
         super().discard()
+        for name, text in said.items():
+            assert 'Sanitizer' not in text and 'runtime error' not in text, f'{name}: {text[-4000:]}'
 
     def start(self):
         for program in self.replicas:
             program.start()
         self.operator, self.user = self.client(), self.client()
+
+    def restart(self, fleet):
+        """All replicas die at once, no agent has a connection any more, all replicas start at once."""
+        for program in self.replicas:
+            program.process.kill()
+        for program in self.replicas:
+            program.process.wait()
+        until(lambda: fleet.sum('links') == fleet.sum('heard') == 0, 'nobody is heard any more')
+        for program in self.replicas:
+            program.launch()
 
     def client(self):
         return Client(self, self.management.port, token=self.token)
@@ -220,6 +246,10 @@ class ControlPlane(World):
         """Instances on simulated nodes that run and are NOMINAL, with the name of their node. (A builder is on the test's own.)"""
         return {i['instance_id']: i['node'] for i in self.instances()
                 if i['status'] == 'running' and i.get('health') == 'NOMINAL' and i['node'].startswith('sim-')}
+
+    def lost(self, after):
+        """Names of nodes that were lost after that position, with the time and the cause."""
+        return [(e['time'], e['payload']['nodeId'], e['payload']['cause']) for e in self.told('NodeStatusChange', after) if e['payload']['status'] == 'lost']
 
     def told(self, kind, after=0):
         """Events of one kind, straight from the store."""

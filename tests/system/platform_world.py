@@ -143,10 +143,13 @@ class Program:
         if 'certificates' in workloads:
             self.settings.update(dns_server=f'127.0.0.1:{world.dns_port}', certificates_folder=str(world.folder / 'certificates'), ca_key_file=str(world.ca.key))
 
-    def start(self):
+    def launch(self):
         self.config.write_text(json.dumps(self.settings))
         self.log = open(self.world.folder / f'{self.name}.log', 'ab')
         self.process = subprocess.Popen([PROGRAM, '--config', self.config], stdout=self.log, stderr=self.log)
+
+    def start(self):
+        self.launch()
         until(self.is_ready, f'{self.name} is ready; its log: {self.log.name}')
 
     def is_ready(self):
