@@ -39,16 +39,18 @@ static enum err fetch(const struct cli *c, const struct client_call *call, const
     return http_fetch(&o, call->ctx, ret);
 }
 
-/* What has reached nobody can be asked of another one, and what was refused because that one could not at the moment
- * (503: nothing was done); what may have been done, only when it changes nothing. */
+/* What has reached nobody can be asked of another one (also when a connection was reset while it was being set up, as
+ * by a program that hung and is killed), and what was refused because that one could not at the moment (503: nothing
+ * was done); what may have been done, only when it changes nothing. */
 static bool another_can_be_asked(const struct client_call *call, const struct http_result *r)
 {
     bool is_read = (call->method == NULL || strcmp(call->method, "GET") == 0) && call->on_data == NULL;
+    bool is_away = r->code == ERR_UNAVAILABLE || (r->code == ERR_IO && r->status == 0);
     if (!r->was_sent)
-        return r->code == ERR_UNAVAILABLE;
+        return is_away;
     if (r->status == 503 && call->on_data == NULL)
         return true;
-    return is_read && (r->code == ERR_UNAVAILABLE || (r->code == ERR_IO && r->status == 0));
+    return is_read && is_away;
 }
 
 /* The operators in their order, until one answers. When none does, *ret is what the first one said. False then. */
@@ -114,7 +116,7 @@ enum err client_call(const struct cli *c, const struct client_call *call, json_t
         err_ignore(json_parse(buf_str(&result.body), call->ret_problem, NULL)); /* else it stays NULL */
     if (rc != OK) {
         *err = result.err;
-        if (result.status == 0 && rc == ERR_UNAVAILABLE)
+        if (result.status == 0 && rc == ERR_UNAVAILABLE && call->url == NULL)
             return err_wrap(err, rc, "the installation in '%s' does not answer ('slipform up' raises it again)",
                             c->home.path);
         return rc;

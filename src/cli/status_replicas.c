@@ -1,6 +1,7 @@
 #include "cli/status_replicas.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "base/json.h"
 #include "base/own.h"
@@ -111,26 +112,48 @@ static json_t *replica_row(const struct cli *c, const struct installation_node *
 
 /* ---- all ---- */
 
-static json_t *joined(const json_t *names)
+/* A replica's id as people know it: 'public-api on op2'. The id itself when its node-agent does not answer. */
+static void add_name(const json_t *doc, struct str replica, struct buf *text)
+{
+    size_t i = 0;
+    json_t *program = NULL;
+    json_array_foreach(json_object_get(doc, "programs"), i, program)
+    {
+        if (!str_eq(json_member_str(program, "instance_id"), replica))
+            continue;
+        struct str name = json_member_str(program, "name"), node = json_member_str(program, "node");
+        buf_addf(text, "%.*s on %.*s", STR_ARG(name), STR_ARG(node));
+        return;
+    }
+    buf_add_str(text, replica);
+}
+
+static json_t *joined(const json_t *doc, const json_t *replicas)
 {
     AUTO(buf) struct buf text = {0};
     size_t i = 0;
-    json_t *name = NULL;
-    json_array_foreach(names, i, name) buf_addf(&text, "%s%s", i == 0 ? "" : ", ", json_string_value(name));
+    json_t *replica = NULL;
+    json_array_foreach(replicas, i, replica)
+    {
+        buf_addf(&text, "%s", i == 0 ? "" : ", ");
+        add_name(doc, str_from(json_string_value(replica)), &text);
+    }
     return json_from_str(buf_str(&text));
 }
 
-static void add_suspects(const json_t *suspects, json_t *problems)
+static void add_suspects(const json_t *doc, json_t *problems)
 {
+    const json_t *suspects = json_object_get(doc, "suspects");
     size_t i = 0;
     json_t *row = NULL;
     json_array_foreach(suspects, i, row)
     {
-        auto_json json_t *by = joined(json_object_get(row, "suspected_by"));
+        auto_json json_t *by = joined(doc, json_object_get(row, "suspected_by"));
         auto_free char *node = table_cell(row, "node"), *status = table_cell(row, "status");
         auto_free char *title = mem_printf("node '%s' is not heard by %s", node, json_string_value(by));
-        auto_free char *detail =
-            mem_printf("it is %s; it is lost when more than half of the replicas that vote say so", status);
+        auto_free char *detail = mem_printf(
+            "it is %s%s", status,
+            strcmp(status, "lost") == 0 ? "" : "; it is lost when more than half of the replicas that vote say so");
         status_problem(problems, "node-suspected", title, detail,
                        "all of them: the node or its agent is away; one of them: look at the way between the two");
     }
@@ -162,7 +185,7 @@ void status_replicas(const struct cli *c, json_t *doc, json_t *problems)
     json_object_set_new(doc, "leases", list_of(said, "leases"));
     json_object_set_new(doc, "suspects", list_of(said, "suspects"));
     json_object_set_new(doc, "edges", list_of(said, "edges"));
-    add_suspects(json_object_get(doc, "suspects"), problems);
+    add_suspects(doc, problems);
 }
 
 /* ---- for people ---- */
@@ -247,14 +270,20 @@ static void print_replicas(const json_t *doc)
 static void print_leases(const json_t *doc)
 {
     static const struct column LEASES[] = {
-        {"LEASE OF", "replica", COLUMN_TEXT}, {"HOLDS FOR", "text_left", COLUMN_TEXT},
+        {"LEASE OF", "text_of", COLUMN_TEXT}, {"HOLDS FOR", "text_left", COLUMN_TEXT},
         {"UNTIL", "until", COLUMN_TEXT},      {"VOTES", "votes", COLUMN_TEXT},
         {"PLANS", "plans", COLUMN_TEXT},      {"FIRST", "goes_first", COLUMN_TEXT},
         {"FORMAT", "format", COLUMN_TEXT},    {0}};
     auto_json json_t *rows = json_deep_copy(json_object_get(doc, "leases"));
     size_t i = 0;
     json_t *row = NULL;
-    json_array_foreach(rows, i, row) set_text(row, "text_left", mem_printf("%.1f s", seconds(row, "left_ms")));
+    json_array_foreach(rows, i, row)
+    {
+        AUTO(buf) struct buf of = {0};
+        add_name(doc, json_member_str(row, "replica"), &of);
+        json_object_set_new(row, "text_of", json_from_str(buf_str(&of)));
+        set_text(row, "text_left", mem_printf("%.1f s", seconds(row, "left_ms")));
+    }
     print_rows(rows, LEASES);
 }
 
@@ -275,7 +304,7 @@ void status_replicas_print(const json_t *doc)
     print_replicas(doc);
     print_leases(doc);
     json_array_foreach(suspects, i, row)
-        json_object_set_new(row, "text_by", joined(json_object_get(row, "suspected_by")));
+        json_object_set_new(row, "text_by", joined(doc, json_object_get(row, "suspected_by")));
     print_rows(suspects, SUSPECTS);
     json_array_foreach(edges, i, row) set_text(row, "text_heard", mem_printf("%.1f s ago", seconds(row, "silent_ms")));
     print_rows(edges, EDGES);

@@ -6,7 +6,7 @@
 #include "cli/command.h"
 
 /* Sets `replicas`, `leases`, `suspects` and `edges` of doc, the last three as the first replica that answers knows
- * them; adds what is wrong to problems. */
+ * them; adds what is wrong to problems. doc: has its `programs`, which say what an id of a replica is to people. */
 void status_replicas(const struct cli *c, json_t *doc, json_t *problems);
 /* The same as tables. */
 void status_replicas_print(const json_t *doc);

@@ -114,8 +114,8 @@ static enum err wait_until_final(struct cli *c, json_t **deployment, struct erri
         sleep(1);
         json_t *next = NULL;
         enum err rc = client_call(c, &(struct client_call){.path = path}, &next, err);
-        if (rc == ERR_UNAVAILABLE)
-            continue; /* the control plane restarts: the deployment goes on */
+        if (rc == ERR_UNAVAILABLE || rc == ERR_IO)
+            continue; /* the control plane restarts, perhaps while it answered: the deployment goes on */
         if (rc != OK)
             return rc;
         json_decref(*deployment);

@@ -45,13 +45,18 @@ static json_t *endpoints_of(const struct cli *c)
     return e;
 }
 
-static json_t *program_row(const char *name, struct str instance_id, struct str node_id, json_int_t pid,
+/* n: NULL: of no node. */
+static json_t *program_row(const char *name, struct str instance_id, const struct installation_node *n, json_int_t pid,
                            json_int_t restarts, struct str metrics_url)
 {
     json_t *row = json_object();
+    char node_id[ID_TEXT_SIZE] = "";
+    if (n != NULL)
+        id_format(n->node_id, node_id);
     json_object_set_new(row, "name", json_string(name));
     json_object_set_new(row, "instance_id", instance_id.len > 0 ? json_from_str(instance_id) : json_null());
-    json_object_set_new(row, "node_id", node_id.len > 0 ? json_from_str(node_id) : json_null());
+    json_object_set_new(row, "node", n != NULL ? json_from_str(n->name) : json_null());
+    json_object_set_new(row, "node_id", n != NULL ? json_string(node_id) : json_null());
     json_object_set_new(row, "pid", pid > 0 ? json_integer(pid) : json_null());
     json_object_set_new(row, "restarts", json_integer(restarts));
     json_object_set_new(row, "metrics_url", metrics_url.len > 0 ? json_from_str(metrics_url) : json_null());
@@ -64,19 +69,16 @@ static void add_agents(const struct cli *c, json_t *programs, json_t *problems)
     struct supervise_state state;
     supervise_state_read(&c->home, &a, &state);
     bool is_running = supervise_is_running(&c->home);
-    json_array_append_new(programs, program_row("supervise", STR(""), STR(""), is_running ? state.pid : 0, 0, STR("")));
+    json_array_append_new(programs, program_row("supervise", STR(""), NULL, is_running ? state.pid : 0, 0, STR("")));
     if (!is_running)
         status_problem(problems, "supervisor-down", "the supervisor is not running",
                        "node-agents that end are not started again", "run 'slipform up'");
     for (size_t i = 0; i < state.agents.n; i++) {
         const struct supervised *s = (const struct supervised *)state.agents.items + i;
         const struct installation_node *n = home_node_by_name(&c->home, s->name);
-        char id[ID_TEXT_SIZE] = "";
-        if (n != NULL)
-            id_format(n->node_id, id);
         struct str service = supervised_service(s);
         auto_free char *name = mem_printf("%.*s", STR_ARG(service.len > 0 ? service : STR("node-agent")));
-        json_array_append_new(programs, program_row(name, STR(""), str_from(id), s->pid, s->restarts, STR("")));
+        json_array_append_new(programs, program_row(name, STR(""), n, s->pid, s->restarts, STR("")));
     }
 }
 
@@ -87,8 +89,7 @@ static void add_instances(const struct cli *c, json_t *programs, json_t *problem
         const struct installation_node *n = home_node(&c->home, k);
         auto_json json_t *doc = NULL;
         struct errinfo err;
-        char node_id[ID_TEXT_SIZE], title[128];
-        id_format(n->node_id, node_id);
+        char title[128];
         if (agent_call(c, n, "/v1/instances", &doc, &err) != OK) {
             (void)snprintf(title, sizeof(title), "the node-agent of '%.*s' does not answer", STR_ARG(n->name));
             status_problem(problems, "agent-down", title, err.msg,
@@ -103,7 +104,7 @@ static void add_instances(const struct cli *c, json_t *programs, json_t *problem
                 continue;
             const json_t *spec = json_object_get(item, "spec"), *statistics = json_object_get(item, "statistics");
             auto_free char *name = table_cell(spec, "name");
-            json_array_append_new(programs, program_row(name, json_member_str(item, "instance_id"), str_from(node_id),
+            json_array_append_new(programs, program_row(name, json_member_str(item, "instance_id"), n,
                                                         json_integer_value(json_object_get(statistics, "pid")),
                                                         json_integer_value(json_object_get(statistics, "restarts")),
                                                         json_member_str(statistics, "metrics_url")));
@@ -222,13 +223,13 @@ static json_t *status_of(const struct cli *c)
     set_path(doc, "client_key_file", h, "operator/client.key");
     json_object_set_new(doc, "endpoints", endpoints_of(c));
     json_object_set_new(doc, "logs", logs_of(c, json_object_get(doc, "position")));
+    json_object_set_new(doc, "programs", programs);
     status_replicas(c, doc, problems);
     json_object_set_new(doc, "services", services_rows(c, problems));
     json_object_set_new(doc, "status",
                         json_string(!is_up && !supervise_is_running(h) ? "stopped"
                                     : json_array_size(problems) == 0   ? "healthy"
                                                                        : "degraded"));
-    json_object_set_new(doc, "programs", programs);
     json_object_set_new(doc, "problems", problems);
     return doc;
 }
@@ -241,9 +242,13 @@ static int installation_status(struct cli *c)
         (void)puts(text);
         return 0;
     }
-    static const struct column PROGRAMS[] = {
-        {"PROGRAM", "name", COLUMN_TEXT},      {"INSTANCE", "instance_id", COLUMN_TEXT}, {"PID", "pid", COLUMN_TEXT},
-        {"RESTARTS", "restarts", COLUMN_TEXT}, {"METRICS", "metrics_url", COLUMN_TEXT},  {0}};
+    static const struct column PROGRAMS[] = {{"PROGRAM", "name", COLUMN_TEXT},
+                                             {"ON", "node", COLUMN_TEXT},
+                                             {"INSTANCE", "instance_id", COLUMN_TEXT},
+                                             {"PID", "pid", COLUMN_TEXT},
+                                             {"RESTARTS", "restarts", COLUMN_TEXT},
+                                             {"METRICS", "metrics_url", COLUMN_TEXT},
+                                             {0}};
     auto_free char *status = table_cell(doc, "status"), *seq = table_cell(doc, "position.seq"),
                    *management = table_cell(doc, "endpoints.management_api"),
                    *public_api = table_cell(doc, "endpoints.public_api"),

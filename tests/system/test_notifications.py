@@ -13,6 +13,7 @@ import time
 import pytest
 
 from platform_world import INSTALLATION, PROGRAM, until
+from test_replicas import meanwhile
 from test_replicas_postgres import OnPostgres
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'unit'))
@@ -143,11 +144,16 @@ def test_replicas_are_told(world):
     before = world.metric(world.second, 'slipform_nats_hints')
     until(lambda: world.user.ok('POST', '/v1/projects', {'name': f'again-{time.monotonic_ns()}'}, 201)
           and world.metric(world.second, 'slipform_nats_hints') > before, 'the notifier reads the log again')
+    away = lambda: [p['title'] for p in json.loads(meanwhile(world, 'status', '--json'))['problems'] if p['code'] == 'notifier-away']
+    assert away() == []
     world.kill_nats()
     world.live('without-nats')
     assert world.metric(world.second, 'slipform_nats_up') == 0
+    until(away, 'slipform status says so', seconds=30)
+    assert away() == ["the replica on 'operator-1' is connected to no nats-server"]
     world.hashes_agree()
     world.start_nats()
     until(lambda: world.metric(world.second, 'slipform_nats_up') == 1, 'it listens again')
+    until(lambda: away() == [], 'and that they are back')
     world.live('with-nats')
     world.hashes_agree()

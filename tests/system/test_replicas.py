@@ -2,12 +2,17 @@
 happens when one is killed, or stands still and goes on. Real programs; the test plays agents, edges and people."""
 import base64
 import concurrent.futures
+import contextlib
 import fcntl
 import json
 import os
 import signal
+import socket
+import struct
 import subprocess
+import threading
 import time
+import uuid
 
 import pytest
 
@@ -247,6 +252,67 @@ def test_status_shows_what_is_wrong(world):
     assert lost.ok('GET', '/v1/replica').json['goes_first']
 
 
+def problems_of(world):
+    return {p['code']: p for p in json.loads(meanwhile(world, 'status', '--json'))['problems']}
+
+
+def test_status_names_a_replica_that_is_down(world):
+    """Two operators in the inventory, one of which answers nobody: the row and the problem say which. Of a control plane with one replica it is told once, as that of the control plane."""
+    assert not {'replica-down', 'replica-behind', 'notifier-away', 'store-failing'} & set(problems_of(world))
+    path = world.folder / 'home/installation.json'
+    alone = path.read_text()
+    home = json.loads(alone)
+    home['nodes'].append({**home['nodes'][0], 'node_id': str(uuid.uuid4()), 'name': 'operator-2', 'number': 2, 'namespace': True})
+    path.write_text(json.dumps(home))
+    status = json.loads(meanwhile(world, 'status', '--json'))
+    assert [(r['node'], r['status']) for r in status['replicas']] == [('operator-1', 'live'), ('operator-2', 'down')]
+    down = [p for p in status['problems'] if p['code'] == 'replica-down']
+    assert len(down) == 1 and "on 'operator-2' is not live" in down[0]['title'] and down[0]['detail'], down
+    path.write_text(alone)
+    world.first.kill()  # which that home leads to
+    found = {p['code'] for p in json.loads(world.cli('status', '--json', check=False).stdout)['problems']}
+    assert 'control-plane-down' in found and 'replica-down' not in found
+
+
+def test_a_connection_that_is_reset_is_another_operators_to_answer(world):
+    """As of a program that hung and is killed: the CLI asks the next operator, also with what changes something, for nobody has got it."""
+    world.cli('projects')
+    path = world.folder / 'home/installation.json'
+    home = json.loads(path.read_text())
+    home['nodes'].append({**home['nodes'][0], 'node_id': str(uuid.uuid4()), 'name': 'operator-2', 'number': 2})
+    listener = socket.create_server(('127.0.0.1', 0))
+    home['public_api_port'] = listener.getsockname()[1]  # of both: the first connection is reset, the second one answered
+    path.write_text(json.dumps(home))
+
+    def serve():
+        hung = listener.accept()[0]
+        hung.recv(100)  # of a handshake
+        hung.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
+        hung.close()
+        near, far = listener.accept()[0], socket.create_connection(('127.0.0.1', world.first.port))
+        back = threading.Thread(target=hand_on, args=(far, near))
+        back.start()
+        hand_on(near, far)
+        back.join()
+        near.close()
+        far.close()
+    for words, exit_code in ((('projects',), 0), (('erase', str(uuid.uuid4())), 3)):  # 3: the second one knows no such person
+        server = threading.Thread(target=serve, daemon=True)
+        server.start()
+        done = world.cli(*words, check=False)
+        assert done.returncode == exit_code, done.stderr
+        server.join(20)
+        assert not server.is_alive()
+    listener.close()
+
+
+def hand_on(source, sink):
+    with contextlib.suppress(OSError):  # the other end has gone
+        while data := source.recv(65536):
+            sink.sendall(data)
+        sink.shutdown(socket.SHUT_WR)
+
+
 def test_a_write_through_one_is_seen_on_the_other(world):
     """Slipform-Position of a write through one replica, sent to the other, which has to wait for it: never without the write."""
     a, b = (world.client_of(p) for p in world.all)
@@ -374,10 +440,14 @@ def test_reads_go_on_where_the_fold_has_stopped(world):
         until(lambda: world.lease(program).get('abstains') and not world.lease(program).get('plans'), 'its lease says that it abstains')
         assert 'slipform_live 0' in people.ok('GET', '/metrics').body.decode()
     time.sleep(NODE_TIMEOUT_S + 1)  # longer than a node is waited for: nobody may be lost by those who cannot know
+    told = lambda: {p['code']: p for p in json.loads(world.cli('status', '--json').stdout)['problems']}
+    behind = until(lambda: told().get('replica-behind'), 'it is said that they are behind')
+    assert "on 'operator-1' is behind the log" in behind['title'] and behind['detail'].startswith('1 events behind'), behind
     eventlog(world, 'set-aside', world.folder / 'log', bad, '--reason', 'a mistake')
     for program in world.all:
         until(lambda: world.client_of(program).get('/readyz').status == 200, 'it goes on by itself')
     world.until(lambda: world.user.ok('GET', '/v1/projects').headers.get('Slipform-Stale') is None, 'answers are whole again')
+    until(lambda: 'replica-behind' not in told(), 'and nobody is behind')
     world.until(lambda: all(world.lease(p).get('plans') for p in world.all), 'they plan again')
     assert len(world.events('NodeStatusChange')) == lost, 'no node was lost meanwhile'
     world.edge.step()
