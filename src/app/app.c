@@ -407,6 +407,17 @@ const struct errinfo *app_append_trouble(const struct app *a)
     return a->append_trouble.code == OK ? NULL : &a->append_trouble;
 }
 
+uint64_t app_append_failures(const struct app *a)
+{
+    return a->append_failures;
+}
+
+void app_append_proved(struct app *a, uint64_t failures)
+{
+    if (failures == a->append_failures)
+        a->append_trouble = (struct errinfo){0};
+}
+
 struct app_position app_position_of(const struct app *a, size_t input)
 {
     const struct app_input *in = &a->inputs[input];

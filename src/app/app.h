@@ -186,8 +186,14 @@ const struct errinfo *app_trouble(const struct app *a);
 /* When the model was last known to stand at the end of the output log: the monotonic instant (clock_mono_us) before the
  * read or append that showed it. It is looked at every APP_POLL_MS at least. INT64_MIN: never. */
 int64_t app_end_seen_us(const struct app *a);
-/* Why the last append failed (not: a conflict, a refused event), until one succeeds. NULL: it did not. */
+/* Why the last append failed (not: a conflict, a refused event), until one succeeds, or app_append_proved. NULL: it did
+ * not. */
 const struct errinfo *app_append_trouble(const struct app *a);
+/* Appends that failed so. */
+uint64_t app_append_failures(const struct app *a);
+/* The store has shown otherwise (store_prove) that it takes appends: that was begun when app_append_failures was
+ * `failures`. The trouble is over, unless another append has failed since. */
+void app_append_proved(struct app *a, uint64_t failures);
 /* In the output log, and in any input. */
 struct app_position app_position(const struct app *a);
 struct app_position app_position_of(const struct app *a, size_t input);

@@ -129,6 +129,7 @@ static void fail_batch(struct app *a)
 {
     struct app_batch *b = &a->batch;
     a->append_trouble = a->work_err;
+    a->append_failures++;
     for (; b->commands_n > 0; b->commands_n--)
         emit_answer_err(a, &a->commands, TAILQ_FIRST(&a->commands), &a->work_err);
     a->dues_rest_ms = uv_now(a->loop) + APP_POLL_MS;

@@ -183,6 +183,7 @@ struct app {
     size_t inputs_n;
     enum app_state state;
     struct errinfo stall, trouble, append_trouble;
+    uint64_t append_failures;
     int64_t append_took_us; /* of the append that is under way; written in the pool */
     struct app_refused refused;
     bool is_troubled;

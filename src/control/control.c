@@ -218,6 +218,7 @@ enum err control_open(const struct control_options *o, struct control **ret, str
     open_keyring(c);
     c->housekeeping = housekeeping_new(c);
     c->leases = leases_new(c);
+    c->write_proof = write_proof_new(c);
     control_pulse_start(c);
     auto_free char *bulk_spec = bulk_queue_spec(o->event_store, o->logs_folder);
     if (bulk_spec != NULL)
@@ -263,7 +264,7 @@ void control_close(struct control *c, void (*closed)(void *ctx), void *ctx)
     c->is_closing = true;
     c->closed = closed;
     c->closed_ctx = ctx;
-    c->closing_n = 5u + (c->bulk != NULL) + (c->stream_logs != NULL) + (c->statistics != NULL) + (c->keyring != NULL) +
+    c->closing_n = 6u + (c->bulk != NULL) + (c->stream_logs != NULL) + (c->statistics != NULL) + (c->keyring != NULL) +
                    (c->planner != NULL) + (c->watchdog != NULL) + (c->certifier != NULL) + (c->prover != NULL) +
                    (c->collector != NULL);
     if (c->planner != NULL)
@@ -279,6 +280,7 @@ void control_close(struct control *c, void (*closed)(void *ctx), void *ctx)
     housekeeping_close(c->housekeeping);
     control_pulse_stop(c);
     leases_close(TAKE(c->leases));
+    write_proof_close(TAKE(c->write_proof));
     if (c->bulk != NULL)
         bulk_queue_close(TAKE(c->bulk), part_closed, c);
     if (c->stream_logs != NULL)

@@ -6,6 +6,7 @@
 #include "control/keyring.h"
 #include "control/leases.h"
 #include "control/preferred.h"
+#include "control/write_proof.h"
 #include "crypto/seal_keys.h"
 #include "platform/decide.h"
 #include "platform/plan.h"
@@ -39,6 +40,7 @@ struct control {
     struct housekeeping *housekeeping;
     struct collector *collector; /* NULL: not this process's */
     struct leases *leases;       /* who else works on this log */
+    struct write_proof *write_proof;
     int64_t live_mono_us;        /* when this replica went live; 0: not yet */
     int64_t listens_mono_us;     /* since when it could hear without a gap: what edges it knows rests on that */
     uv_timer_t pulse;            /* of sight.c */

@@ -101,6 +101,7 @@ static void on_pulse(uv_timer_t *timer)
     if (is_late(c, now_us))
         c->listens_mono_us = now_us;
     c->pulse_us = now_us;
+    write_proof_look(c->write_proof);
     control_tell_state(c);
 }
 

@@ -39,8 +39,8 @@ struct control;
 struct errinfo;
 /* ret_why (may be NULL): why it is not LIVE; OK when it is. */
 enum sight control_sight(const struct control *c, struct errinfo *ret_why);
-/* As it is told to who asks whether this replica is ready: its sight, and whether it could append the last time. True:
- * it is. ret_why: why not. */
+/* As it is told to who asks whether this replica is ready: its sight, and whether it could append the last time, or has
+ * proved since that it could (control/write_proof.h). True: it is. ret_why: why not. */
 bool control_is_ready(const struct control *c, struct errinfo *ret_why);
 
 /* Since when this replica has listened without a gap, monotonic: a loop that stood still was deaf. What it knows of

@@ -33,6 +33,7 @@ const struct store_kind STORE_FILES = {
     .append = files_append,
     .hold = files_hold,
     .release = files_release,
+    .prove = files_prove,
     .read = files_read,
     .end = files_end,
     .clock_us = files_clock_us,

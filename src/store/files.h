@@ -13,6 +13,10 @@
  * that is the most that a segment has. */
 #define FILES_SEGMENT_SIZE (64u * 1024u * 1024u)
 
+/* 64 KiB: room for a hundred common events is room (chosen). Far below ENVELOPE_BATCH_SIZE_MAX, so that what a crash
+ * leaves of a proof is a torn append like any other. */
+#define FILES_PROOF_SIZE (64u * 1024u)
+
 /* What is known of a segment, beside its first seq. */
 struct files_part {
     struct index places;
@@ -49,6 +53,7 @@ enum err files_append(struct store *s, struct store_pos expect, const struct sto
                       struct store_record *ret_records, size_t *ret_taken, struct errinfo *err);
 enum err files_hold(struct store *s, struct errinfo *err);
 void files_release(struct store *s);
+enum err files_prove(struct store *s, struct errinfo *err);
 enum err files_read(struct store *s, uint64_t after_seq, size_t records_max, size_t size_max, struct store_batch *ret,
                     struct errinfo *err);
 

@@ -113,6 +113,43 @@ enum err files_append(struct store *s, struct store_pos expect, const struct sto
     return rc;
 }
 
+/* Bytes behind the durable length are nobody's: whoever appends or opens next cuts them off. No record begins with a
+ * zero. */
+static enum err prove_locked(struct store *s, struct files *f, struct errinfo *err)
+{
+    enum err rc = files_refresh(s, f, err);
+    if (rc != OK)
+        return rc;
+    if (f->good_slots != 2)
+        return err_set(err, ERR_IO, "one slot of the head of log '%s' is damaged, it must be opened anew", s->name);
+    rc = clean_tail(s, f, err);
+    if (rc == OK)
+        rc = files_enter(s, f, err);
+    if (rc != OK)
+        return rc;
+    buf_clear(&f->lines);
+    for (size_t i = 0; i < FILES_PROOF_SIZE; i++)
+        buf_add_char(&f->lines, '\0');
+    rc = write_lines(s, f, err);
+    if (rc == OK)
+        rc = files_sync(s, f, err);
+    return rc == OK ? files_truncate(s, f, f->head.length, err) : rc;
+}
+
+enum err files_prove(struct store *s, struct errinfo *err)
+{
+    struct files *f = s->impl;
+    if (f->is_failed)
+        return err_set(err, ERR_IO, "log '%s' failed before, it must be opened anew", s->name);
+    enum err rc = files_lock(s, f, err);
+    if (rc != OK)
+        return rc;
+    rc = prove_locked(s, f, err);
+    f->is_failed = f->is_failed || rc == ERR_IO;
+    files_unlock(f);
+    return rc;
+}
+
 enum err files_hold(struct store *s, struct errinfo *err)
 {
     struct files *f = s->impl;

@@ -108,6 +108,7 @@ const struct store_kind STORE_JETSTREAM = {
     .open = jet_open,
     .close = jet_close,
     .append = jet_append,
+    .prove = jet_prove,
     .read = jet_read,
     .end = jet_end,
     .clock_us = jet_clock_us,

@@ -135,6 +135,7 @@ must_check enum err jet_append(struct store *s, struct store_pos expect, const s
                                struct errinfo *err);
 /* After an append whose answer was lost: nothing of it comes any more when OK returns. */
 must_check enum err jet_fence(struct store *s, struct errinfo *err);
+must_check enum err jet_prove(struct store *s, struct errinfo *err);
 must_check enum err jet_lease_put(struct store *s, const struct store_lease *lease, struct errinfo *err);
 must_check enum err jet_lease_drop(struct store *s, const char *name, struct errinfo *err);
 must_check enum err jet_lease_list(struct store *s, struct store_lease *ret, size_t max, size_t *ret_n,

@@ -44,6 +44,7 @@ struct store_kind {
                        struct store_record *ret_records, size_t *ret_taken, struct errinfo *err);
     enum err (*hold)(struct store *s, struct errinfo *err); /* NULL: nothing to do; release as well */
     void (*release)(struct store *s);
+    enum err (*prove)(struct store *s, struct errinfo *err); /* store_prove; NULL: it has no such proof */
     enum err (*read)(struct store *s, uint64_t after_seq, size_t records_max, size_t size_max, struct store_batch *ret,
                      struct errinfo *err);
     enum err (*end)(struct store *s, struct store_pos *ret_end, struct errinfo *err);

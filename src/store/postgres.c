@@ -22,6 +22,7 @@ const struct store_kind STORE_POSTGRES = {
     .append = pg_append,
     .hold = pg_hold,
     .release = pg_release,
+    .prove = pg_prove,
     .read = pg_read,
     .end = pg_end,
     .find = pg_find,

@@ -21,6 +21,9 @@
 #define POSTGRES_OTHERS_MS 100u
 #define POSTGRES_OTHERS_FIRST_MS 2000u
 
+/* Of the record that pg_prove takes back: of a common size, and stored as it is (compressed from 2 KB on). */
+#define POSTGRES_PROOF_SIZE 1024u
+
 enum pg_stmt {
     PG_APPEND,
     PG_READ,
@@ -155,6 +158,7 @@ must_check enum err pg_append(struct store *s, struct store_pos expect, const st
                               struct errinfo *err);
 must_check enum err pg_hold(struct store *s, struct errinfo *err);
 void pg_release(struct store *s);
+must_check enum err pg_prove(struct store *s, struct errinfo *err);
 must_check enum err pg_read(struct store *s, uint64_t after_seq, size_t records_max, size_t size_max,
                             struct store_batch *ret, struct errinfo *err);
 must_check enum err pg_end(struct store *s, struct store_pos *ret_end, struct errinfo *err);

@@ -177,3 +177,27 @@ void pg_release(struct store *s)
         (void)pg_ask_sql(s, p, "ROLLBACK", NULL, NULL); /* else the connection is gone, and the hold with it */
     p->is_held = false;
 }
+
+/* One transaction: the head's row is locked, a record is appended and taken back, and what is left, the lock, is
+ * committed: that is on disk, and at the standby that a commit waits for, before the server answers. */
+enum err pg_prove(struct store *s, struct errinfo *err)
+{
+    struct postgres *p = s->impl;
+    enum err rc = pg_ready(s, err);
+    if (rc != OK)
+        return rc;
+    auto_free char *sql =
+        mem_printf("BEGIN; SELECT slipform.hold(%s); SAVEPOINT tried; "
+                   "SELECT slipform.append(log, seq, sum, ARRAY[gen_random_uuid()], ARRAY[0::int8], "
+                   "ARRAY[repeat('0', %u)], 9223372036854775807, 0) FROM slipform.heads WHERE log = %s; "
+                   "ROLLBACK TO SAVEPOINT tried; COMMIT",
+                   p->log, POSTGRES_PROOF_SIZE, p->log);
+    struct errinfo why = {0};
+    enum pg_outcome o = pg_ask_sql(s, p, sql, NULL, &why);
+    if (o == PG_ANSWERED && !p->is_warned)
+        return OK;
+    pg_disconnect(p); /* a transaction may be open */
+    if (o == PG_ANSWERED)
+        return err_set(err, ERR_UNAVAILABLE, "log '%s': the server warned that what it takes may not last", s->name);
+    return err_set(err, why.code, "%s", why.msg);
+}

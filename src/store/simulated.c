@@ -303,6 +303,18 @@ static enum err simulated_append(struct store *s, struct store_pos expect, const
     return OK;
 }
 
+static enum err simulated_prove(struct store *s, struct errinfo *err)
+{
+    struct sim_handle *h = s->impl;
+    struct store_world *w = s->world;
+    if (h->is_failed)
+        return err_set(err, ERR_IO, "log '%s' failed before, it must be opened anew", s->name);
+    enum err rc = reach(s, h->log, h, TOOK_APPEND_US, err);
+    if (rc == OK && (happens(w, w->odds.lost_before) || happens(w, w->odds.lost_after)))
+        rc = lost(h, err);
+    return rc;
+}
+
 static enum err decode(struct store *s, const struct sim_log *l, size_t i, struct envelope *ret, struct errinfo *err)
 {
     struct errinfo why = {0};
@@ -484,6 +496,7 @@ const struct store_kind STORE_SIMULATED = {
     .read = simulated_read,
     .end = simulated_end,
     .clock_us = simulated_clock_us,
+    .prove = simulated_prove,
     .lease_put = simulated_lease_put,
     .lease_drop = simulated_lease_drop,
     .lease_list = simulated_lease_list,

@@ -222,6 +222,15 @@ void store_release(struct store *s)
         s->kind->release(s);
 }
 
+enum err store_prove(struct store *s, struct errinfo *err)
+{
+    if (s->kind->append == NULL || s->mode == STORE_READ)
+        return err_set(err, ERR_DENIED, "log '%s' is open for reading only", s->name);
+    if (s->kind->prove == NULL)
+        return err_set(err, ERR_DENIED, "whether log '%s' takes an append is seen by the next one only", s->name);
+    return s->impl == NULL ? closed_err(s, err) : s->kind->prove(s, err);
+}
+
 enum err store_read(struct store *s, uint64_t after_seq, size_t records_max, size_t size_max,
                     struct store_batch *ret_batch, struct errinfo *err)
 {

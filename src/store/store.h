@@ -155,6 +155,12 @@ must_check enum err store_append_many(struct store *s, struct store_pos expect, 
 must_check enum err store_hold(struct store *s, struct errinfo *err);
 void store_release(struct store *s);
 
+/* Would an append be taken now? It goes the way of one at the log's end, with the same right, waits and promises, and
+ * leaves nothing that a reader ever sees: the end stays. For who met an error and has nothing to write. How each kind
+ * does it, and what that does not show: docs/decisions/proof-of-writing.md. Not between store_hold and its append.
+ * OK one would have been durable | ERR_DENIED also: this kind has no such proof | as store_append; then close it */
+must_check enum err store_prove(struct store *s, struct errinfo *err);
+
 /* Read what follows record after_seq, at most records_max (0: any number) and size_max bytes of lines (0: any), at
  * least one record if there is one. Each was checked against the one before. *ret_batch: store_batch_done.
  * OK, also with none | ERR_NOT_FOUND the log ends before after_seq: another log, or an old state of it | ERR_CORRUPT

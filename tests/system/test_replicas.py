@@ -313,6 +313,37 @@ def hand_on(source, sink):
         sink.shutdown(socket.SHUT_WR)
 
 
+def test_one_that_can_append_again_says_so_by_itself():
+    """An append failed, and there is nothing to write: it says read-only for as long as the store takes nothing, then that it is ready, and no event says that."""
+    world = Replicas()
+    try:
+        for program in world.all:
+            program.settings['event_store'] += ';lock_wait_ms=1000'
+        world.start()
+        until(lambda: world.user.ask('POST', '/v1/projects', {'name': 'before'}).status == 201, 'it takes a write')
+        asked = world.client_of(world.first)
+        lock = os.open(world.folder / 'log/lock', os.O_RDWR | os.O_CLOEXEC)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            assert asked.ask('POST', '/v1/projects', {'name': 'held'}).status == 503
+            failed = time.monotonic()
+
+            def tried_again():
+                said = asked.get('/readyz')
+                assert said.status == 503 and said.json['state'] == 'read-only', said
+                return time.monotonic() - failed > 3
+            until(tried_again, 'it has asked again in vain', seconds=60)
+            before = asked.ok('GET', '/v1/replica').json
+        finally:
+            os.close(lock)
+        until(lambda: asked.get('/readyz').status == 200, 'it is ready again', seconds=60)
+        said = asked.ok('GET', '/v1/replica').json
+        assert said['state'] == 'live' and 'append_error' not in said['store'], said
+        assert (said['seq'], said['appends']) == (before['seq'], before['appends']), 'nothing was appended'
+    finally:
+        world.discard()
+
+
 def test_a_write_through_one_is_seen_on_the_other(world):
     """Slipform-Position of a write through one replica, sent to the other, which has to wait for it: never without the write."""
     a, b = (world.client_of(p) for p in world.all)

@@ -629,6 +629,42 @@ static void faults_keep_promises(struct fixture *x, const struct contract_factor
 
 /* --- the suite --- */
 
+/* Whether it takes an append is told without one: nobody sees any of it, and those that go on behind the same end are
+ * not kept from it. */
+static void proof(struct fixture *x, const struct contract_factory *f)
+{
+    struct store *a = open_store(x), *b = open_store(x);
+    assert_ok(store_prove(a, &why)); /* of an empty log */
+    for (uint64_t i = 1; i <= 3; i++)
+        (void)add(a, i);
+    struct store_pos end = end_of(b);
+    for (int i = 0; i < 3; i++)
+        assert_ok(store_prove(b, &why));
+    assert_true(end_of(a).seq == end.seq && end_of(a).sum == end.sum);
+    check_numbers(a, 3);
+    struct store_event e = number_event(0, 4);
+    assert_ok(store_append(a, end, &e, 1, NULL, &why));
+    assert_ok(store_prove(a, &why));
+    (void)add(b, 5);
+    store_close(a);
+    a = open_mode(x, STORE_READ);
+    assert_err(store_prove(a, &why), ERR_DENIED);
+    check_numbers(a, 5);
+    store_close(a);
+    (void)add(b, 6);
+    check_numbers(b, 6);
+    int failed = 0;
+    f->set_faults(x, 1); /* one that does not go through says so */
+    for (int i = 0; i < 400 && failed == 0; i++)
+        failed += store_prove(b, &why) != OK;
+    f->set_faults(x, 0);
+    assert_true(failed > 0);
+    store_close(b);
+    b = open_store(x);
+    check_numbers(b, 6);
+    store_close(b);
+}
+
 /* What a replica tells by its lease is told as long as that can be, and again after each change; what would not come
  * through every kind as it is, is refused. */
 static void lease_texts(const struct fixture *x)
@@ -812,6 +848,7 @@ static const struct contract_row {
     const char *name;
     void (*run)(const struct fixture *x);
     bool needs_processes;
+    void (*with_faults)(struct fixture *x, const struct contract_factory *f); /* instead */
 } CONTRACT[] = {
     {"append_and_read", append_and_read, false},
     {"conflict", conflict, false},
@@ -832,7 +869,8 @@ static const struct contract_row {
     {"keys_are_listed", keys_are_listed, false},
     {"groups_that_fit", groups_that_fit, false},
     {"handles_contend", handles_contend, false},
-    {"faults_keep_promises", NULL, false},
+    {"faults_keep_promises", .with_faults = faults_keep_promises},
+    {"proof", .with_faults = proof},
     {"processes_contend", processes_contend, true},
     {"killed_appenders", killed_appenders, true},
 };
@@ -852,7 +890,7 @@ static void run_case(void **state)
     if (c->row->run != NULL)
         c->row->run(&x);
     else
-        faults_keep_promises(&x, c->factory);
+        c->row->with_faults(&x, c->factory);
     c->factory->teardown(&x);
 }
 

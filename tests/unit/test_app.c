@@ -554,8 +554,14 @@ static void the_end_of_the_log_is_seen(void **state)
     assert_true(app_trouble(a.app) == NULL && app_append_trouble(a.app) == NULL);
     d.fail_sync = 1;
     (void)emit(x, &a, 10);
-    assert_true(app_append_trouble(a.app) != NULL && a.total == 1);
+    assert_true(app_append_trouble(a.app) != NULL && a.total == 1 && app_append_failures(a.app) == 1);
     (void)emit(x, &a, 100);
+    assert_true(app_append_trouble(a.app) == NULL && a.total == 101);
+    d.fail_sync = 1; /* or somebody proves that it is over: what was begun before the last failure proves nothing */
+    (void)emit(x, &a, 1000);
+    app_append_proved(a.app, 1);
+    assert_true(app_append_trouble(a.app) != NULL && app_append_failures(a.app) == 2);
+    app_append_proved(a.app, 2);
     assert_true(app_append_trouble(a.app) == NULL && a.total == 101);
     counter_close(x, &a);
 }

@@ -133,6 +133,34 @@ static void each_server_is_killed(void **state)
     store_close(s);
 }
 
+/* An append is proved by what a majority agrees on: not while there is none, and again when there is. */
+static void a_majority_is_proved(void **state)
+{
+    (void)state;
+    auto_free char *spec = cluster_spec();
+    struct store *s = open_patiently(spec);
+    await_whole();
+    struct store_pos end = end_of(s);
+    int64_t until_us = clock_mono_us() + (int64_t)BOUND_S * 1000000;
+    while (store_prove(s, &why) != OK)
+        assert_true(clock_mono_us() < until_us);
+    test_nats_member_kill(&members[0]);
+    test_nats_member_kill(&members[1]);
+    for (int i = 0; i < 3; i++) {
+        assert_true(store_prove(s, &why) != OK);
+        pause_ms(500);
+    }
+    print_message("without a majority: %s\n", why.msg);
+    test_nats_member_start(&members[0]);
+    test_nats_member_start(&members[1]);
+    while (store_prove(s, &why) != OK) {
+        assert_true(clock_mono_us() < until_us);
+        pause_ms(100);
+    }
+    assert_true(end_of(s).seq == end.seq && end_of(s).sum == end.sum);
+    store_close(s);
+}
+
 static bool opens(const char *spec)
 {
     struct store *s = NULL;
@@ -178,7 +206,7 @@ static void made_by_several_at_once(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(made_by_several_at_once),
-                                       cmocka_unit_test(each_server_is_killed)};
+                                       cmocka_unit_test(each_server_is_killed), cmocka_unit_test(a_majority_is_proved)};
     if (!test_nats_cluster_start(members, SERVERS, ""))
         return 77; /* skipped, says meson */
     int failures = cmocka_run_group_tests(tests, NULL, NULL);

@@ -474,6 +474,53 @@ static void a_holder_is_waited_for_with_a_bound(void **state)
 
 #define WAITING "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
 
+static bool is_proved(struct store *s)
+{
+    return store_prove(s, &why) == OK;
+}
+
+/* What keeps an append from being taken, or from being kept, keeps the proof of it from being given. */
+static void what_an_append_needs_is_proved(void **state)
+{
+    (void)state;
+    struct fixture x, y;
+    migrate();
+    replica(&x);
+    spec_of(&y, "replica", ";installation=test;lock_wait_ms=200;timeout_ms=500");
+    struct store *a = open_store(&x), *s = open_store(&y);
+    (void)add(a, 1);
+    assert_ok(store_prove(s, &why));
+    assert_ok(store_hold(a, &why)); /* somebody stands in the way */
+    assert_err(store_prove(s, &why), ERR_UNAVAILABLE);
+    store_release(a);
+    assert_true(is_proved(s));
+#define APPEND "FUNCTION slipform.append(integer, bigint, bigint, uuid[], bigint[], text[], bigint, bigint)"
+    sql_free("REVOKE EXECUTE ON " APPEND " FROM replica");
+    assert_err(store_prove(s, &why), ERR_DENIED);
+    sql_free("GRANT EXECUTE ON " APPEND " TO replica");
+    assert_true(is_proved(s));
+    sql_free("ALTER TABLE slipform.events ADD CONSTRAINT full_up CHECK (seq < 2)"); /* as a disk without room */
+    assert_false(is_proved(s));
+    sql_free("ALTER TABLE slipform.events DROP CONSTRAINT full_up");
+    assert_true(is_proved(s));
+    sql_free("ALTER SYSTEM SET synchronous_standby_names = 'nobody'"); /* it takes it, and cannot keep it */
+    sql_free("SELECT pg_reload_conf()");
+    for (int i = 0; i < 200 && is_proved(s); i++)
+        continue; /* the server reads its settings soon */
+    assert_false(is_proved(s));
+    print_message("without a standby: %s\n", why.msg);
+    sql_free("ALTER SYSTEM RESET synchronous_standby_names");
+    sql_free("SELECT pg_reload_conf()");
+    for (int i = 0; i < 200 && !is_proved(s); i++)
+        continue;
+    assert_true(is_proved(s));
+    check_numbers(s, 1);
+    expect_sql("SELECT count(*) FROM slipform.events", "1");
+    (void)add(a, 2);
+    store_close(a);
+    store_close(s);
+}
+
 /* Until one waits at the row that another holds. */
 static void until_one_waits(void)
 {
@@ -736,6 +783,7 @@ int main(void)
         TEST(wrong_grants),
         TEST(servers_that_forget),
         TEST(a_holder_is_waited_for_with_a_bound),
+        TEST(what_an_append_needs_is_proved),
         TEST(cancelled),
         TEST(killed_by_the_server),
         TEST(a_lost_answer_is_found),
