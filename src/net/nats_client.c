@@ -147,24 +147,21 @@ static void drop_connection(struct nats_client *c)
 static void connect_work(uv_work_t *work)
 {
     struct nats_client *c = work->data;
+    const struct nats_files files = {c->o.ca_file, c->o.cert_file, c->o.key_file};
+    const char *server = c->o.servers[0];
     natsOptions *o = NULL;
     natsStatus st = natsOptions_Create(&o);
     if (st == NATS_OK)
         st = set_options(c, o);
     if (st == NATS_OK)
-        st = nats_connect_any(o, c->o.servers, c->o.servers_n, 0, &c->conn);
+        st = nats_connect_any(o, c->o.servers, c->o.servers_n, 0, &c->conn, &server);
     if (st == NATS_OK)
         st = subscribe_all(c);
     natsOptions_Destroy(o);
     c->rc = OK;
     if (st == NATS_OK)
         return;
-    const char *more = nats_GetLastError(NULL);
-    bool is_denied = st == NATS_CONNECTION_AUTH_FAILED || st == NATS_NOT_PERMITTED || st == NATS_SSL_ERROR ||
-                     st == NATS_SECURE_CONNECTION_WANTED || st == NATS_SECURE_CONNECTION_REQUIRED;
-    c->rc = err_set(&c->why, is_denied ? ERR_DENIED : ERR_UNAVAILABLE, "connecting to NATS at '%s'%s: %s%s%s",
-                    c->o.servers[0], c->o.servers_n > 1 ? " and others" : "", natsStatus_GetText(st),
-                    more == NULL || *more == '\0' ? "" : ": ", more == NULL ? "" : more);
+    c->rc = nats_connect_err(st, server, &files, &c->why);
     drop_connection(c);
 }
 

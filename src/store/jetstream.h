@@ -49,8 +49,8 @@ must_check enum err jet_spec_read(const struct store *s, struct jet *j, struct e
 /* The options that the spec names, but servers: TLS, credentials. *ret: natsOptions_Destroy, also on an error. */
 must_check enum err jet_spec_options(const struct store *s, const struct jet *j, natsOptions **ret,
                                      struct errinfo *err);
-/* To one of its servers (net/nats_connect.h). */
-natsStatus jet_spec_connect(const struct jet *j, natsOptions *o, natsConnection **ret);
+/* To one of its servers. As nats_connect_err (net/nats_connect.h). */
+must_check enum err jet_spec_connect(const struct store *s, natsOptions *o, natsConnection **ret, struct errinfo *err);
 /* Do the servers write an append to disk before they acknowledge it? Asks each monitoring address of the spec.
  * OK | ERR_INVALID one does not | ERR_UNAVAILABLE not more than half of them answer */
 must_check enum err jet_check_sync(const struct store *s, struct errinfo *err);

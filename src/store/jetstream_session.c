@@ -70,35 +70,21 @@ static natsStatus open_inbox(struct jet *j)
     return natsConnection_SubscribeSync(&j->inbox, j->conn, all);
 }
 
-static enum err connect_err(const struct store *s, natsStatus st, struct errinfo *err)
-{
-    const char *more = nats_GetLastError(NULL);
-    bool is_denied = st == NATS_CONNECTION_AUTH_FAILED || st == NATS_NOT_PERMITTED;
-    bool is_tls = st == NATS_SSL_ERROR || st == NATS_SECURE_CONNECTION_WANTED || st == NATS_SECURE_CONNECTION_REQUIRED;
-    /* A server that does not like a certificate hangs up behind the handshake, and tells its own log only. */
-    bool hangs_up = (st == NATS_PROTOCOL_ERROR || st == NATS_IO_ERROR || st == NATS_CONNECTION_CLOSED) &&
-                    str_starts(store_spec_get(s, "servers"), STR("tls://"));
-    return err_set(err, is_denied || is_tls ? ERR_DENIED : ERR_UNAVAILABLE, "log '%s': connecting to NATS: %s%s%s%s",
-                   s->name, natsStatus_GetText(st), more == NULL || *more == '\0' ? "" : ": ", more == NULL ? "" : more,
-                   hangs_up ? "; it hung up: the client certificate may be missing, expired, or of another CA" : "");
-}
-
 static enum err connect_now(struct store *s, struct jet *j, struct errinfo *err)
 {
     natsOptions *o = NULL;
     enum err rc = jet_spec_options(s, j, &o, err);
-    natsStatus st = rc == OK ? jet_spec_connect(j, o, &j->conn) : NATS_OK;
+    if (rc == OK)
+        rc = jet_spec_connect(s, o, &j->conn, err);
     natsOptions_Destroy(o);
     if (rc != OK)
         return rc;
-    if (st == NATS_OK)
-        st = open_inbox(j);
+    natsStatus st = open_inbox(j);
     if (st == NATS_OK)
         st = subscribe_news(s, j);
     if (st != NATS_OK) {
-        rc = connect_err(s, st, err);
         jet_disconnect(j);
-        return rc;
+        return err_set(err, ERR_UNAVAILABLE, "log '%s': connecting to NATS: %s", s->name, natsStatus_GetText(st));
     }
     int64_t payload_max = natsConnection_GetMaxPayload(j->conn);
     if (payload_max >= (int64_t)JET_PAYLOAD_MIN)

@@ -164,9 +164,10 @@ static enum err set_credentials(const struct store *s, natsOptions *o, struct er
 }
 
 /* Another one first each time: one that is up but cut off from the others is not asked again and again. */
-natsStatus jet_spec_connect(const struct jet *j, natsOptions *o, natsConnection **ret)
+enum err jet_spec_connect(const struct store *s, natsOptions *o, natsConnection **ret, struct errinfo *err)
 {
-    const char *list[SERVERS_MAX];
+    const struct jet *j = s->impl;
+    const char *list[SERVERS_MAX], *server = "";
     AUTO(arena) struct arena a = {0};
     struct str rest = str_from(j->servers), part;
     size_t n = 0;
@@ -174,7 +175,12 @@ natsStatus jet_spec_connect(const struct jet *j, natsOptions *o, natsConnection 
     while (n < SERVERS_MAX && str_next(&rest, ',', &part))
         list[n++] = arena_str(&a, part).ptr;
     random_bytes(&first, sizeof(first));
-    return nats_connect_any(o, list, n, first, ret);
+    natsStatus st = nats_connect_any(o, list, n, first, ret, &server);
+    if (st == NATS_OK)
+        return OK;
+    auto_free char *ca = path_of(s, "ca"), *cert = path_of(s, "cert"), *key = path_of(s, "key");
+    const struct nats_files files = {ca, cert, key};
+    return err_wrap(err, nats_connect_err(st, server, &files, err), "log '%s'", s->name);
 }
 
 enum err jet_spec_options(const struct store *s, const struct jet *j, natsOptions **ret, struct errinfo *err)

@@ -29,9 +29,9 @@ class Authority:
     def openssl(self, *words):
         subprocess.run(['openssl', *map(str, words)], check=True, capture_output=True, timeout=60)
 
-    def issue(self, file, common_name, name='localhost', days=2):
+    def issue(self, file, common_name, name='localhost', days=2, more=''):
         cert, key, request, names = (self.folder / f'{file}.{end}' for end in ('crt', 'key', 'csr', 'ext'))
-        names.write_text(f'subjectAltName=DNS:{name}\n')
+        names.write_text(f'subjectAltName=DNS:{name}\n{more}')
         self.openssl('req', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-keyout', key, '-out', request, '-subj', f'/CN={common_name}')
         self.openssl('x509', '-req', '-in', request, '-CA', self.cert, '-CAkey', self.key, '-CAcreateserial', '-days', days, '-extfile', names, '-out', cert)
         return cert, key
@@ -54,6 +54,7 @@ class Tls(unittest.TestCase):
         cls.client = cls.ca.issue('op1', 'op1')
         cls.expired, cls.stranger = cls.ca.issue('expired', 'op1', days=-1), cls.ca.issue('stranger', 'somebody')
         cls.foreign = cls.other.issue('foreign', 'op1')
+        cls.for_servers = cls.ca.issue('for-servers', 'op1', more='extendedKeyUsage=serverAuth\n')
 
     def enter(self, context):
         self.addCleanup(context.__exit__, None, None, None)
@@ -124,6 +125,7 @@ class Postgres(Tls):
         self.refused(self.spec(host='other.example'), 'localhost', 'does not match host name', 'other.example')
         self.refused(self.spec(client=self.expired), 'expired')
         self.refused(self.spec(client=self.foreign), 'unknown ca')
+        self.refused(self.spec(client=self.for_servers), 'unsupported certificate')
         self.refused(self.spec(client=self.stranger), 'certificate authentication failed for user "replica"')
         self.refused(self.spec(client=('/nowhere/none.crt', '/nowhere/none.key')), 'client certificate')
         self.refused(self.spec().split(';sslcert=')[0] + ';sslcert=/nowhere/none.crt', 'requires a valid client certificate')
@@ -179,20 +181,21 @@ class JetStream(Tls):
 
     def test_what_is_wrong_is_said(self):
         self.serve()
-        self.refused(self.spec(ca=self.other), 'unable to get local issuer certificate')
-        self.refused(self.spec(host='127.0.0.1'), 'IP address mismatch')
-        for client in (self.expired, self.foreign):
-            self.refused(self.spec(client=client), 'expired, or of another CA')
-        self.refused(self.spec().split(';cert=')[0], 'the client certificate may be missing')
+        self.refused(self.spec(ca=self.other), 'unable to get local issuer certificate', 'that is the certificate of the server', 'other-ca.crt')
+        self.refused(self.spec(host='127.0.0.1'), 'IP address mismatch', 'that is the certificate of the server')
+        self.refused(self.spec(client=self.expired), "/expired.crt' has expired on 20", 'renew it')
+        self.refused(self.spec(client=self.foreign), "/foreign.crt' is not valid under", 'by the CA that the servers trust')
+        self.refused(self.spec(client=self.for_servers), "/for-servers.crt' is for another use", 'clientAuth')
+        self.refused(self.spec().split(';cert=')[0], 'no certificate of our own is named')
         self.refused(self.spec(client=('/nowhere/none.crt', '/nowhere/none.key')), "'cert'")
 
     def test_a_server_whose_certificate_is_over(self):
         self.serve(cert=self.ca.issue('server-over', 'localhost', days=-1))
-        self.refused(self.spec(), 'certificate has expired')
+        self.refused(self.spec(), 'certificate has expired', 'that is the certificate of the server', 'renew it there')
 
     def test_a_server_in_the_clear(self):
         self.serve(tls=False)
-        self.refused(self.spec(), 'Secure Connection not available')
+        self.refused(self.spec(), 'that server speaks without TLS', f"'tls://localhost:{self.port}'")
 
 
 if __name__ == '__main__':

@@ -21,6 +21,7 @@
 
 static struct fixture disk;
 static struct test_nats secure;          /* mTLS, the generated authorization */
+static struct test_nats strangers[4];    /* whom nobody of ours lets in */
 static struct test_nats_member plain[2]; /* any may die */
 static bool has_nats;
 static char *authorization;
@@ -424,29 +425,69 @@ static void authorization_names_who_joined(void **state)
     assert_null(strstr(authorization, "slipform://test/node/c"));
 }
 
-static void is_not_let_in(uv_loop_t *loop, const char *who)
+/* The error names the server, and says all of this. */
+static void is_not_let_in(uv_loop_t *loop, const char *server, const char *who, const char *const says[static 3])
 {
     struct party p;
-    char address[80];
-    const char *const servers[] = {secure_server(address)};
+    const char *const servers[] = {server};
     party_open(&p, loop, servers, 1, who);
     RUN_UNTIL(loop, p.downs == 1);
     assert_int_equal(nats_client_counts(p.client).connected, 0);
-    print_message("%s: %s\n", who, p.why.msg);
+    for (size_t i = 0; i < 3; i++)
+        if (strstr(p.why.msg, says[i]) == NULL || strstr(p.why.msg, server) == NULL)
+            fail_msg("%s is not told '%s': %s", who, says[i], p.why.msg);
+    assert_null(strstr(p.why.msg, "PRIVATE KEY"));
     party_close(&p);
 }
 
-/* Of another CA, of another installation, of a node that has not joined. */
+/* What is wrong with a certificate of ours is told by its file, and what to do; a server says no more than that it
+ * hangs up. */
 static void foreigners(void **state)
 {
     (void)state;
+    static const struct {
+        const char *who, *says[3];
+    } CASES[] = {
+        {"xnode-a", {"/xnode-a.pem' is not valid under", "/our-ca.pem'", "by the CA that the servers trust"}},
+        {"expired", {"/expired.pem' has expired on 20", "renew it", ""}},
+        {"early", {"/early.pem' begins on 20", "are the clocks right?", ""}},
+        {"server-only", {"/server-only.pem' is for another use", "clientAuth", ""}},
+        {"no-key", {"/no-key.key' does not hold the key of certificate", "/no-key.pem'", "key values mismatch"}},
+        {"nowhere", {"/nowhere.pem' cannot be read", "", ""}},
+        {"elsewhere-node-a", {"/elsewhere-node-a.pem' is in its time", "does it know this identity?", ""}},
+        {"node-c", {"/node-c.pem' is in its time", "does it know this identity?", ""}},
+    };
+    uv_loop_t loop;
+    char address[80];
+    if (!has_nats)
+        skip();
+    assert_int_equal(uv_loop_init(&loop), 0);
+    for (size_t i = 0; i < sizeof(CASES) / sizeof(CASES[0]); i++)
+        is_not_let_in(&loop, secure_server(address), CASES[i].who, CASES[i].says);
+    loop_done(&loop);
+}
+
+/* Servers that we do not let in: whose certificate is over, or of another CA, or that speak in the clear. */
+static void servers_of_others(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *cert, *says[3];
+    } CASES[] = {
+        {"expired-nats", {"certificate has expired", "that is the certificate of the server", "renew it there"}},
+        {"xnode-a", {"unable to get local issuer", "that is the certificate of the server", "/our-ca.pem'"}},
+        {"nats-elsewhere", {"mismatch", "that is the certificate of the server", "the server's name or address"}},
+        {NULL, {"that server speaks without TLS", "'tls' block", "nats://"}},
+    };
     uv_loop_t loop;
     if (!has_nats)
         skip();
     assert_int_equal(uv_loop_init(&loop), 0);
-    is_not_let_in(&loop, "xnode-a");
-    is_not_let_in(&loop, "elsewhere-node-a");
-    is_not_let_in(&loop, "node-c");
+    for (size_t i = 0; i < sizeof(CASES) / sizeof(CASES[0]); i++) {
+        char address[80];
+        (void)snprintf(address, sizeof(address), "tls://%s", strangers[i].address);
+        is_not_let_in(&loop, address, "node-a", CASES[i].says);
+    }
     loop_done(&loop);
 }
 
@@ -613,20 +654,41 @@ static void told_when_nats_is_back(void **state)
 
 /* ---- */
 
-static void issue(const struct ca *ca, const char *name, const char *uri)
+/* begins_s: from now on; is_client: it may also be shown by a client. */
+static void issue_for(const struct ca *ca, const char *name, const char *uri, int64_t begins_s, bool is_client,
+                      const char *ip)
 {
     auto_free char *cert = mem_printf("%s/%s.pem", disk.dir, name), *key = mem_printf("%s/%s.key", disk.dir, name);
-    const char *const uris[] = {uri}, *const ips[] = {"127.0.0.1", "::1"}, *const dns[] = {"localhost"};
+    const char *const uris[] = {uri}, *const ips[] = {ip};
     struct leaf_options o = {.uris = uris,
                              .uris_n = 1,
                              .ips = ips,
-                             .ips_n = 2,
-                             .dns_names = dns,
-                             .dns_names_n = 1,
+                             .ips_n = 1,
                              .server = true,
-                             .client = true,
-                             .days = 1};
+                             .client = is_client,
+                             .days = 1,
+                             .now_s = clock_wall_us() / 1000000 + begins_s};
     assert_ok(ca_issue_files(ca, &o, cert, key, -1, -1, &why));
+}
+
+static void issue(const struct ca *ca, const char *name, const char *uri)
+{
+    issue_for(ca, name, uri, 0, true, "127.0.0.1");
+}
+
+static void issue_bad_ones(const struct ca *ca)
+{
+    enum { DAY_S = 86400 };
+    auto_free char *from = mem_printf("%s/node-b.key", disk.dir), *to = mem_printf("%s/no-key.key", disk.dir);
+    issue_for(ca, "expired", "slipform://test/node/a", -3 * DAY_S, true, "127.0.0.1");
+    issue_for(ca, "expired-nats", "slipform://test/nats/a", -3 * DAY_S, true, "127.0.0.1");
+    issue_for(ca, "early", "slipform://test/node/a", 3 * DAY_S, true, "127.0.0.1");
+    issue_for(ca, "server-only", "slipform://test/node/a", 0, false, "127.0.0.1");
+    issue_for(ca, "nats-elsewhere", "slipform://test/nats/a", 0, true, "10.0.0.1");
+    issue(ca, "no-key", "slipform://test/node/a");
+    AUTO(buf) struct buf key = {0};
+    read_whole(from, &key);
+    write_whole(to, key.ptr, key.len);
 }
 
 static void issue_all(void)
@@ -647,6 +709,7 @@ static void issue_all(void)
     issue(ours, "nats", "slipform://test/nats/a");
     issue(ours, "elsewhere-node-a", "slipform://elsewhere/node/a");
     issue(others, "xnode-a", "slipform://test/node/a");
+    issue_bad_ones(ours);
 }
 
 static void format_authorization(void)
@@ -662,16 +725,26 @@ static void format_authorization(void)
     store_close(s);
 }
 
+/* name: of its certificate. NULL: it has none. */
+static bool start_secure(struct test_nats *n, const char *name)
+{
+    auto_free char *more = name == NULL
+                               ? mem_strdup("")
+                               : mem_printf("tls { cert_file: \"%s/%s.pem\", key_file: \"%s/%s.key\", ca_file: "
+                                            "\"%s/our-ca.pem\", verify_and_map: true }\n%s",
+                                            disk.dir, name, disk.dir, name, disk.dir, authorization);
+    return test_nats_start(n, "always", more);
+}
+
 static int group_setup(void **state)
 {
     (void)state;
     setup_in_memory(&disk, "");
     issue_all();
     format_authorization();
-    auto_free char *more = mem_printf("tls { cert_file: \"%s/nats.pem\", key_file: \"%s/nats.key\", ca_file: "
-                                      "\"%s/our-ca.pem\", verify_and_map: true }\n%s",
-                                      disk.dir, disk.dir, disk.dir, authorization);
-    has_nats = test_nats_start(&secure, "always", more) && test_nats_cluster_start(plain, 2, "");
+    has_nats = start_secure(&secure, "nats") && start_secure(&strangers[0], "expired-nats") &&
+               start_secure(&strangers[1], "xnode-a") && start_secure(&strangers[2], "nats-elsewhere") &&
+               start_secure(&strangers[3], NULL) && test_nats_cluster_start(plain, 2, "");
     return 0;
 }
 
@@ -680,6 +753,8 @@ static int group_teardown(void **state)
     (void)state;
     if (has_nats) {
         test_nats_stop(&secure);
+        for (size_t i = 0; i < 4; i++)
+            test_nats_stop(&strangers[i]);
         test_nats_cluster_stop(plain, 2);
     }
     free(authorization);
@@ -706,17 +781,12 @@ static void hosts_of_addresses(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(subjects),
-        cmocka_unit_test(hosts_of_addresses),
-        cmocka_unit_test(who_cares),
-        cmocka_unit_test(authorization_names_who_joined),
-        cmocka_unit_test(refused_options),
-        cmocka_unit_test(newest_only),
-        cmocka_unit_test(foreigners),
-        cmocka_unit_test(permissions),
-        cmocka_unit_test(told_of_growth),
-        cmocka_unit_test(reconnects),
-        cmocka_unit_test(told_when_nats_is_back),
+        cmocka_unit_test(subjects),        cmocka_unit_test(hosts_of_addresses),
+        cmocka_unit_test(who_cares),       cmocka_unit_test(authorization_names_who_joined),
+        cmocka_unit_test(refused_options), cmocka_unit_test(newest_only),
+        cmocka_unit_test(foreigners),      cmocka_unit_test(servers_of_others),
+        cmocka_unit_test(permissions),     cmocka_unit_test(told_of_growth),
+        cmocka_unit_test(reconnects),      cmocka_unit_test(told_when_nats_is_back),
     };
     return cmocka_run_group_tests(tests, group_setup, group_teardown);
 }
