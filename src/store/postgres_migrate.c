@@ -143,7 +143,23 @@ static enum err check_tables(struct store *s, struct postgres *p, struct errinfo
 
 /* ---- rights ---- */
 
-/* A role of replicas can append and read, and nothing that was appended can be changed by it. */
+static enum err check_membership(struct store *s, struct postgres *p, struct errinfo *err)
+{
+    auto_free char *owner = NULL;
+    enum err rc = ask_text(s, p,
+                           "SELECT r.rolname FROM pg_class c JOIN pg_roles r ON r.oid = c.relowner "
+                           "WHERE c.oid = 'slipform.events'::regclass AND pg_has_role(r.oid, 'MEMBER')",
+                           &owner, err);
+    if (rc == OK && owner[0] != '\0')
+        rc = err_set(err, ERR_DENIED,
+                     "role '%s' may become '%s', who owns the tables of database '%s', so it could change what was "
+                     "appended: revoke that (or say 'rights=owner')",
+                     PQuser(p->conn), owner, PQdb(p->conn));
+    return rc;
+}
+
+/* A role of replicas can append and read, and nothing that was appended can be changed by it: also not by a trigger,
+ * which would run as the owner in slipform.append, nor as the owner, whom it may become by SET ROLE. */
 static enum err check_rights(struct store *s, struct postgres *p, struct errinfo *err)
 {
     auto_free char *missing = NULL, *too_much = NULL;
@@ -165,8 +181,8 @@ static enum err check_rights(struct store *s, struct postgres *p, struct errinfo
         return rc;
     rc = ask_text(s, p,
                   "SELECT r || ' on slipform.' || t FROM unnest(ARRAY['events', 'heads', 'migrations', "
-                  "'installation']) AS t, unnest(ARRAY['INSERT', 'UPDATE', 'DELETE', 'TRUNCATE']) AS r "
-                  "WHERE has_table_privilege('slipform.' || t, r) OR (r IN ('INSERT', 'UPDATE') AND "
+                  "'installation']) AS t, unnest(ARRAY['INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', "
+                  "'TRIGGER']) AS r WHERE has_table_privilege('slipform.' || t, r) OR (r IN ('INSERT', 'UPDATE') AND "
                   "has_any_column_privilege('slipform.' || t, r)) LIMIT 1",
                   &too_much, err);
     if (rc == OK && too_much[0] != '\0')
@@ -174,7 +190,7 @@ static enum err check_rights(struct store *s, struct postgres *p, struct errinfo
                      "role '%s' has %s in database '%s', so it could change what was appended: use a role of its own "
                      "(or say 'rights=owner')",
                      PQuser(p->conn), too_much, PQdb(p->conn));
-    return rc;
+    return rc == OK ? check_membership(s, p, err) : rc;
 }
 
 static enum err grant(struct store *s, struct postgres *p, struct errinfo *err)

@@ -385,6 +385,10 @@ static void wrong_grants(void **state)
          "REVOKE DELETE ON slipform.events FROM replica"},
         {"GRANT UPDATE (sum) ON slipform.heads TO replica", "UPDATE on slipform.heads",
          "REVOKE UPDATE (sum) ON slipform.heads FROM replica"},
+        {"GRANT TRIGGER ON slipform.heads TO replica", "TRIGGER on slipform.heads", /* it would run as the owner */
+         "REVOKE TRIGGER ON slipform.heads FROM replica"},
+        {"ALTER ROLE replica NOINHERIT; GRANT owner TO replica", "may become 'owner'",
+         "REVOKE owner FROM replica; ALTER ROLE replica INHERIT"},
         {"REVOKE SELECT ON slipform.events FROM replica", "lacks SELECT on slipform.events",
          "GRANT SELECT ON slipform.events TO replica"},
         {"REVOKE DELETE ON slipform.leases FROM replica", "lacks DELETE on slipform.leases",
