@@ -1,8 +1,8 @@
 /* Which of the two servers is the primary, and how that changes.
  *
- * A standby is waited for at every commit (synchronous.conf of its primary) from the moment at which it has caught up:
- * who takes over then lacks nothing that was acknowledged. A primary that was taken over from is started no more before
- * it was made a standby by a base backup; what it had is kept in data.before. */
+ * A standby is waited for at every commit (synchronous.conf of its primary) from the moment at which it has caught up
+ * ('in-step' is beside it then): who takes over lacks nothing that was acknowledged. A primary that was taken over from
+ * is started no more before it was made a standby by a base backup; what it had is kept in data.before. */
 #include "install/database_pair.h"
 
 #include <stdio.h>
@@ -53,10 +53,11 @@ static bool is_made_standby(const struct home *h, const char *name)
     return file_exists(home_path(h, path, "store/%s/data/standby.signal", name));
 }
 
+/* The primary has read synchronous.conf, and its standby was in step then: the file alone says what was wanted. */
 static bool is_waited_for(const struct home *h, const char *primary)
 {
     char path[PATH_SIZE];
-    return file_exists(home_path(h, path, "store/%s/synchronous.conf", primary));
+    return file_exists(home_path(h, path, "store/%s/in-step", primary));
 }
 
 enum err database_may_start(const struct home *h, const char *name, struct errinfo *err)
@@ -209,7 +210,10 @@ static enum err wait_for_it(const struct home *h, const char *name, struct errin
         file_replace(home_path(h, path, "store/%s/synchronous.conf", database_other(name)), str_from(text), 0644, err);
     if (rc == OK)
         rc = reload(h, database_other(name), err);
-    return rc == OK ? wait_until(is_synchronous, h, name, err) : rc;
+    if (rc == OK)
+        rc = wait_until(is_synchronous, h, name, err);
+    return rc == OK ? file_replace(home_path(h, path, "store/%s/in-step", database_other(name)), STR(""), 0644, err)
+                    : rc;
 }
 
 enum err database_prepare_standby(const struct home *h, const char *name, struct errinfo *err)
@@ -228,9 +232,12 @@ enum err database_prepare_standby(const struct home *h, const char *name, struct
 
 static enum err wait_for_nobody(const struct home *h, const char *primary, struct errinfo *err)
 {
-    char path[PATH_SIZE];
-    if (unlink(home_path(h, path, "store/%s/synchronous.conf", primary)) != 0 && is_waited_for(h, primary))
-        return err_set(err, ERR_IO, "can't remove '%s'", path);
+    static const char *const FILES[] = {"in-step", "synchronous.conf"}; /* the word about the other one goes first */
+    for (size_t i = 0; i < sizeof(FILES) / sizeof(FILES[0]); i++) {
+        char path[PATH_SIZE];
+        if (unlink(home_path(h, path, "store/%s/%s", primary, FILES[i])) != 0 && file_exists(path))
+            return err_set(err, ERR_IO, "can't remove '%s'", path);
+    }
     return OK;
 }
 

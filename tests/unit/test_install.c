@@ -12,6 +12,7 @@
 
 #include "base/own.h"
 #include "folder.h"
+#include "install/database.h"
 #include "install/installation.h"
 #include "install/inventory.h"
 #include "install/log_place.h"
@@ -343,6 +344,32 @@ static void servers_that_are_there(void **state)
     home_close(&h);
 }
 
+/* An `up` that was interrupted may have written what the primary shall wait for, and the primary not have read it: then
+ * the standby may lack what was acknowledged. */
+static void a_standby_that_was_to_be_waited_for(void **state)
+{
+    static const char *const FOLDERS[] = {"run", "store", "store/postgres", "store/postgres-2",
+                                          "store/postgres-2/data"};
+    struct home h;
+    char path[PATH_SIZE];
+    const char *name = NULL;
+    struct errinfo err = {0};
+    const struct database_promotion o = {.stops = true};
+    assert_int_equal(create(*state, HEAD OPERATORS PORTS "store: postgres\n", &h, NULL), OK);
+    for (size_t i = 0; i < sizeof(FOLDERS) / sizeof(FOLDERS[0]); i++)
+        assert_int_equal(mkdir(home_path(&h, path, "%s", FOLDERS[i]), 0755), 0);
+    home_path(&h, path, "store/postgres-2/data/standby.signal");
+    assert_int_equal(file_replace(path, STR(""), 0600, NULL), OK);
+    home_path(&h, path, "store/postgres/synchronous.conf");
+    assert_int_equal(file_replace(path, STR("synchronous_standby_names = '\"postgres-2\"'\n"), 0600, NULL), OK);
+    assert_int_equal(database_promote(&h, &o, &name, &err), ERR_CONFLICT);
+    assert_non_null(strstr(err.msg, "--may-lose"));
+    home_path(&h, path, "store/postgres/in-step");
+    assert_int_equal(file_replace(path, STR(""), 0600, NULL), OK);
+    assert_int_not_equal(database_promote(&h, &o, &name, &err), ERR_CONFLICT); /* it is asked now, and is not there */
+    home_close(&h);
+}
+
 /* A home of an older `up` gets the ports that the inventory has now; those that it has stay. */
 static void ports_that_came_later(void **state)
 {
@@ -374,6 +401,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(everybody_knows_all_operators, folder_setup, folder_teardown),
         cmocka_unit_test_setup_teardown(servers_of_others, folder_setup, folder_teardown),
         cmocka_unit_test_setup_teardown(a_database_and_its_standby, folder_setup, folder_teardown),
+        cmocka_unit_test_setup_teardown(a_standby_that_was_to_be_waited_for, folder_setup, folder_teardown),
         cmocka_unit_test_setup_teardown(servers_that_are_there, folder_setup, folder_teardown),
         cmocka_unit_test_setup_teardown(ports_that_came_later, folder_setup, folder_teardown),
         cmocka_unit_test_setup_teardown(inventory_that_is_wrong, folder_setup, folder_teardown),
