@@ -203,7 +203,8 @@ static void deploy(struct recorder *r)
 static void plan(struct recorder *r)
 {
     struct edge_observed edges[] = {{STR("edge-0"), r->m->seq, r->now_ms}, {STR("edge-1"), r->m->seq, r->now_ms}};
-    struct observations seen = {.edges = edges, .edges_n = 2, .live_since_ms = 0, .replicas_n = 1};
+    struct observations seen = {
+        .edges = edges, .edges_n = 2, .live_since_ms = 0, .format_min = EVENT_FORMAT, .replicas_n = 1};
     for (;;) {
         struct plan p = {.events = {.arena = &r->arena}};
         r->ids.wall_ms = r->now_ms;

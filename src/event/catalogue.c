@@ -431,7 +431,7 @@ const struct event_kind_row *event_kind_find(struct str name)
 
 int event_kind_format(enum event_kind kind)
 {
-    return kind < EVENT_RAISE_FORMAT ? 1 : EVENT_FORMAT;
+    return kind < EVENT_RAISE_FORMAT ? 1 : 2;
 }
 
 bool event_kind_is_statistic(enum event_kind kind)

@@ -326,8 +326,11 @@ const struct event_kind_row *event_kind_row(enum event_kind kind);
 const struct event_kind_row *event_kind_find(struct str name);
 
 /* Formats grow: a kind is written only when the log's format (RaiseFormat) is at least the one that brought it, so that
- * no replica meets a kind that it cannot read. Every log begins with format 1; this version reads EVENT_FORMAT. */
-#define EVENT_FORMAT 2
+ * no replica meets a kind that it cannot read. Every log begins with format 1; this version reads EVENT_FORMAT.
+ * Format 3 brought no kind, but a fold that forgets (platform/model.h: struct retention), which no replica may begin
+ * before all do. */
+#define EVENT_FORMAT_FORGETS 3
+#define EVENT_FORMAT 3
 int event_kind_format(enum event_kind kind);
 /* InstanceProgress, InstanceIopw: no decision folds them. */
 bool event_kind_is_statistic(enum event_kind kind);

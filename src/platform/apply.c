@@ -134,18 +134,22 @@ static enum err apply_create_event_log(struct model *m, const struct create_even
     return OK;
 }
 
+void certificate_drop(struct model *m, const struct certificate *c)
+{
+    bury(m, OBJECT_CERTIFICATE, c->id, ID_NONE);
+    index_remove(m, &m->certificates, c->id);
+    keys_remove(m, KEY_CERTIFICATE_HOST, c);
+    object_free(m, certificate, c);
+}
+
 static enum err apply_issue_certificate(struct model *m, const struct event *ev, struct errinfo *err)
 {
     const struct issue_certificate *e = &ev->issue_certificate;
     if (id_index_find(&m->certificates, e->certificate_id) != NULL)
         return refuse_twice(err, "certificate", e->certificate_id);
     const struct certificate *old = model_certificate_by_host(m, e->host);
-    if (old != NULL) { /* one a host: the newest */
-        bury(m, OBJECT_CERTIFICATE, old->id, ID_NONE);
-        index_remove(m, &m->certificates, old->id);
-        keys_remove(m, KEY_CERTIFICATE_HOST, old);
-        object_free(m, certificate, old);
-    }
+    if (old != NULL) /* one a host: the newest */
+        certificate_drop(m, old);
     struct certificate *c = object_new(m, certificate);
     *c = (struct certificate){e->certificate_id, model_next_seq(m), texts_ref(&m->texts, e->host),
                               texts_ref(&m->texts, e->not_after), ev->time.instant_ns};
@@ -162,6 +166,7 @@ static enum err apply_issue_certificate(struct model *m, const struct event *ev,
             touch_edges(m, p);
     if (model_domain_by_host(m, e->host) != NULL) /* it may be led to its project now */
         touch_domain(m, model_domain_by_host(m, e->host));
+    retain_certificates(m, ev->time.instant_ns);
     return OK;
 }
 

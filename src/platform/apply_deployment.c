@@ -68,6 +68,7 @@ static enum err apply_delete_project(struct model *m, const struct delete_projec
     project_drop_secrets(m, p);
     bury(m, OBJECT_PROJECT, p->id, ID_NONE);
     touch_project(m, p);
+    retain_of_project(m, p);
     return OK;
 }
 
@@ -136,6 +137,7 @@ static enum err apply_image_status_change(struct model *m, const struct event *e
     i->status = status;
     texts_set(&m->texts, &i->cause, e->cause);
     touch_image(m, i);
+    retain_image(m, i);
     return OK;
 }
 
@@ -189,8 +191,11 @@ static void process_fill(struct model *m, struct process *p, const struct create
     p->instances_wanted = p->instances_asked = e->instances_wanted;
     p->port = e->port;
     p->is_placed = true;
-    if (!id_is_none(e->image_id))
+    if (!id_is_none(e->image_id)) {
+        keys_remove(m, KEY_PROCESS_IMAGE, p);
         p->image_id = e->image_id;
+        keys_add(m, KEY_PROCESS_IMAGE, p);
+    }
 }
 
 static enum err apply_create_process(struct model *m, const struct event *ev, struct errinfo *err)
@@ -224,6 +229,7 @@ void process_drop(struct model *m, const struct process *p)
         index_remove(m, &project_edit(m, p->project)->deployments, p->id);
     bury(m, OBJECT_PROCESS, p->id, p->project == NULL ? ID_NONE : p->project->id);
     index_remove(m, &m->processes, p->id);
+    keys_remove(m, KEY_PROCESS_IMAGE, p);
     object_free(m, process, p);
 }
 
@@ -258,8 +264,10 @@ static enum err apply_delete_process(struct model *m, const struct delete_proces
     process_edit(m, p)->is_deleted = true;
     if (was_routed)
         route_back(m, p);
-    if (p->instances.n == 0)
+    if (p->instances.n == 0) {
         process_drop(m, p);
+        retain_images(m);
+    }
     return OK;
 }
 
@@ -292,8 +300,10 @@ static enum err apply_create_deployment(struct model *m, const struct event *ev,
     process_set_health(m, p, &e->health);
     p->created_seq = model_next_seq(m);
     p->created_ns = p->since_ns = p->said_ns = ev->time.instant_ns;
+    p->number = ++project_edit(m, project)->deployments_n;
     index_add(m, &m->processes, p);
     index_add(m, &project_edit(m, project)->deployments, p);
+    keys_add(m, KEY_PROCESS_IMAGE, p);
     touch_deployment(m, p);
     return OK;
 }
@@ -340,6 +350,8 @@ static enum err apply_deployment_status_change(struct model *m, const struct eve
     texts_set(&m->texts, &p->cause, e->cause);
     texts_set(&m->texts, &p->status_because, e->because);
     touch_deployment(m, p);
+    if (deployment_is_over(p))
+        retain_of_project(m, p->project);
     return OK;
 }
 

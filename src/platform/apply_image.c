@@ -1,6 +1,15 @@
 /* Fold of images that go. */
 #include "platform/model_write.h"
 
+void image_drop(struct model *m, const struct image *i)
+{
+    touch_image(m, i);
+    bury(m, OBJECT_IMAGE, i->id, i->project == NULL ? ID_NONE : i->project->id);
+    index_remove(m, &m->images, i->id);
+    keys_remove(m, KEY_IMAGE_BUILDER, i);
+    object_free(m, image, i);
+}
+
 enum err apply_delete_image(struct model *m, const struct delete_image *e, struct errinfo *err)
 {
     const struct image *i = model_image(m, e->image_id);
@@ -11,10 +20,6 @@ enum err apply_delete_image(struct model *m, const struct delete_image *e, struc
         return err_set(err, ERR_CORRUPT, "the image is used by process '%s'", user->name);
     if (i->status == IMAGE_BUILDING)
         return err_set(err, ERR_CORRUPT, "the image is being built");
-    touch_image(m, i);
-    bury(m, OBJECT_IMAGE, i->id, i->project == NULL ? ID_NONE : i->project->id);
-    index_remove(m, &m->images, i->id);
-    keys_remove(m, KEY_IMAGE_BUILDER, i);
-    object_free(m, image, i);
+    image_drop(m, i);
     return OK;
 }

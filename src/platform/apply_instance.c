@@ -143,8 +143,15 @@ static enum err apply_delete_instance(struct model *m, const struct event *ev, s
     const struct process *p = i->process;
     process_remember_gone(m, i, e->because, ev->time.instant_ns);
     object_free(m, instance, i);
-    if (p->is_deleted && p->instances.n == 0)
+    const struct project *project = p->project;
+    bool is_last = p->instances.n == 0;
+    if (is_last && p->is_deleted) {
         process_drop(m, p);
+        retain_images(m);
+    }
+    if (is_last && project != NULL)
+        retain_of_project(m, project);
+    retain_image(m, model_image_of_builder(m, e->instance_id));
     return OK;
 }
 

@@ -35,21 +35,23 @@ static enum err apply_set_aside(struct model *m, const struct set_aside *e, stru
     return OK;
 }
 
-static enum err apply_raise_format(struct model *m, const struct raise_format *e, struct errinfo *err)
+static enum err apply_raise_format(struct model *m, const struct event *ev, struct errinfo *err)
 {
+    const struct raise_format *e = &ev->raise_format;
     if (e->format <= m->format)
         return err_set(err, ERR_CORRUPT, "the log's format is %lld already: it only rises", (long long)m->format);
     if (e->format > EVENT_FORMAT)
         return err_set(err, ERR_CORRUPT, "format %lld is newer than this version reads (%d): install a newer one",
                        (long long)e->format, EVENT_FORMAT);
     m->format = e->format;
+    retain_everything(m, ev->time.instant_ns);
     return OK;
 }
 
 enum err apply_log_event(struct model *m, const struct event *ev, struct errinfo *err)
 {
     if (ev->kind == EVENT_RAISE_FORMAT)
-        return apply_raise_format(m, &ev->raise_format, err);
+        return apply_raise_format(m, ev, err);
     assert(ev->kind == EVENT_SET_ASIDE);
     return apply_set_aside(m, &ev->set_aside, err);
 }

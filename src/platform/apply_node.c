@@ -258,6 +258,7 @@ static enum err apply_leave_node(struct model *m, const struct event *ev, struct
     texts_set(&m->texts, &n->cause, e->cause);
     text_list_clear(&m->texts, &n->suspected_by);
     touch_node(m, n);
+    retain_nodes(m);
     return OK;
 }
 

@@ -7,12 +7,8 @@ void process_describe(const struct process *p, struct buf *out)
         return;
     }
     buf_add_c(out, p->project == NULL ? p->name : p->project->slug);
-    if (p->project == NULL)
-        return;
-    unsigned n = 1;
-    MODEL_EACH (process, other, &p->project->deployments)
-        n += other->created_seq < p->created_seq;
-    buf_addf(out, "/%u", n);
+    if (p->project != NULL)
+        buf_addf(out, "/%lld", (long long)p->number);
 }
 
 static void add_node(const struct model *m, struct id id, struct buf *out)

@@ -19,11 +19,17 @@ uint64_t key_of_secret(const struct project *project, struct str name)
 /* Types that have one key of a kind, and where the model has them. */
 #define OBJECTS_OF(member) offsetof(struct model, member)
 static const size_t OBJECTS[KEY_KIND_MAX_] = {
-    [KEY_NODE_NAME] = OBJECTS_OF(nodes),       [KEY_NODE_PREFIX] = OBJECTS_OF(nodes),
-    [KEY_PROJECT_SLUG] = OBJECTS_OF(projects), [KEY_PROJECT_HOST] = OBJECTS_OF(projects),
-    [KEY_IMAGE_BUILDER] = OBJECTS_OF(images),  [KEY_CERTIFICATE_HOST] = OBJECTS_OF(certificates),
-    [KEY_DOMAIN_HOST] = OBJECTS_OF(domains),   [KEY_SECRET_NAME] = OBJECTS_OF(secrets),
-    [KEY_USER_IDENTITY] = OBJECTS_OF(users),   [KEY_WAITING_IDENTITY] = OBJECTS_OF(waitlist),
+    [KEY_NODE_NAME] = OBJECTS_OF(nodes),
+    [KEY_NODE_PREFIX] = OBJECTS_OF(nodes),
+    [KEY_PROJECT_SLUG] = OBJECTS_OF(projects),
+    [KEY_PROJECT_HOST] = OBJECTS_OF(projects),
+    [KEY_IMAGE_BUILDER] = OBJECTS_OF(images),
+    [KEY_PROCESS_IMAGE] = OBJECTS_OF(processes),
+    [KEY_CERTIFICATE_HOST] = OBJECTS_OF(certificates),
+    [KEY_DOMAIN_HOST] = OBJECTS_OF(domains),
+    [KEY_SECRET_NAME] = OBJECTS_OF(secrets),
+    [KEY_USER_IDENTITY] = OBJECTS_OF(users),
+    [KEY_WAITING_IDENTITY] = OBJECTS_OF(waitlist),
 };
 
 /* False: the object has none. */
@@ -38,6 +44,9 @@ static bool key_of(enum key_kind kind, const void *object, uint64_t *ret)
     case KEY_IMAGE_BUILDER:
         *ret = key_of_id(((const struct image *)object)->builder_instance_id);
         return !id_is_none(((const struct image *)object)->builder_instance_id);
+    case KEY_PROCESS_IMAGE:
+        *ret = key_of_id(((const struct process *)object)->image_id);
+        return !id_is_none(((const struct process *)object)->image_id);
     case KEY_CERTIFICATE_HOST: *ret = key_of_str(str_from(((const struct certificate *)object)->host)); return true;
     case KEY_DOMAIN_HOST: *ret = key_of_str(str_from(((const struct domain *)object)->host)); return true;
     case KEY_SECRET_NAME: {

@@ -11,6 +11,7 @@ enum key_kind {
     KEY_PROJECT_SLUG,  /* deleted ones stay */
     KEY_PROJECT_HOST,  /* each host that leads to it */
     KEY_IMAGE_BUILDER, /* of images that have one */
+    KEY_PROCESS_IMAGE, /* the image that it runs, of processes that name one; it may not be there yet, or any more */
     KEY_CERTIFICATE_HOST,
     KEY_DOMAIN_HOST,
     KEY_SECRET_NAME,   /* within its project */

@@ -11,6 +11,7 @@ struct model *model_new(void)
     struct model *m = mem_alloc(sizeof(*m));
     m->time = EVENT_TIME_MIN;
     m->format = 1;
+    m->kept = MODEL_RETENTION;
     m->changes = changes_new();
     m->asked = changes_new();
     return m;

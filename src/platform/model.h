@@ -34,6 +34,24 @@
  * for after a bad night; test_platform_application: the_timeline_is_bounded). */
 #define PROCESS_GONE_MAX 16u
 
+/* How many of what is over the fold keeps; the rest leaves the model, from format 3 of the log on
+ * (docs/internals/retention.md). Part of the fold, so the same for all who fold a log: MODEL_RETENTION, but for tests,
+ * which set model.kept before the first event. */
+struct retention {
+    uint32_t deployments; /* of a project: so many that served, and so many that never did */
+    uint32_t projects;    /* deleted ones of which nothing runs */
+    uint32_t images;      /* that belong to no project and that nothing runs */
+    uint32_t nodes;       /* that have left */
+};
+/* 10: the versions that Kubernetes keeps of a deployment to roll back to (revisionHistoryLimit). The others are chosen:
+ * enough to look something up that was deleted by mistake, to put an application a while after its image was built, and
+ * for machines that are away for repair. */
+#define MODEL_RETENTION ((struct retention){.deployments = 10, .projects = 100, .images = 100, .nodes = 1000})
+/* At most of any; whoever asks for more gets so many. */
+#define MODEL_KEPT_MAX 1024u
+/* A certificate leaves once it has expired and was issued so long ago: longer than any is good for (398 days). */
+#define MODEL_CERTIFICATE_DAYS 400
+
 struct region {
     struct id id;
     uint64_t changed_seq;
@@ -139,6 +157,7 @@ struct process {
     struct id image_id; /* of a deployment from a context: the id that its image will have */
     const char *image_digest;
     struct id_index instances;
+    int64_t number;       /* of a deployment: how many of its project were asked for up to it, "hello/2" */
     uint64_t created_seq; /* later ones supersede earlier ones: deployments of a project, versions of a name */
     int64_t created_ns;
     uint32_t failures_n; /* of instances while live, without a calm between */
@@ -170,6 +189,7 @@ struct project {
     const struct process *live; /* NULL: nothing serves */
     struct text_list hosts;     /* that lead to it */
     struct id_index deployments;
+    int64_t deployments_n; /* ever asked for */
     struct id_index domains;
     bool is_deleted;
     int64_t created_ns;
@@ -283,9 +303,10 @@ struct model {
     struct texts texts;
     struct id_index regions, zones, nodes, projects, processes, instances, images, certificates, definitions;
     struct id_index domains, users, waitlist, secrets;
-    struct key_index keys[KEY_KIND_MAX_];                                    /* platform/keys.h */
-    struct id_index passed;                                                  /* struct passed_record */
-    int64_t format;                                                          /* RaiseFormat; 1 at first */
+    struct key_index keys[KEY_KIND_MAX_]; /* platform/keys.h */
+    struct id_index passed;               /* struct passed_record */
+    int64_t format;                       /* RaiseFormat; 1 at first */
+    struct retention kept;
     uint64_t instances_seq, routes_seq, projects_seq, nodes_seq, images_seq; /* last change of any of a kind */
     struct tombstone *tombstones;                                            /* ring of MODEL_TOMBSTONES_MAX */
     size_t tombstones_n;                                                     /* ever */
@@ -342,6 +363,10 @@ const struct definition *model_definition(const struct model *m, struct id id);
 const struct domain *model_domain_by_host(const struct model *m, struct str host);
 /* project NULL: of event-sourced applications. */
 const struct secret *model_secret_by_name(const struct model *m, const struct project *project, struct str name);
+/* Any process names it, also one that is over. */
+bool model_image_is_named(const struct model *m, struct id image_id);
+/* It is built or has failed, and its builder has gone: nothing more happens to it. */
+bool image_is_settled(const struct model *m, const struct image *i);
 /* A process that is not over and runs it. NULL: none. */
 const struct process *model_user_of_image(const struct model *m, const struct image *i);
 /* Erased users are not found. */
@@ -386,6 +411,9 @@ bool instance_takes_room(const struct instance *i);
 enum desired instance_desired(const struct instance *i);
 /* What its node-agent is asked for: the same, but DRAINING while edges withdraw it. */
 enum desired instance_told(const struct instance *i);
+/* Over, and so are its instances and its build: nothing more happens to it. Of those a project keeps the newest
+ * (struct retention). */
+bool deployment_is_settled(const struct model *m, const struct process *d);
 /* Over: stopped, failed or cancelled. */
 bool deployment_is_over(const struct process *d);
 /* It serves beside the live one while it takes its place one by one, or gives way to it again (RouteDeployment,

@@ -112,6 +112,21 @@ void bury(struct model *m, enum object_kind kind, struct id id, struct id scope)
 
 /* An instance that is deleted: one more of those that its process remembers. */
 void process_remember_gone(struct model *m, const struct instance *i, struct str because, int64_t now_ns);
+/* ---- What leaves the model though no event names it (apply_retain.c). Said at the end of a fold: afterwards objects
+ * that it looked up may be gone. ---- */
+/* Of this project something came to its end. */
+void retain_of_project(struct model *m, const struct project *p);
+/* This image may be settled now. NULL: nothing. */
+void retain_image(struct model *m, const struct image *i);
+/* No process of no project names an image any more that one did. */
+void retain_images(struct model *m);
+void retain_nodes(struct model *m);
+void retain_certificates(struct model *m, int64_t now_ns);
+/* The log's format has come to EVENT_FORMAT_FORGETS. */
+void retain_everything(struct model *m, int64_t now_ns);
+void image_drop(struct model *m, const struct image *i);
+void certificate_drop(struct model *m, const struct certificate *c);
+
 /* A process without instances leaves the model. */
 void process_drop(struct model *m, const struct process *p);
 /* A project that goes takes these along. */

@@ -87,12 +87,35 @@ const struct user *model_user_by_identity(const struct model *m, struct str iden
 
 const struct process *model_user_of_image(const struct model *m, const struct image *i)
 {
-    MODEL_EACH (process, p, &m->processes) {
+    size_t at = 0;
+    for (const struct process *p; (p = key_index_next(&m->keys[KEY_PROCESS_IMAGE], key_of_id(i->id), &at)) != NULL;) {
         bool is_over = p->project != NULL && deployment_is_over(p);
         if (!is_over && id_eq(p->image_id, i->id))
             return p;
     }
     return NULL;
+}
+
+bool model_image_is_named(const struct model *m, struct id image_id)
+{
+    size_t at = 0;
+    for (const struct process *p; (p = key_index_next(&m->keys[KEY_PROCESS_IMAGE], key_of_id(image_id), &at)) != NULL;)
+        if (id_eq(p->image_id, image_id))
+            return true;
+    return false;
+}
+
+bool image_is_settled(const struct model *m, const struct image *i)
+{
+    return i->status != IMAGE_BUILDING && model_instance(m, i->builder_instance_id) == NULL;
+}
+
+bool deployment_is_settled(const struct model *m, const struct process *d)
+{
+    if (!deployment_is_over(d) || d->instances.n > 0)
+        return false;
+    const struct image *image = model_image(m, d->image_id);
+    return image == NULL || image_is_settled(m, image);
 }
 
 /* ---- Timeline ---- */

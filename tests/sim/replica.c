@@ -24,6 +24,7 @@ int64_t replica_clock_ms(const struct world *w, const struct replica *r)
 void replica_start(struct world *w, struct replica *r)
 {
     r->model = model_new();
+    r->model->kept = w->oracle->kept;
     r->plan_state = plan_state_new();
     r->is_up = true;
     r->is_live = r->is_damaged = r->is_read_only = r->is_found = false;

@@ -143,6 +143,7 @@ static void begin(struct world *w, const struct story *s)
     chance_for(w, 0);
     settle(&w->settings);
     w->oracle = model_new();
+    w->oracle->kept = story_retention(s);
     w->replicas_n = s->replicas_n;
     w->nodes_n = s->nodes_n;
     w->edges_n = s->edges_n;

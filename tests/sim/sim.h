@@ -32,6 +32,7 @@ enum {
     ACTS_MAX = 1000,
     GONE_MAX = 256,
     UNBUILT_MAX = 64,
+    THERE_MAX = 1024, /* deployments and images */
     ENDPOINTS_MAX = 40,
     STEPS_MAX = 5000,
     /* A node that has not been heard for 10 s is suspected, as in src/control. */
@@ -177,7 +178,10 @@ enum chance {
     X(full_poll)                                                                                                       \
     X(agent_died_between)                                                                                              \
     X(power_lost_at_start)                                                                                             \
-    X(forgotten_removed)
+    X(forgotten_removed)                                                                                               \
+    X(deployment_forgotten)                                                                                            \
+    X(image_forgotten)                                                                                                 \
+    X(project_forgotten)
 enum outcome {
 #define OUTCOME_CONSTANT(name) OUTCOME_##name,
     OUTCOMES(OUTCOME_CONSTANT)
@@ -216,6 +220,7 @@ enum outcome {
     X(one_owner, "no part of an application's input has two owners")                                                   \
     X(routes_read, "edges take every document of routes")                                                              \
     X(domains, "a route leads from a domain only once it is proved")                                                   \
+    X(kept, "only what is over leaves the model, and of that the newest stay")                                         \
     X(erased, "nothing is left of who was erased")                                                                     \
     X(refusals, "a refused command leaves nothing behind")                                                             \
     X(plan_from_scratch, "a plan from what changed is the plan from everything")                                       \
@@ -562,6 +567,13 @@ struct world {
     struct id log_id;
     struct id unbuilt[UNBUILT_MAX]; /* a ring: builders of images that were deleted */
     size_t unbuilt_n;
+    struct there {
+        struct id id, project_id;
+        bool is_image, is_building, is_served, is_over;
+        size_t instances_n;
+        int64_t since_ns;
+    } there[THERE_MAX]; /* what was there before the event that is folded */
+    size_t there_n;
     unsigned
         preferred_of[1u << REPLICAS_MAX]; /* by those who plan: who takes itself for preferred, + 1; 0: nobody yet */
     size_t hand_made_n;
@@ -617,7 +629,11 @@ void store_check_replay(struct world *w);
 void check_before(struct world *w, const struct event *ev);
 /* ---- checks_kinds.c ---- */
 void check_kind(struct world *w, const struct event *ev);
-void check_erased(struct world *w, struct id subject); /* after it */
+/* What the fold forgets, few enough that each story sees it; by its seed. checks_kept.c */
+struct retention story_retention(const struct story *s);
+void check_kept_before(struct world *w);
+void check_kept(struct world *w, const struct event *ev); /* after it */
+void check_erased(struct world *w, struct id subject);    /* after it */
 bool application_is_covered(const struct process *p);
 /* Its image was there, and was deleted. */
 bool image_was_deleted(const struct world *w, struct id builder);

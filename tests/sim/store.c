@@ -167,6 +167,7 @@ static void fold_one(struct world *w, const struct envelope *e, const char *who)
     check_before(w, ev);
     bool is_end = ev->kind == EVENT_DELETE_INSTANCE || ev->kind == EVENT_DELETE_PROCESS;
     struct moves before = moves_of(w, ev);
+    check_kept_before(w);
     w->store.seq++;
     if (is_end)
         write_down(w, ev, who);
@@ -176,6 +177,7 @@ static void fold_one(struct world *w, const struct envelope *e, const char *who)
     if (!is_end)
         write_down(w, ev, who);
     count_moves(w, before, moves_of(w, ev));
+    check_kept(w, ev);
     if (ev->kind == EVENT_ERASE_SUBJECT)
         check_erased(w, ev->erase_subject.subject_id);
     w->coverage->events[ev->kind]++;
@@ -372,6 +374,7 @@ void store_check_replay(struct world *w)
         return;
     struct replica cold = {
         .model = model_new(), .unknown_kind = EVENT_KIND_MAX_, .format = EVENT_FORMAT, .name = "cold"};
+    cold.model->kept = w->oracle->kept;
     happened(w, OUTCOME_cold_replay);
     while (cold.offset < s->durable_size)
         if (!read_one(w, &cold))

@@ -38,6 +38,7 @@ static void take(struct world *w, struct what_if *what_if, const struct envelope
 void check_what_if(struct world *w)
 {
     struct model *m = model_new();
+    m->kept = w->oracle->kept;
     struct what_if_own own;
     struct errinfo err = {0};
     what_if_own_init(&own, &w->settings);

@@ -813,7 +813,7 @@ static void a_replay(void **state)
 
 /* A changed hash of this log means that two versions side by side would call each other wrong: it changes when an
  * object has another member (platform/members.c), knowingly. */
-#define STABLE_HASH "sha256:b085f6312c28efbbdc11a544fea38721c316985b2feafe69716e906786489e40"
+#define STABLE_HASH "sha256:b6a3d63f8f9a80af3ec8bd96a652cf09021b48963bd0202c655090d3df683a74"
 static void a_stable_hash(void **state)
 {
     (void)state;

@@ -45,7 +45,7 @@ static void new_kinds_wait_for_the_format(void **state)
     w->seen.format_min = EVENT_FORMAT;
     story_clear(w);
     plan(w);
-    story_is(w, "RaiseFormat to 2\n");
+    story_is(w, "RaiseFormat to 3\n");
     struct event e = event_of(EVENT_RAISE_FORMAT);
     e.raise_format.format = EVENT_FORMAT;
     cannot_follow(w, e, "it only rises");
