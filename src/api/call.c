@@ -130,6 +130,13 @@ void call_reply_missing(struct call *c, const char *what)
     call_reply_problem(c, 404, err_name(ERR_NOT_FOUND), "there is no such %s", what);
 }
 
+void call_reply_gone(struct call *c, enum object_kind kind, struct id id)
+{
+    struct errinfo err;
+    err_ignore(model_missing(call_model(c), kind, id, &err));
+    call_reply_error(c, &err);
+}
+
 /* ---- inputs ---- */
 
 const struct model *call_model(const struct call *c)

@@ -69,6 +69,8 @@ void call_reply_problem(struct call *c, int status, const char *code, const char
     __attribute__((format(printf, 4, 5)));
 /* 404: also for what is not the caller's. what: "instance". */
 void call_reply_missing(struct call *c, const char *what);
+/* What was there once may be over: says so, and where one can still read of it (model_missing). */
+void call_reply_gone(struct call *c, enum object_kind kind, struct id id);
 
 /* The body by a table, into that arena. OK | ERR_INVALID what is wrong with it; *ret_document is undefined then. */
 must_check enum err call_decode(const struct call *c, const struct field_table *table, struct arena *arena,

@@ -56,7 +56,7 @@ static void reply_deployment(struct call *c, int status, struct id id)
 {
     const struct process *d = model_deployment(call_model(c), id);
     if (d == NULL) {
-        call_reply_missing(c, "deployment");
+        call_reply_gone(c, OBJECT_PROCESS, id);
         return;
     }
     struct deployment_resource resource;

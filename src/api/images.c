@@ -38,7 +38,7 @@ static const struct image *image_of(struct call *c)
         return NULL;
     const struct image *i = model_image(call_model(c), id);
     if (i == NULL)
-        call_reply_missing(c, "image");
+        call_reply_gone(c, OBJECT_IMAGE, id);
     return i;
 }
 

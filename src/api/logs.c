@@ -276,7 +276,7 @@ void image_logs_get(struct call *c)
     if (!call_id(c, "id", "image", &l.image_id))
         return;
     if (model_image(call_model(c), l.image_id) == NULL)
-        call_reply_missing(c, "image");
+        call_reply_gone(c, OBJECT_IMAGE, l.image_id);
     else
         begin(c, &l);
 }
@@ -288,7 +288,7 @@ void deployment_logs_get(struct call *c)
     if (!call_id(c, "id", "deployment", &l.deployment_id))
         return;
     if (model_deployment(call_model(c), l.deployment_id) == NULL) {
-        call_reply_missing(c, "deployment");
+        call_reply_gone(c, OBJECT_PROCESS, l.deployment_id);
         return;
     }
     if (source.ptr != NULL && !str_eq_c(source, "build") && !str_eq_c(source, "run")) {

@@ -373,7 +373,10 @@ static int object_status(struct cli *c, const char *given)
         }
         return 0;
     }
-    return cli_failf(c, ERR_NOT_FOUND, "there is no deployment, instance, node or application '%s'", id);
+    return cli_failf(c, ERR_NOT_FOUND,
+                     "there is no deployment, instance, node or application '%s' (any more): 'slipform events --of %s' "
+                     "tells of what was, 'slipform status %s --at T' how it was",
+                     id, id, id);
 }
 
 const struct flag STATUS_FLAGS[] = {

@@ -12,6 +12,7 @@ const struct flag EVENTS_FLAGS[] = {
     {"log", FLAG_TEXT, "L", "name of the log (default: platform)"},
     {"after", FLAG_COUNT, "N", "only those after this number"},
     {"at", FLAG_TEXT, "T", "only those up to this instant (RFC 3339)"},
+    {"of", FLAG_TEXT, "ID", "only those that name this object, also one that is no longer there"},
     {"follow", FLAG_BOOL, "", "go on with what comes, one per line"},
     {0},
 };
@@ -60,12 +61,19 @@ static void print_event(const json_t *event)
                  STR_ARG(json_member_str(event, "time")), STR_ARG(json_member_str(event, "type")), payload);
 }
 
+/* It is that event, or names the object: no table of members is needed, ids do not meet by chance. */
+static bool names(const json_t *event, const char *id)
+{
+    auto_free char *payload = json_format(json_object_get(event, "payload"));
+    return id == NULL || str_eq_c(json_member_str(event, "id"), id) || strstr(payload, id) != NULL;
+}
+
 static void event_line(struct cli *c, struct str line)
 {
     if (str_starts(line, STR("data:"))) /* server-sent events */
         line = str_trim(str_slice(line, 5, line.len));
     auto_json json_t *doc = NULL;
-    if (line.len == 0 || line.ptr[0] != '{' || json_parse(line, &doc, NULL) != OK)
+    if (line.len == 0 || line.ptr[0] != '{' || json_parse(line, &doc, NULL) != OK || !names(doc, cli_text(c, "of")))
         return;
     if (c->json)
         (void)printf("%.*s\n", STR_ARG(line));
@@ -84,7 +92,7 @@ static bool is_after(const json_t *event, const char *at)
 static enum err list_events(struct cli *c, json_t *all, struct errinfo *err)
 {
     int64_t after = cli_count(c, "after", 0);
-    const char *at = cli_text(c, "at");
+    const char *at = cli_text(c, "at"), *of = cli_text(c, "of");
     for (;;) {
         char path[256];
         (void)snprintf(path, sizeof(path), "/v1/events?log=%s&after=%lld&limit=1000",
@@ -98,7 +106,8 @@ static enum err list_events(struct cli *c, json_t *all, struct errinfo *err)
             json_t *event = json_array_get(items, i);
             if (at != NULL && is_after(event, at))
                 return OK;
-            json_array_append(all, event);
+            if (names(event, of))
+                json_array_append(all, event);
             after = json_integer_value(json_object_get(event, "seq"));
         }
         if (json_array_size(items) == 0)
@@ -109,7 +118,10 @@ static enum err list_events(struct cli *c, json_t *all, struct errinfo *err)
 int verb_events(struct cli *c)
 {
     struct errinfo err;
-    const char *log = cli_text(c, "log");
+    const char *log = cli_text(c, "log"), *of = cli_text(c, "of");
+    struct id id;
+    if (of != NULL && !id_parse(str_from(of), &id))
+        return cli_failf(c, ERR_INVALID, "'%s' is no id: 'slipform ps' and 'slipform nodes' list them", of);
     if (log != NULL && strspn(log, "abcdefghijklmnopqrstuvwxyz0123456789-") != strlen(log))
         return cli_failf(c, ERR_INVALID, "'%s' is no name of a log: 'slipform status' lists them", log);
     if (cli_flag(c, "follow")) {

@@ -20,6 +20,9 @@ enum err apply_delete_image(struct model *m, const struct delete_image *e, struc
         return err_set(err, ERR_CORRUPT, "the image is used by process '%s'", user->name);
     if (i->status == IMAGE_BUILDING)
         return err_set(err, ERR_CORRUPT, "the image is being built");
+    const struct project *project = i->project;
     image_drop(m, i);
+    if (project != NULL) /* what it was built for waited for its builder only */
+        retain_of_project(m, project);
     return OK;
 }

@@ -154,3 +154,44 @@ size_t model_removed(const struct model *m, enum object_kind kind, struct id sco
     }
     return n;
 }
+
+static bool is_remembered_as_gone(const struct model *m, enum object_kind kind, struct id id)
+{
+    size_t kept = m->tombstones_n < MODEL_TOMBSTONES_MAX ? m->tombstones_n : MODEL_TOMBSTONES_MAX;
+    for (size_t i = 0; i < kept; i++)
+        if (m->tombstones[i].kind == kind && id_eq(m->tombstones[i].id, id))
+            return true;
+    return false;
+}
+
+static const char *kind_text(enum object_kind kind)
+{
+    switch (kind) {
+    case OBJECT_PROCESS: return "deployment";
+    case OBJECT_IMAGE: return "image";
+    case OBJECT_PROJECT: return "project";
+    case OBJECT_NODE: return "node";
+    case OBJECT_INSTANCE: return "instance";
+    case OBJECT_CERTIFICATE:
+    case OBJECT_ROUTE:
+    case OBJECT_DOMAIN:
+    case OBJECT_SECRET:
+    case OBJECT_WAITING:
+    case OBJECT_KIND_MAX_: break;
+    }
+    return "object";
+}
+
+enum err model_missing(const struct model *m, enum object_kind kind, struct id id, struct errinfo *err)
+{
+    char text[ID_TEXT_SIZE];
+    id_format(id, text);
+    if (is_remembered_as_gone(m, kind, id))
+        return err_set(err, ERR_NOT_FOUND,
+                       "the %s '%s' is over and no longer kept: 'slipform events --of %s' tells what became of it, "
+                       "'slipform status %s --at T' how it was",
+                       kind_text(kind), text, text, text);
+    return err_set(err, ERR_NOT_FOUND,
+                   "there is no %s '%s' (of one that has long been over 'slipform events --of %s' tells)",
+                   kind_text(kind), text, text);
+}

@@ -27,7 +27,7 @@ static enum err check_source(const struct model *m, const struct create_deployme
                    : err_set(err, ERR_INVALID, "'context_digest' must be 'sha256:' and 64 hex digits");
     const struct image *image = model_image(m, e->image_id);
     if (image == NULL)
-        return not_found(err, "image", e->image_id);
+        return model_missing(m, OBJECT_IMAGE, e->image_id, err);
     if (image->status == IMAGE_FAILED)
         return err_set(err, ERR_CONFLICT, "the build of this image failed (%s): deploy its sources again",
                        image->cause);
@@ -91,7 +91,7 @@ static enum err find_unfinished(const struct decide *d, struct id deployment_id,
 {
     const struct process *p = model_deployment(d->model, deployment_id);
     if (p == NULL)
-        return not_found(err, "deployment", deployment_id);
+        return model_missing(d->model, OBJECT_PROCESS, deployment_id, err);
     if (deployment_is_over(p))
         return err_set(err, ERR_CONFLICT, "the deployment is %s already", deployment_status_name(p->status));
     *ret = p;
@@ -132,7 +132,7 @@ enum err decide_repeat_deployment(const struct decide *d, struct id deployment_i
 {
     const struct process *p = model_deployment(d->model, deployment_id);
     if (p == NULL)
-        return not_found(err, "deployment", deployment_id);
+        return model_missing(d->model, OBJECT_PROCESS, deployment_id, err);
     const struct image *image = model_image(d->model, p->image_id);
     if (image == NULL || image->status != IMAGE_READY)
         return err_set(err, ERR_CONFLICT, "the deployment has no image to run again: deploy its sources");

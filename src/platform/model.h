@@ -472,3 +472,6 @@ bool model_can_follow(const struct model *m, uint64_t seq);
  * Ids of this kind (and scope, unless none) removed after seq; fills at most max, returns how many there are. */
 size_t model_removed(const struct model *m, enum object_kind kind, struct id scope, uint64_t seq, struct id *ret,
                      size_t max);
+/* It is not there: ERR_NOT_FOUND, which says whether it was and where one can still read of it. Kinds that are named:
+ * deployment (OBJECT_PROCESS), image, project, node, instance. */
+must_check enum err model_missing(const struct model *m, enum object_kind kind, struct id id, struct errinfo *err);

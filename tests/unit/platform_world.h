@@ -40,14 +40,27 @@ struct world {
     struct id project;
 };
 
+/* Events lend texts of the model, which may forget them: a log has its own. */
+static void keep_event(struct world *w, const struct event *from, struct event *ret)
+{
+    AUTO(buf) struct buf payload = {0};
+    struct errinfo err;
+    event_encode_payload(from, &payload);
+    struct envelope env = {.time = event_time_next(w->model->time, w->now_ms * 1000000),
+                           .id = from->id,
+                           .type = str_from(event_kind_row(from->kind)->name),
+                           .payload = arena_str(&w->arena, buf_str(&payload))};
+    if (event_decode(&env, &w->arena, ret, &err) != OK)
+        fail_msg("event %zu: %s", w->log_n, err.msg);
+}
+
 static void append(struct world *w, const struct event_list *l)
 {
     for (size_t i = 0; i < l->n; i++) {
         struct event *e = &w->log[w->log_n];
         assert_true(w->log_n < LOG_MAX);
-        *e = l->items[i];
+        keep_event(w, &l->items[i], e);
         w->more[w->log_n] = i + 1 < l->n;
-        e->time = event_time_next(w->model->time, w->now_ms * 1000000);
         if (e->kind == EVENT_DELETE_INSTANCE) {
             event_describe(w->model, e, &w->story);
             buf_add_char(&w->story, '\n');
