@@ -2,8 +2,8 @@
  * heard again is trusted (its heartbeat's command says so at once, see decide_node_reported). The fold counts votes.
  *
  * It abstains - votes nothing - for one timeout after it went live (nobody had time to report), for one timeout after
- * its own loop was late (then it was deaf, not they silent), and while fewer than half of the nodes are fresh (then
- * it is more likely that it is cut off than that they are all gone). */
+ * its own loop was late (then it was deaf, not they silent), while fewer than half of the nodes are fresh (then it is
+ * more likely that it is cut off than that they are all gone), and after that for as long as they still come back. */
 #include "control/watchdog.h"
 
 #include <stdlib.h>

@@ -452,6 +452,8 @@ static void watchdog_abstains(void **state)
     assert_true(watchdog_may_vote(&r, now, live, 4, 4));
     assert_true(watchdog_may_vote(&r, now += s, live, 2, 4));
     assert_false(watchdog_may_vote(&r, now += s, live, 1, 4)); /* fewer than half are fresh */
+    assert_false(watchdog_may_vote(&r, now += s, live, 3, 4)); /* they come back */
+    assert_true(watchdog_may_vote(&r, now += s, live, 4, 4));
     assert_true(watchdog_may_vote(&r, now += s, live, 3, 4));
     assert_false(watchdog_may_vote(&r, now += 8 * s, live, 3, 4)); /* the loop was late */
     for (int i = 1; i < 15; i++)
@@ -463,6 +465,28 @@ static void watchdog_abstains(void **state)
     for (int i = 21; i < 35; i++)
         assert_false(watchdog_may_vote(&first, live + i * s, live, 3, 4));
     assert_true(watchdog_may_vote(&first, live + 35 * s, live, 3, 4));
+}
+
+/* All agents connect at once, and that takes twice as long as a node may be silent: nobody is given up as long as nodes
+ * that were not there yet come. */
+static void watchdog_waits_for_those_that_come_back(void **state)
+{
+    (void)state;
+    const int64_t s = 1000000, live = 100 * s;
+    struct watchdog_rules r = {.timeout_us = 15 * s, .tick_us = s, .late_us = 5 * s};
+    int64_t now = live;
+    for (size_t n = 0; n < 1000; n += 33)
+        assert_false(watchdog_may_vote(&r, now += s, live, n, 1000));
+    for (int i = 1; i < 15; i++)
+        assert_false(watchdog_may_vote(&r, now += s, live, 990, 1000)); /* ten have not come yet */
+    assert_true(watchdog_may_vote(&r, now += s, live, 990, 1000));      /* and nobody has for 15 s */
+    assert_true(watchdog_may_vote(&r, now += s, live, 980, 1000));
+
+    struct watchdog_rules dribble = {.timeout_us = 15 * s, .tick_us = s, .late_us = 5 * s};
+    size_t n = 400, looks = 0; /* one more every ten seconds: not for ever */
+    while (!watchdog_may_vote(&dribble, now += s, live, n, 1000) && looks < 1000)
+        n = n < 500 ? 500 : n + (++looks % 10 == 0);
+    assert_int_equal(looks, WATCHDOG_ARRIVAL_TIMEOUTS_MAX * 15 - 1);
 }
 
 static void sight_follows_from_the_log(void **state)
@@ -743,6 +767,7 @@ int main(void)
         cmocka_unit_test(seen_ignores_old_reports),
         cmocka_unit_test(seen_edges_in_order),
         cmocka_unit_test(watchdog_abstains),
+        cmocka_unit_test(watchdog_waits_for_those_that_come_back),
         cmocka_unit_test(sight_follows_from_the_log),
         cmocka_unit_test(edges_that_others_hear),
         cmocka_unit_test(edges_confirm_the_lower),
