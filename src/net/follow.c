@@ -144,12 +144,21 @@ static void on_answer(struct http_result *result, void *ctx)
         failed(f, &err);
 }
 
+/* Twice and then four times as long once every replica was tried: where thousands wait for their handshakes, who gives
+ * up early only makes work. */
+static unsigned patience_doublings(const struct follow *f)
+{
+    size_t rounds = f->failures_n / (f->o.urls_n > 0 ? f->o.urls_n : 1);
+    return rounds < 2 ? (unsigned)rounds : 2;
+}
+
 static void ask(struct follow *f)
 {
     AUTO(buf) struct buf url = {0};
     struct http_call_options o = f->o.call;
     o.url = url_format(f, &url);
     o.total_timeout_ms = f->o.wait_s * 1000 + ANSWER_SLACK_MS;
+    o.connect_timeout_ms <<= patience_doublings(f);
     f->asked_us = clock_mono_us();
     f->call = http_client_send(f->o.client, &o, on_answer, f);
 }

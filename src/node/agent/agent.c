@@ -178,7 +178,9 @@ static void tick(uv_timer_t *timer)
 
 static void on_heartbeat(uv_timer_t *timer)
 {
-    report_node(timer->data);
+    struct agent *a = timer->data;
+    (void)uv_timer_start(timer, on_heartbeat, (uint64_t)pace_heartbeat_ms(&a->jitter), 0);
+    report_node(a);
 }
 
 static void say_boot(struct agent *a)
@@ -382,7 +384,7 @@ static enum err begin_work(struct agent *a, struct errinfo *err)
     if (rc != OK)
         return rc;
     a->join.is_wanted = a->o.management_apis_n > 0;
-    (void)uv_timer_start(&a->heartbeat, on_heartbeat, 0, AGENT_HEARTBEAT_MS);
+    (void)uv_timer_start(&a->heartbeat, on_heartbeat, 0, 0);
     if (a->o.on_ready != NULL)
         a->o.on_ready(a->o.ctx);
     return OK;
@@ -410,6 +412,8 @@ static struct agent *agent_new(const struct agent_options *o)
     a->queue_end = &a->queue;
     a->converge = converge_new();
     a->out.deadline_ms = INT64_MAX;
+    random_bytes(&a->jitter, sizeof(a->jitter));
+    a->jitter |= 1;
     a->instances_folder = mem_printf("%s/instances", o->home);
     a->tombstones_folder = mem_printf("%s/tombstones", o->home);
     a->peer_uri = mem_printf("slipform://%s/control/*", o->installation);

@@ -6,6 +6,7 @@
 #include "node/agent/agent.h"
 #include "node/agent/keep.h"
 #include "node/agent/line_log.h"
+#include "node/agent/pace.h"
 #include "node/converge/converge.h"
 #include "node/image/cache.h"
 #include "node/network/network.h"
@@ -15,11 +16,6 @@
 #include "os/child.h"
 #include "wire/umbilical.h"
 
-/* 5 s: a node that was not heard for a few of them is suspected (chosen). */
-#define AGENT_HEARTBEAT_MS 5000
-/* Reports and logs that were not taken are sent again: 0.5 s doubling to 10 s (chosen, never measured). */
-#define AGENT_RETRY_MS_MIN 500
-#define AGENT_RETRY_MS_MAX 10000
 #define AGENT_BOOT_ID_SIZE 64
 
 /* A deadline that the agent's one timer looks after; INT64_MAX: none. */
@@ -121,7 +117,8 @@ struct agent {
     struct http_server *server;
     struct http_server *event_channel; /* NULL: no microVMs here */
     struct follow *follow;
-    size_t api; /* that answered last */
+    size_t api;      /* that answered last */
+    uint64_t jitter; /* pace.h */
     struct delivery join;
     struct heartbeat *heartbeats; /* management_apis_n */
     int64_t hurried_ms;           /* a heartbeat was sent before its time, for news of an umbilical */

@@ -49,9 +49,9 @@ const char *report_api(const struct agent *a)
     return a->o.management_apis_n == 0 ? NULL : a->o.management_apis[a->api % a->o.management_apis_n];
 }
 
-static struct http_call *tell(const struct agent *a, const char *api, const char *method, const char *path,
-                              const char *content_type, struct str body, void (*on_done)(struct http_result *, void *),
-                              void *ctx)
+static struct http_call *tell(const struct agent *a, const char *api, unsigned failures_n, const char *method,
+                              const char *path, const char *content_type, struct str body,
+                              void (*on_done)(struct http_result *, void *), void *ctx)
 {
     auto_free char *url = mem_printf("%s%s", api, path);
     struct http_call_options call = {.method = method,
@@ -62,17 +62,17 @@ static struct http_call *tell(const struct agent *a, const char *api, const char
                                      .cert_file = a->o.cert_file,
                                      .key_file = a->o.key_file,
                                      .peer_uri = a->peer_uri,
-                                     .connect_timeout_ms = 3000,
+                                     .connect_timeout_ms = pace_patience_ms(failures_n),
                                      .total_timeout_ms = 15000};
     return http_client_send(a->o.client, &call, on_done, ctx);
 }
 
 /* The replica that answered last: one is enough, what it takes is in the log of all. */
-static struct http_call *tell_control(const struct agent *a, const char *method, const char *path,
+static struct http_call *tell_control(const struct agent *a, unsigned failures_n, const char *method, const char *path,
                                       const char *content_type, struct str body,
                                       void (*on_done)(struct http_result *, void *), void *ctx)
 {
-    return tell(a, report_api(a), method, path, content_type, body, on_done, ctx);
+    return tell(a, report_api(a), failures_n, method, path, content_type, body, on_done, ctx);
 }
 
 enum outcome { TAKEN, REFUSED, AGAIN };
@@ -87,11 +87,7 @@ static enum outcome outcome_of(struct agent *a, struct delivery *d, const struct
         return r->code == OK ? TAKEN : REFUSED;
     }
     a->api++; /* another replica */
-    int64_t wait_ms = AGENT_RETRY_MS_MIN;
-    for (unsigned i = 0; i < d->failures_n && wait_ms < AGENT_RETRY_MS_MAX; i++)
-        wait_ms *= 2;
-    d->failures_n++;
-    d->at_ms = agent_now_ms() + (wait_ms < AGENT_RETRY_MS_MAX ? wait_ms : AGENT_RETRY_MS_MAX);
+    d->at_ms = agent_now_ms() + pace_retry_ms(d->failures_n++, &a->jitter);
     d->is_wanted = true;
     return AGAIN;
 }
@@ -122,7 +118,7 @@ static void send_state(struct instance *i)
     fields_encode(&INSTANCE_STATE_WIRE, &s, &body);
     auto_free char *path = mem_printf("/v1/instances/%s/state", i->id_text);
     i->state.is_wanted = false;
-    i->state.call = tell_control(i->agent, "PUT", path, NULL, buf_str(&body), on_state_done, i);
+    i->state.call = tell_control(i->agent, i->state.failures_n, "PUT", path, NULL, buf_str(&body), on_state_done, i);
 }
 
 /* Only the installation's own: the control plane knows no others. */
@@ -162,7 +158,8 @@ static void send_logs(struct instance *i)
     if (i->lines == NULL || !line_log_batch(i->lines, &lines, &i->logs_seq))
         return;
     auto_free char *path = mem_printf("/v1/instances/%s/logs", i->id_text);
-    i->logs.call = tell_control(i->agent, "POST", path, "application/x-ndjson", buf_str(&lines), on_logs_done, i);
+    i->logs.call = tell_control(i->agent, i->logs.failures_n, "POST", path, "application/x-ndjson", buf_str(&lines),
+                                on_logs_done, i);
 }
 
 /* 100 ms: lines that come together go together (chosen). */
@@ -255,7 +252,7 @@ static void send_join(struct agent *a)
     fields_encode(&NODE_JOIN_WIRE, &join, &body);
     free(labels);
     a->join.is_wanted = false;
-    a->join.call = tell_control(a, "POST", "/v1/nodes", NULL, buf_str(&body), on_join_done, a);
+    a->join.call = tell_control(a, a->join.failures_n, "POST", "/v1/nodes", NULL, buf_str(&body), on_join_done, a);
 }
 
 static void on_heartbeat_done(struct http_result *r, void *ctx)
@@ -263,6 +260,7 @@ static void on_heartbeat_done(struct http_result *r, void *ctx)
     struct heartbeat *h = ctx;
     struct agent *a = h->agent;
     h->delivery.call = NULL;
+    h->delivery.failures_n = r->status == 0 ? h->delivery.failures_n + 1 : 0;
     if (r->status == 404) /* a control plane that does not know us (yet, or any more) */
         a->join.is_wanted = true;
     if (r->status == 409)
@@ -326,7 +324,8 @@ static void send_heartbeat(struct heartbeat *h)
     id_format(a->o.node_id, id);
     auto_free char *path = mem_printf("/v1/nodes/%s/status", id);
     h->delivery.is_wanted = false;
-    h->delivery.call = tell(a, a->o.management_apis[h->api], "PUT", path, NULL, buf_str(&body), on_heartbeat_done, h);
+    h->delivery.call = tell(a, a->o.management_apis[h->api], h->delivery.failures_n, "PUT", path, NULL, buf_str(&body),
+                            on_heartbeat_done, h);
 }
 
 void report_node(struct agent *a)
