@@ -3,20 +3,31 @@
  *
  * It abstains - votes nothing - for one timeout after it went live (nobody had time to report), for one timeout after
  * its own loop was late (then it was deaf, not they silent), while fewer than half of the nodes are fresh (then it is
- * more likely that it is cut off than that they are all gone), and after that for as long as they still come back. */
+ * more likely that it is cut off than that they are all gone), and after that for as long as they still come back. Of a
+ * node that has just joined, or come back, it votes nothing for one timeout either: the log may say so before the
+ * node's first report to this replica is there. */
 #include "control/watchdog.h"
 
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "base/map.h"
 #include "control/parts.h"
 
 #define TICK_MS 1000
+
+/* A node that counts, since when it does. */
+struct counted {
+    struct id node_id;
+    int64_t since_us, looked_us; /* as of the last look: else it did not count then */
+    UT_hash_handle hh;
+};
 
 struct watchdog {
     struct control *control;
     uv_timer_t timer;
     struct watchdog_rules rules;
+    struct counted *counted;
 };
 
 static bool counts(const struct node *n)
@@ -28,6 +39,39 @@ static bool is_heard(const struct control *c, struct id node_id, int64_t now_us,
 {
     const struct seen_node *s = seen_node_find(c->seen, node_id);
     return s != NULL && now_us - s->heard_us <= within_us;
+}
+
+static void counts_at(struct watchdog *w, struct id node_id, int64_t now_us)
+{
+    struct counted *k = NULL;
+    HASH_FIND(hh, w->counted, &node_id, sizeof(node_id), k);
+    if (k == NULL) {
+        k = mem_alloc(sizeof(*k));
+        *k = (struct counted){.node_id = node_id, .since_us = now_us};
+        HASH_ADD(hh, w->counted, node_id, sizeof(k->node_id), k);
+    }
+    k->looked_us = now_us;
+}
+
+/* Those that did not count at that look, any more. */
+static void forget_before(struct watchdog *w, int64_t look_us)
+{
+    struct counted *k = NULL, *next = NULL;
+    HASH_ITER(hh, w->counted, k, next)
+    {
+        if (k->looked_us >= look_us)
+            continue;
+        HASH_DEL(w->counted, k);
+        free(k);
+    }
+}
+
+/* Has it counted for so long that it would have been heard? */
+static bool had_time(const struct watchdog *w, struct id node_id, int64_t now_us)
+{
+    const struct counted *k = NULL;
+    HASH_FIND(hh, w->counted, &node_id, sizeof(node_id), k);
+    return k != NULL && now_us - k->since_us > w->rules.timeout_us;
 }
 
 struct vote {
@@ -83,9 +127,11 @@ static void on_tick(uv_timer_t *timer)
     MODEL_EACH (node, n, &c->model->nodes) {
         if (counts(n)) {
             nodes_n++;
+            counts_at(w, n->id, now_us);
             fresh_n += is_heard(c, n->id, now_us, watchdog_fresh_us(&w->rules));
         }
     }
+    forget_before(w, now_us);
     c->may_vote =
         watchdog_may_vote(&w->rules, now_us, c->live_mono_us, fresh_n, nodes_n) && control_sight(c, NULL) == SIGHT_LIVE;
     if (fresh_n * 2 < nodes_n) /* who is cut off does not know either which edges are there; who was deaf: sight.c */
@@ -95,7 +141,8 @@ static void on_tick(uv_timer_t *timer)
     MODEL_EACH (node, n, &c->model->nodes) {
         bool heard = is_heard(c, n->id, now_us, w->rules.timeout_us);
         bool suspected = text_list_has(&n->suspected_by, c->o.replica);
-        if ((counts(n) && !heard && !suspected) || (heard && suspected))
+        bool is_silent = counts(n) && !heard && had_time(w, n->id, now_us);
+        if ((is_silent && !suspected) || (heard && suspected))
             vote(w, n, !heard);
     }
 }
@@ -117,6 +164,7 @@ static void on_closed(uv_handle_t *handle)
 {
     struct watchdog *w = handle->data;
     struct control *c = w->control;
+    forget_before(w, INT64_MAX);
     free(w);
     control_part_closed(c);
 }

@@ -3,6 +3,16 @@ import pytest
 
 from dev1 import ROOT, Dev1
 
+import guardian
+
+
+def pytest_configure():
+    guardian.watch()
+
+
+def pytest_unconfigure():
+    guardian.well()
+
 
 @pytest.fixture(scope='module')
 def house(request):

@@ -20,6 +20,7 @@ import tempfile
 import threading
 import time
 
+import guardian
 from patience import PATIENCE_S
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -216,6 +217,7 @@ class Guest:
 class World:
     def __init__(self):
         self.id = secrets.token_hex(3)
+        guardian.note(f'slipform-t-{self.id}')
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix='slpe-', dir='/tmp'))
         self.processes, self.spaces, self.api, self.envoys = [], [], None, []
         self.programs = {}

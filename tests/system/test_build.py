@@ -13,6 +13,8 @@ import time
 
 import pytest
 
+import guardian
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 CACHE = pathlib.Path(os.environ.get('SLIPFORM_CACHE', '/var/cache/slipform'))
 INSTALLATION = f'test-build-{os.getpid()}'
@@ -83,6 +85,7 @@ def leftovers():
 
 @pytest.fixture(scope='module')
 def builder(tmp_path_factory):
+    guardian.note(INSTALLATION)
     return Builder(tmp_path_factory.mktemp('builder'))
 
 

@@ -11,6 +11,7 @@ import uuid
 
 import pytest
 
+import guardian
 from patience import PATIENCE_S
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -42,6 +43,7 @@ def cpu_s(pid):
 @pytest.fixture(scope='module')
 def image(tmp_path_factory):
     """An erofs with the probe as its only program, a user and a file."""
+    guardian.note(NAME)
     folder = tmp_path_factory.mktemp('image')
     tree = folder / 'tree'
     (tree / 'bin').mkdir(parents=True)

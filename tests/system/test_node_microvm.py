@@ -12,6 +12,7 @@ import uuid
 
 import pytest
 
+import guardian
 from agent_world import BUILD, Agent, digest_of, is_alive, wait_for
 
 CACHE = pathlib.Path(os.environ.get('SLIPFORM_CACHE', '/var/cache/slipform'))
@@ -77,6 +78,7 @@ class Worker:
         tag = uuid.uuid4().hex[:4]
         number = int(tag, 16) % 200 + 20
         self.netns, self.outside, self.tag = f'slipform-t{tag}', f'slpt{tag}', tag
+        guardian.note(self.netns)
         run('ip', 'netns', 'add', self.netns)
         run('ip', 'link', 'add', self.outside, 'type', 'veth', 'peer', 'name', 'slpfab', 'netns', self.netns)
         run('ip', 'addr', 'add', f'100.127.{number}.1/24', 'dev', self.outside)

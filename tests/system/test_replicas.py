@@ -110,8 +110,8 @@ class Replicas(World):
 
     def hashes_agree(self):
         def same():
-            a, b = (self.client_of(p).ok('GET', '/readyz').json for p in self.all)
-            return a['position'] == b['position'] and a['model_hash'] == b['model_hash']
+            a, b = (self.client_of(p).get('/readyz') for p in self.all)
+            return a.status == b.status == 200 and (a.json['position'], a.json['model_hash']) == (b.json['position'], b.json['model_hash'])
         until(same, 'both replicas hold the same model')
 
     def discard(self):

@@ -29,8 +29,8 @@ class Three(Replicas):
 
     def hashes_agree(self):
         def same():
-            told = [self.client_of(p).ok('GET', '/readyz').json for p in self.all]
-            return len({(t['position'], t['model_hash']) for t in told}) == 1
+            told = [self.client_of(p).get('/readyz') for p in self.all]
+            return {t.status for t in told} == {200} and len({(t.json['position'], t.json['model_hash']) for t in told}) == 1
         until(same, 'all replicas hold the same model')
 
 
