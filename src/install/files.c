@@ -36,6 +36,16 @@ enum err files_user(int *ret_uid, int *ret_gid, struct errinfo *err)
     return OK;
 }
 
+enum err files_act_as(uid_t uid, gid_t gid, struct errinfo *err)
+{
+    bool is_root_again = geteuid() != 0;
+    if (is_root_again && seteuid(uid) != 0)
+        return err_set_os(err, ERR_DENIED, errno, "act as user %u", (unsigned)uid);
+    if (setegid(gid) != 0 || seteuid(uid) != 0)
+        return err_set_os(err, ERR_DENIED, errno, "act as user %u", (unsigned)uid);
+    return OK;
+}
+
 struct str files_run_name(const struct installation_node *n)
 {
     return home_is_operator(n) && !n->has_namespace ? STR("edge") : n->name;

@@ -6,6 +6,8 @@
 #define INSTALL_USER "slipform"
 must_check enum err files_user(int *ret_uid, int *ret_gid, struct errinfo *err);
 must_check enum err files_folders(const struct home *h, int uid, int gid, struct errinfo *err);
+/* From here on this process is that user, with root's right to become another one again. ERR_DENIED */
+must_check enum err files_act_as(uid_t uid, gid_t gid, struct errinfo *err);
 /* Copy programs, kernel and initramfs whose bytes differ, each replaced at once. *ret_changed: at least one was. */
 must_check enum err files_programs(const struct home *h, const struct up_options *o, bool *ret_changed,
                                    struct errinfo *err);

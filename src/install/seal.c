@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/own.h"
+#include "install/files.h"
 #include "os/file.h"
 #include "store/store.h"
 
@@ -22,17 +23,6 @@ struct seal_work {
     gid_t egid;
     int lock;
 };
-
-/* What is written into a log's folder belongs to who runs the programs. */
-static enum err become(uid_t uid, gid_t gid, struct errinfo *err)
-{
-    bool is_root_again = geteuid() != 0;
-    if (is_root_again && seteuid(uid) != 0)
-        return err_set_os(err, ERR_DENIED, errno, "act as user %u", (unsigned)uid);
-    if (setegid(gid) != 0 || seteuid(uid) != 0)
-        return err_set_os(err, ERR_DENIED, errno, "act as user %u", (unsigned)uid);
-    return OK;
-}
 
 static enum err begin(struct seal_work *w, const struct seal_place *p, struct errinfo *err)
 {
@@ -242,16 +232,17 @@ static enum err wrap_all(struct seal_work *w, uint64_t *ret_rows, struct errinfo
     return rc == OK ? err_set(err, ERR_UNAVAILABLE, "others go on wrapping under another key: run it again") : rc;
 }
 
+/* What is written into a log's folder belongs to who runs the programs. */
 static enum err wrap_as_owner(struct seal_work *w, uint64_t *ret_rows, struct errinfo *err)
 {
     bool changes_user = w->euid == 0 && w->uid > 0;
-    enum err rc = changes_user ? become((uid_t)w->uid, (gid_t)w->gid, err) : OK;
+    enum err rc = changes_user ? files_act_as((uid_t)w->uid, (gid_t)w->gid, err) : OK;
     if (rc == OK)
         rc = open_table(w, STORE_APPEND, err);
     if (rc == OK)
         rc = wrap_all(w, ret_rows, err);
     store_close(TAKE(w->store));
-    enum err back = changes_user ? become(w->euid, w->egid, rc == OK ? err : NULL) : OK;
+    enum err back = changes_user ? files_act_as(w->euid, w->egid, rc == OK ? err : NULL) : OK;
     return rc == OK ? back : rc;
 }
 

@@ -52,29 +52,45 @@ static enum err lock_home(const struct home *h, int *ret_fd, struct errinfo *err
     return rc;
 }
 
+/* A log's store and a bucket (NULL: none), opened as the programs will: with files that their user can read. */
+static enum err check_servers(const char *store_spec, const char *blobs_spec, struct errinfo *err)
+{
+    struct store *store = NULL;
+    struct blob_store *blobs = NULL;
+    int uid = 0, gid = 0;
+    enum err rc = files_user(&uid, &gid, err);
+    if (rc == OK)
+        rc = files_act_as((uid_t)uid, (gid_t)gid, err);
+    if (rc != OK)
+        return rc;
+    if (store_spec != NULL)
+        rc = store_open(store_spec, &(struct store_options){.mode = STORE_APPEND}, &store, NULL, err);
+    if (rc == OK && blobs_spec != NULL)
+        rc = blob_store_open(blobs_spec, &blobs, err);
+    if (rc == OK && blobs_spec != NULL)
+        rc = blob_check(blobs, err);
+    store_close(store);
+    blob_store_close(blobs);
+    enum err back = files_act_as(0, 0, rc == OK ? err : NULL);
+    return rc == OK ? back
+                    : err_wrap(err, rc,
+                               "the inventory's servers, asked as user '" INSTALL_USER
+                               "' (docs/operate.md, \"Servers of your own\")");
+}
+
 /* A log on servers of somebody else is there, and may be appended to, before the home says that it is in use. */
 static enum err check_store(const struct inventory *inv, struct errinfo *err)
 {
-    struct store *store = NULL;
-    if (inv->store == NULL || strchr(inv->store, ';') == NULL)
-        return OK;
-    enum err rc = store_open(inv->store, &(struct store_options){.mode = STORE_APPEND}, &store, NULL, err);
-    store_close(store);
-    return rc == OK ? OK : err_wrap(err, rc, "the inventory's store (docs/operate.md, \"Servers of your own\")");
+    return inv->store == NULL || strchr(inv->store, ';') == NULL ? OK : check_servers(inv->store, NULL, err);
 }
 
-/* As management-api and image-builder will use it. */
-static enum err check_blobs(const struct home *h, struct errinfo *err)
+/* As management-api and image-builder will use them. */
+static enum err check_home(const struct home *h, struct errinfo *err)
 {
-    struct blob_store *store = NULL;
-    if (h->inst.blobs.len == 0)
-        return OK;
-    auto_free char *spec = settings_blobs(h, home_first_operator(h));
-    enum err rc = blob_store_open(spec, &store, err);
-    if (rc == OK)
-        rc = blob_check(store, err);
-    blob_store_close(store);
-    return rc == OK ? OK : err_wrap(err, rc, "the inventory's 'blobs'");
+    char spec[LOG_SPEC_SIZE];
+    auto_free char *blobs = h->inst.blobs.len > 0 ? settings_blobs(h, home_first_operator(h)) : NULL;
+    const char *store = home_store_is_elsewhere(h) ? log_spec(h, LOG_AS_REPLICA, spec) : NULL;
+    return store == NULL && blobs == NULL ? OK : check_servers(store, blobs, err);
 }
 
 static enum err load_inventory(struct up *u, struct errinfo *err)
@@ -295,7 +311,7 @@ static enum err raise_it(struct up *u, struct errinfo *err)
     say(u, "user, folders, programs, certificates, settings");
     enum err rc = write_files(u, err);
     if (rc == OK)
-        rc = check_blobs(u->h, err);
+        rc = check_home(u->h, err);
     /* New programs: agents are started anew and leave what runs; prod-bootstrap then has changed instances restarted.
      */
     if (rc == OK && (u->programs_changed || u->settings_changed))

@@ -114,6 +114,7 @@ static const char *hint_of(const char *text)
         const char *said, *hint;
     } HINTS[] = {
         {"certificate verify failed", ": the server's certificate has expired, or is of another CA than 'sslrootcert'"},
+        {"no password supplied", ": 'passfile' names a file (0600) with it, which the user of this program can read"},
         {"root certificate file", ": name the CA of the database by 'sslrootcert'"},
         {"server does not support SSL", ": a database is spoken to over a network by TLS only, set it up there"},
     };
