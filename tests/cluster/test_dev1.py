@@ -3,11 +3,12 @@ import json
 import os
 import pathlib
 import signal
+import time
 
 import pytest
 
-from dev1 import OPERATORS, kill_programs, metric
-from installation import is_alive, leftovers, until  # dev1 has put its folder into the path
+from dev1 import OPERATORS, Commands, kill_programs, metric, nothing_twice, sealed_values_outlive_rotation_and_restart
+from installation import Load, is_alive, leftovers, until  # dev1 has put its folder into the path
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason='needs root: network namespaces, microVMs')
 
@@ -99,12 +100,54 @@ def test_an_operator_is_killed(house, hello, operator):
     assert house.operator_edge(operator, f'without-{operator}.localhost').get('/')[0] == 200
 
 
+FROZEN_S = int(os.environ.get('SLIPFORM_FROZEN_S', '60'))
+
+
+@pytest.mark.parametrize('but, seconds', [(('edge-proxy',), FROZEN_S), ((), FROZEN_S / 2)], ids=['but its edge', 'its edge too'])
+def test_an_operator_stands_still(house, hello, but, seconds):
+    """The one that plans, for longer than its leases last: a deployment goes live through the others, status says who is away; when it goes on nothing is
+    lost, nothing has happened twice, and nobody was declared lost by it. Its edge serves all the while, unless that stands still, too."""
+    operator = until(lambda: next((node for node, r in house.replicas().items() if r.get('goes_first')), None), 30, 'one goes first')
+    others = [o for o in OPERATORS if o != operator]
+    until(lambda: house.operator_edge(operator, 'hello.localhost').get('/')[0] == 200, 60, 'hello is served')
+    seq = house.json('status')['position']['seq']
+    edge = house.operator_edge(operator if but else others[0], 'hello.localhost')
+    own, theirs = Commands(house, [operator], f'own-{seq}', seconds + 120, 0.1), Commands(house, others, f'theirs-{seq}', pause=0.1)
+    with Load(edge, per_second=10) as load, own, theirs:
+        with house.standing_still(operator, but):
+            began, made, answered = time.monotonic(), len(theirs.made), len(load.answers)
+            deployment = house.deploy_beside_a_loss('hello')
+            assert deployment['status'] == 'live'
+            house.serves(deployment['deployment_id'], OPERATORS if but else others)
+            status = house.json('status')
+            assert {r['node']: r['status'] for r in status['replicas']} == {operator: 'down', **{o: 'live' for o in others}}
+            away = {p['code'] for p in status['problems'] if f"'{operator}'" in p['title']}
+            assert status['status'] == 'degraded' and {'replica-down', 'agent-down'} <= away, status['problems']
+            until(lambda: time.monotonic() - began > seconds, seconds + 30, 'it has stood still long enough')
+            assert len(theirs.made) > made and len(load.answers) > answered
+        went_on = len(own.made)
+        house.healthy()
+        until(lambda: len(own.made) > went_on + 1, 60, 'it takes commands again')
+    assert load.failures == []
+    house.serves(deployment['deployment_id'])
+    until(lambda: len({(r['seq'], r['model_hash']) for r in house.replicas().values()}) == 1, what='one position and one model')
+    assert {name for name, _ in own.made + theirs.made} <= {p['name'] for p in house.json('projects')}
+    events = nothing_twice(house)
+    assert len([e for e in events if e['type'] == 'CreateInstance' and e['payload']['processId'] == deployment['deployment_id']]) == 3
+    workers = {n['node_id'] for n in house.json('nodes') if n['name'] in ('w1', 'w2', 'w3')}
+    assert not [e for e in events if e['seq'] > seq and e['type'] == 'NodeStatusChange' and e['payload']['nodeId'] in workers], 'it voted by what it had not heard'
+
+
 def is_program_of(folder, house, operator):
     """A program that the agent of that operator started: its certificate is below the node's folder."""
     try:
         return f'{house.home}/nodes/{operator}/' in (folder / 'environ').read_bytes().decode(errors='replace')
     except OSError:
         return False
+
+
+def test_sealed_values_outlive_rotation_and_restart(house, tmp_path):
+    sealed_values_outlive_rotation_and_restart(house, 'op2', tmp_path / 'copy')
 
 
 def test_nats_is_killed(house, hello):

@@ -1,18 +1,14 @@
 """The database of dev-1's log: its standby takes over under load of commands; the order of the tests is the story of one installation."""
-import http.client
 import json
 import os
 import pathlib
-import ssl
 import sys
-import threading
 import time
-import urllib.parse
 
 import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'system'))
-from dev1 import OPERATORS  # noqa: E402
+from dev1 import OPERATORS, Commands  # noqa: E402
 from installation import Load, is_alive, kill, leftovers, until  # noqa: E402
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason='needs root: network namespaces, microVMs')
@@ -20,53 +16,6 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason='needs root: network n
 
 def databases(house):
     return {row['is'].split(',')[0]: row for row in house.json('status')['services'] if row['name'].startswith('postgres')}
-
-
-class Commands:
-    """Projects that are made without end, at each operator in turn; who is refused asks the next one, as the CLI does."""
-
-    def __init__(self, house):
-        status = house.json('status')
-        port = urllib.parse.urlsplit(status['endpoints']['public_api']).port
-        self.hosts = [(urllib.parse.urlsplit(r['url']).hostname, port) for r in status['replicas']]
-        self.token = pathlib.Path(status['token_file']).read_text().strip()
-        self.context = ssl.create_default_context(cafile=status['ca_file'])
-        self.context.check_hostname = False  # addresses of the fabric
-        self.made, self.refused, self.stopping = [], [], threading.Event()
-        self.thread = threading.Thread(target=self.run)
-
-    def post(self, host, name):
-        connection = http.client.HTTPSConnection(*host, timeout=30, context=self.context)
-        try:
-            connection.request('POST', '/v1/projects', json.dumps({'name': name}),
-                               {'Authorization': f'Bearer {self.token}', 'Content-Type': 'application/json'})
-            return connection.getresponse().status
-        finally:
-            connection.close()
-
-    def run(self):
-        n = asked = 0
-        while not self.stopping.is_set():
-            asked += 1
-            try:
-                status = self.post(self.hosts[asked % len(self.hosts)], f'made-{n}')
-            except OSError as why:
-                status = repr(why)
-            if status in (201, 409):  # 409: an answer was lost, it is there
-                self.made.append((f'made-{n}', time.monotonic()))
-                n += 1
-            else:
-                self.refused.append(status)
-                self.stopping.wait(0.02)
-
-    def __enter__(self):
-        self.thread.start()
-        until(lambda: len(self.made) > 10 or print(self.refused[-3:]), what='projects are made')
-        return self
-
-    def __exit__(self, *_):
-        self.stopping.set()
-        self.thread.join()
 
 
 def test_a_standby_has_what_is_acknowledged(house):

@@ -8,7 +8,7 @@ import urllib.request
 
 import pytest
 
-from dev1 import OPERATORS, Dev1
+from dev1 import OPERATORS, Dev1, sealed_values_outlive_rotation_and_restart
 from installation import leftovers, until  # dev1 has put its folder into the path
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason='needs root: network namespaces, microVMs')
@@ -76,6 +76,10 @@ def test_every_edge_serves(house, hello):
         edge = house.operator_edge(operator, 'hello.localhost')
         until(lambda e=edge: e.get('/')[0] == 200, 60, f'hello at the edge of {operator}')
         assert len({edge.who()['instance_id'] for _ in range(30)}) == 3
+
+
+def test_sealed_values_outlive_rotation_and_restart(house, tmp_path):
+    sealed_values_outlive_rotation_and_restart(house, 'op2', tmp_path / 'copy')
 
 
 def test_each_server_is_killed(house, hello):
