@@ -1032,6 +1032,28 @@ def test_nodes_and_objects_by_the_cli(world):
     world.until(lambda: not any(n['name'] == 'worker-9' and n['status'] == 'ready' for n in told('nodes')), 'it is gone')
 
 
+def test_what_is_long_over_is_told_by_the_log(world):
+    """A deployment that the model forgot: 404 that says where to look, and there it is."""
+    project, d = live(world, 'forgetful')
+    # Not one instance fits beside those that serve: each fails before anything is built.
+    failed = []
+    for _ in range(12):
+        failed.append(world.deploy(project['project_id'], memory_bytes=200 << 30).json['deployment_id'])
+        world.until(lambda: world.deployment(failed[-1])['status'] == 'failed', 'it has failed')
+    kept = lambda: [one['deployment_id'] for one in world.user.items(f'/v1/deployments?project_id={project["project_id"]}')]
+    world.until(lambda: sorted(kept()) == sorted([d['deployment_id'], *failed[2:]]), 'the newest ten that failed, and the live one')
+    detail = problem(world.user.ask('GET', f'/v1/deployments/{failed[0]}'), 404, 'not-found')
+    assert f"'slipform events --of {failed[0]}'" in detail and 'no longer kept' in detail, detail
+    assert 'no longer kept' in problem(world.user.ask('PUT', f'/v1/deployments/{failed[0]}/status', {'status': 'live'}), 404, 'not-found')
+    assert 'no longer kept' in problem(world.user.ask('GET', f'/v1/deployments/{failed[0]}/logs'), 404, 'not-found')
+    told = world.cli('status', failed[0], check=False)
+    assert told.returncode == 3 and f'slipform events --of {failed[0]}' in told.stderr, told
+    events = json.loads(world.cli('events', '--of', failed[0], '--json').stdout)
+    assert [e['type'] for e in events] == ['CreateDeployment', 'DeploymentStatusChange'], events
+    assert 'refused before building' in events[1]['payload']['cause']
+    assert "'nobody' is no id" in world.cli('events', '--of', 'nobody', check=False).stderr
+
+
 def test_an_image_that_nothing_uses_is_deleted(world):
     _, d = live(world, 'image-user')
     image = world.deployment(d['deployment_id'])['image_id']
