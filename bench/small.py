@@ -44,7 +44,7 @@ def up_again(house, times):
     return [Figure('slipform up, all healthy', 's', ours, 'curl of /readyz', curl)]
 
 
-# Events, and times that people deploy: what is deployed stays in the model, so a long history may make a big one or not.
+# Events, and times that people deploy: of what is over the model keeps the newest, so ten times as many must not make a start longer.
 HISTORIES = {'short': (100_000, 2400), 'long': (1_000_000, 2400), 'grown': (1_000_000, 1_000_000)}
 
 
@@ -64,7 +64,7 @@ def start(rounds, scale=1):
     few = f"{short['events']} events, checkpoint"
     return [Figure(f"start of the control plane, {long['events']} events, checkpoint", 'ms', long['with_ms'], 'without', long['without_ms']),
             Figure(f"start, {long['events']} events that leave as much, checkpoint", 'ms', long['with_ms'], few, short['with_ms']),
-            Figure(f"start, {grown['events']} events that leave ten times as much, checkpoint", 'ms', grown['with_ms'], few, short['with_ms'])]
+            Figure(f"start, {grown['events']} events with ten times the deployments, checkpoint", 'ms', grown['with_ms'], few, short['with_ms'])]
 
 
 def batch(rounds):
