@@ -16,6 +16,7 @@ const struct flag DEPLOY_FLAGS[] = {
     {"instances", FLAG_COUNT, "N", "at least so many microVMs (default 3)"},
     {"drain-seconds", FLAG_COUNT, "S", "old instances go this long after the switch (default 300)"},
     {"port", FLAG_COUNT, "N", "port that the program listens on, given to it as $PORT (default 8080)"},
+    {"start-timeout", FLAG_COUNT, "S", "an instance that is not healthy by then has failed (default 120)"},
     {"runtime", FLAG_TEXT, "R", "qemu, null: instead of the best that the pre-flight proved"},
     {"detach", FLAG_BOOL, "", "don't wait until it is live"},
     {0},
@@ -48,9 +49,11 @@ static enum err create(struct cli *c, const json_t *project, const char *folder,
     cli_say(c, "packed '%s': %.1f KiB", folder, (double)size / 1024);
     AUTO(buf) struct buf path = {0};
     buf_addf(&path, "/v1/deployments?project_id=%.*s", STR_ARG(json_member_str(project, "project_id")));
-    static const char *const COUNTS[][2] = {
-        {"instances", "instances"}, {"drain-seconds", "drain_seconds"}, {"port", "port"}};
-    for (size_t i = 0; i < 3; i++)
+    static const char *const COUNTS[][2] = {{"instances", "instances"},
+                                            {"drain-seconds", "drain_seconds"},
+                                            {"port", "port"},
+                                            {"start-timeout", "health_start_timeout_seconds"}};
+    for (size_t i = 0; i < sizeof(COUNTS) / sizeof(COUNTS[0]); i++)
         if (cli_flag(c, COUNTS[i][0]))
             buf_addf(&path, "&%s=%s", COUNTS[i][1], cli_text(c, COUNTS[i][0]));
     const char *runtime = cli_text(c, "runtime");

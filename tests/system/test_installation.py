@@ -274,9 +274,9 @@ def test_dockerfile_that_fails(house, tmp_path):
 
 def test_program_that_never_listens(house, tmp_path):
     (tmp_path / 'Dockerfile').write_text('FROM busybox\nCMD ["sh", "-c", "echo I am deaf; sleep 100000"]\n')
-    done = house.deploy(tmp_path, 'deaf', check=False)
+    done = house.deploy(tmp_path, 'deaf', '--start-timeout', 15, check=False)  # of 120: it never does
     answer = json.loads(done.stdout)
-    assert done.returncode == 1 and answer['status'] == 'failed' and '8080' in answer['cause']
+    assert done.returncode == 1 and answer['status'] == 'failed' and 'healthy after 15 s' in answer['cause'] and '8080' in answer['cause']
 
 
 def test_folder_without_dockerfile(house, tmp_path):
@@ -525,15 +525,15 @@ def test_an_application_of_three_counts_together(house, clicks_folder, tmp_path)
 
 FORGER = """#!/bin/sh
 # Ask each node for the events of somebody else's microVM, in its name, then from its address, too.
-ask() { printf 'GET /v1/logs/LOG/events HTTP/1.0\\r\\nHost: x\\r\\nSlipform-Instance: %s\\r\\n\\r\\n' "$2" | nc -w 4 $3 "$1" 7620 2>&1 | head -n 1 | tr -d '\\r'; }
+ask() { printf 'GET /v1/logs/LOG/events HTTP/1.0\\r\\nHost: x\\r\\nSlipform-Instance: %s\\r\\n\\r\\n' "$2" | nc -w "$4" $3 "$1" 7620 2>&1 | head -n 1 | tr -d '\\r'; }
 echo 0 >/proc/sys/net/ipv6/conf/eth0/accept_dad # an address can be used at once
 for victim in VICTIMS; do
     IFS=, read -r node address id <<END
 $victim
 END
-    echo "own $node [$(ask "$node" "$id" '')]"
+    echo "own $node [$(ask "$node" "$id" '' 60)]"
     ip -6 address add "$address/128" dev eth0 && echo "added $node"
-    echo "forged $node [$(ask "$node" "$id" "-s $address")]"
+    echo "forged $node [$(ask "$node" "$id" "-s $address" 4)]"
     ip -6 address del "$address/128" dev eth0
 done
 echo asked
