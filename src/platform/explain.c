@@ -28,6 +28,7 @@ static const struct {
     {"replaced", "another took its place"},
     {"one is missing", "its deployment wanted one more"},
     {"its node drains", "it replaces one on a node that drains"},
+    {"spread", "its node had none of its deployment, and another node had more than one, or its zone all of them"},
     {"a share has no owner", "its share of the input had no owner"},
     {"by hand", "a person asked for it"},
     {"build", "it builds an image"},

@@ -105,6 +105,7 @@ bool places_set_node(struct places *p, const struct node *n)
     }
     int64_t vcpus_all = n->capacity.vcpus * p->settings->vcpus_overcommit_percent / 100;
     int64_t memory_all = n->capacity.memory_bytes / 100 * p->settings->memory_overcommit_percent;
+    bool was_open = place->is_open; /* not after it went to another group */
     count_in_group(place, -1);
     place->node = n;
     place->vcpus_free += vcpus_all - place->vcpus_all;
@@ -115,6 +116,11 @@ bool places_set_node(struct places *p, const struct node *n)
     count_in_group(place, 1);
     place_group_update(place->group, place);
     p->has_grown = true; /* or not: whoever waits looks once in vain */
+    p->has_turned |= place->is_open != was_open || (was_open && place->since_ns != n->since_ns);
+    p->has_zone |= place->is_open && !was_open && place->group->open_n == 1;
+    place->since_ns = n->since_ns;
+    if (place->is_open && n->since_ns > p->newest_ns)
+        p->newest_ns = n->since_ns;
     bool is_other = is_new || place->status != n->status;
     place->status = n->status;
     return is_other;

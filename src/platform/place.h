@@ -37,8 +37,9 @@ struct place {
     size_t slot;                     /* in its group */
     uint32_t here_n;                 /* instances of the process that is being placed */
     enum node_status status;
-    bool is_open;   /* ready */
-    bool is_lifted; /* out of its group's tree: it has some of that process, or is to be avoided */
+    int64_t since_ns; /* of the status */
+    bool is_open;     /* ready */
+    bool is_lifted;   /* out of its group's tree: it has some of that process, or is to be avoided */
 };
 
 struct place_take {
@@ -59,7 +60,10 @@ struct places {
     struct holding *holdings; /* what each instance uses: open addressing, a power of two */
     size_t holdings_n, holdings_size;
     bool has_grown;           /* there is more room somewhere since the caller set it to false */
-    size_t refused_n;         /* places_take that found no room */
+    bool has_turned;          /* a node may be placed on that could not be, or no more, or anew; likewise */
+    bool has_zone;            /* a zone has one that had none of that kind; likewise */
+    int64_t newest_ns;        /* no open node became so later */
+    size_t refused_n;         /* takes that found no room */
     struct place_take *takes; /* of this plan */
     size_t takes_n, takes_size;
     struct id process_id; /* whose instances here_n counts; none: nobody's */
@@ -98,6 +102,14 @@ void places_remove_instance(struct places *p, struct id instance_id);
 bool places_take(struct places *p, const struct wish *wish, size_t n, struct placement *ret, const char **ret_why);
 /* As many of n as there is room for. */
 size_t places_take_some(struct places *p, const struct wish *wish, size_t n, struct placement *ret);
+/* One on a node that has none of the wish's process, out of this zone (NULL: anywhere), and that has been ready since
+ * before_ns or earlier. *ret_next_ns: since when the next one is ready, with room or not, for which that is too early;
+ * INT64_MAX: there is none. */
+bool places_take_fresh(struct places *p, const struct wish *wish, const struct zone *out_of, int64_t before_ns,
+                       struct placement *ret, int64_t *ret_next_ns);
+/* Ready nodes that the wish may be placed on, with room or not, out of this zone (NULL: anywhere). */
+size_t places_suited_n(const struct places *p, const struct wish *wish, const struct zone *out_of);
+bool places_is_suited(const struct places *p, const struct wish *wish, const struct node *n);
 /* What is needed for n and what is free, as places_take says it. */
 const char *places_say_why(struct places *p, const struct wish *wish, size_t n);
 bool places_has_room_for_one(struct places *p, const struct wish *wish);

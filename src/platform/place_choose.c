@@ -255,9 +255,9 @@ static struct place *best_lifted(const struct choice *c, int64_t mean)
     return best;
 }
 
-static struct place *choose(struct choice *c)
+/* In the best zone where one has room. */
+static struct place *choose_fresh(const struct choice *c, int64_t mean)
 {
-    int64_t mean = weigh(c);
     struct place *best = NULL;
     const struct zone_view *zone = NULL;
     for (size_t i = 0; i < c->zones_n; i++) {
@@ -267,6 +267,13 @@ static struct place *choose(struct choice *c)
             zone = &c->zones[i];
         }
     }
+    return best;
+}
+
+static struct place *choose(struct choice *c)
+{
+    int64_t mean = weigh(c);
+    struct place *best = choose_fresh(c, mean);
     return best != NULL ? best : best_lifted(c, mean);
 }
 
@@ -311,6 +318,16 @@ void places_forget(struct places *p)
     places_give_back(p, 0);
 }
 
+static struct placement take(struct places *p, const struct wish *w, struct place *at)
+{
+    struct placement taken = {
+        .node = at->node, .runtime = choose_runtime(at->node->runtimes.items, at->node->runtimes.n, w), .address = ""};
+    places_take_here(p, at, w->process == NULL ? ID_NONE : w->process->id, w->needs->vcpus, w->needs->memory_bytes);
+    if (w->has_address)
+        taken.address = format_address(p->arena, at->node->prefix_u64, at->node->host_next + at->hosts_taken++);
+    return taken;
+}
+
 static size_t take_some(struct places *p, const struct wish *w, size_t n, struct placement *ret)
 {
     struct choice c;
@@ -324,12 +341,7 @@ static size_t take_some(struct places *p, const struct wish *w, size_t n, struct
         struct place *at = choose(&c);
         if (at == NULL)
             break;
-        ret[i] = (struct placement){.node = at->node,
-                                    .runtime = choose_runtime(at->node->runtimes.items, at->node->runtimes.n, w),
-                                    .address = ""};
-        places_take_here(p, at, w->process == NULL ? ID_NONE : w->process->id, w->needs->vcpus, w->needs->memory_bytes);
-        if (w->has_address)
-            ret[i].address = format_address(p->arena, at->node->prefix_u64, at->node->host_next + at->hosts_taken++);
+        ret[i] = take(p, w, at);
         at->here_n++;
         lift(p, at);
         count_in_zones(&c, at, 1);
@@ -357,4 +369,63 @@ size_t places_take_some(struct places *p, const struct wish *w, size_t n, struct
     size_t got = take_some(p, w, n, ret);
     p->refused_n += got < n;
     return got;
+}
+
+/* ---- On a node of its own ---- */
+
+static bool is_out_of(const struct place_group *g, const struct zone *zone)
+{
+    return zone == NULL || !id_eq(g->zone_id, zone->id);
+}
+
+size_t places_suited_n(const struct places *p, const struct wish *w, const struct zone *out_of)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < p->groups_n; i++) {
+        const struct place_group *g = p->groups[i];
+        if (g->open_n > 0 && is_out_of(g, out_of) && place_group_may(g, w))
+            n += g->open_n;
+    }
+    return n;
+}
+
+bool places_is_suited(const struct places *p, const struct wish *w, const struct node *n)
+{
+    const struct place *at = places_find(p, n->id);
+    return at != NULL && at->is_open && place_group_may(at->group, w);
+}
+
+/* Of those that have none of the process, which is counted. */
+static int64_t next_ready_ns(const struct places *p, const struct wish *w, const struct zone *out_of, int64_t before_ns)
+{
+    int64_t next_ns = INT64_MAX;
+    for (size_t i = 0; i < p->groups_n && p->newest_ns > before_ns; i++) {
+        const struct place_group *g = p->groups[i];
+        for (size_t k = 0; k < g->n && is_out_of(g, out_of) && place_group_may(g, w); k++) {
+            const struct place *at = g->slots[k];
+            if (at->is_open && at->here_n == 0 && at->since_ns > before_ns && at->since_ns < next_ns)
+                next_ns = at->since_ns;
+        }
+    }
+    return next_ns;
+}
+
+bool places_take_fresh(struct places *p, const struct wish *w, const struct zone *out_of, int64_t before_ns,
+                       struct placement *ret, int64_t *ret_next_ns)
+{
+    struct choice c;
+    count_here(p, w->process);
+    choice_init(&c, p, w);
+    int64_t mean = weigh(&c);
+    struct place *at = choose_fresh(&c, mean);
+    for (; at != NULL && at->since_ns > before_ns; at = choose_fresh(&c, mean))
+        lift(p, at); /* too new: the others */
+    arena_done(&c.scratch);
+    *ret_next_ns = next_ready_ns(p, w, out_of, before_ns);
+    bool is_found = at != NULL && is_out_of(at->group, out_of); /* another zone comes first wherever it has room */
+    if (is_found)
+        *ret = take(p, w, at);
+    p->refused_n += !is_found;
+    put_back(p); /* the next one counts anew */
+    return is_found;
 }

@@ -1,5 +1,5 @@
-/* Rules for deployments: one function a status. plan.h tells the story; plan_unplaced.c, plan_replace.c and plan_roll.c
- * have parts of it. */
+/* Rules for deployments: one function a status. plan.h tells the story; plan_unplaced.c, plan_replace.c, plan_spread.c
+ * and plan_roll.c have parts of it. */
 #include "base/own.h"
 #include "platform/planner.h"
 
@@ -149,10 +149,13 @@ static void plan_live(struct planner *p, const struct process *d)
         return; /* the rest follows from the model after that */
     if (plan_surplus(p, d))
         return; /* likewise: what goes is not replaced as well */
-
-    if (plan_replace(p, d) && d->cause[0] != '\0') /* what it waited for has come */
+    size_t before = p->out->n;
+    bool is_complete = plan_replace(p, d);
+    if (is_complete && d->cause[0] != '\0') /* what it waited for has come */
         emit_deployment_status(p->out, p->ids, d, DEPLOYMENT_LIVE, STR(""),
                                because(p->out, "{\"rule\":\"complete again\"}"));
+    else if (is_complete && p->out->n == before)
+        plan_spread(p, d);
 }
 
 /* ---- draining: until edges have switched and the drain time is over ---- */

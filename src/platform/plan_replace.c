@@ -78,14 +78,28 @@ static void move_away(struct planner *p, const struct process *d, int64_t wanted
     }
 }
 
+/* One of two in a move has failed or is lost: the other one stands in for it. */
+static void end_move(struct planner *p, const struct instance *i)
+{
+    emit_delete_instance(p->out, p->ids, i,
+                         because(p->out, "{\"rule\":\"the other one of a move stays\",\"status\":\"%s\",\"cause\":%s}",
+                                 instance_status_name((enum instance_status)i->status), quoted(p->out, i->cause)));
+}
+
 bool plan_replace(struct planner *p, const struct process *d)
 {
     int64_t have = 0, moving = 0, wanted = wanted_now(d);
+    struct plan_move move = plan_move_of(d);
     MODEL_EACH (instance, i, &d->instances) {
         if (i->wanted == DESIRED_DELETED)
             continue;
         if (must_move(i)) {
             moving++;
+            continue;
+        }
+        if ((i == move.heir || i == move.old) && is_given_up(p, d, i)) {
+            end_move(p, i);
+            move = (struct plan_move){0};
             continue;
         }
         have++;

@@ -37,6 +37,8 @@ bool plan_surplus(struct planner *p, const struct process *d)
         have += i->wanted != DESIRED_DELETED && (i->node == NULL || i->node->status != NODE_DRAINING);
     if (d->scaled_seq == 0 || have <= d->instances_wanted)
         return false;
+    if (have == d->instances_wanted + 1 && plan_move_of(d).heir != NULL)
+        return false; /* the one more is on its way to take the place of another: plan_spread */
     size_t n = (size_t)(have - d->instances_wanted);
     const struct instance **gone = arena_alloc(p->out->arena, n * sizeof(*gone));
     for (size_t k = 0; k < n; k++) {

@@ -343,7 +343,11 @@ void planner_sync(struct planner *p)
     work_mark_due(&p->work, p->now_ms);
     if (p->places.has_grown)
         work_mark_waiting(&p->work, WORK_WAITS_ROOM, WORK_NODE);
-    p->places.has_grown = false;
+    if (p->places.has_turned)
+        work_mark_waiting(&p->work, WORK_WAITS_NODE, WORK_NODE);
+    if (p->places.has_zone)
+        work_mark_waiting(&p->work, WORK_WAITS_ZONE, WORK_NODE);
+    p->places.has_grown = p->places.has_turned = p->places.has_zone = false;
 }
 
 void plan_next(struct plan_state *ps, const struct model *m, const struct platform_settings *s, int64_t now_ms,

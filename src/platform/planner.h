@@ -7,7 +7,7 @@
  * another object adds the dependency there, and test_plan finds what was forgotten
  *   - the time that it asked for has come
  *   - what it waits for has come: places_take found no room and there is more now (by itself); edges, with
- *     planner_waits(p, WORK_WAITS_EDGES): at every plan; a certificate likewise
+ *     planner_waits(p, WORK_WAITS_EDGES): at every plan; a certificate, or the nodes that may be placed on, likewise
  * A rule that is called without need must do nothing.
  * Layer: platform. Pure. */
 #include "platform/emit.h"
@@ -93,6 +93,13 @@ void plan_build(struct planner *p, const struct process *d);
 /* As many as wanted are kept: missing, failed and lost ones are replaced, and those on draining nodes.
  * True: as many as wanted are there or on their way. An instance that a person stopped keeps its place. */
 bool plan_replace(struct planner *p, const struct process *d);
+/* Of a live deployment that is complete: one of its instances goes to a node with none of them, one at a time. */
+void plan_spread(struct planner *p, const struct process *d);
+/* Such a move under way: the heir was made to take the place of the old one, and both are there. NULL: none is. */
+struct plan_move {
+    const struct instance *heir, *old;
+};
+struct plan_move plan_move_of(const struct process *d);
 /* It replaces another one, there is no room for both, and those that it has are healthy: one of the others goes. */
 void plan_roll(struct planner *p, const struct process *d);
 /* A deployment that is over: its instances go, but never so that fewer serve than are wanted. */

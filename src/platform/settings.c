@@ -35,6 +35,9 @@ const struct platform_setting_row PLATFORM_SETTINGS[] = {
     ROW(turn_after_seconds, "s", 60, "chosen: by then it is no moment's shortage that passes by itself"),
     ROW(turn_seconds, "s", 600,
         "chosen: two drains of an old version; afterwards it waits on, and the next one has its turn"),
+    ROW(spread_after_seconds, "s", 120,
+        "chosen: eight times what it takes to miss a node, so that one that comes and goes moves nothing; an "
+        "installation that was raised node by node is spread two minutes after the last"),
     ROW(cause_repeat_seconds, "s", 60, "chosen: an event a minute while somebody waits for capacity"),
     ROW(needs_certificate, "", 1, "a host that is routed before it has a certificate answers nobody"),
 };

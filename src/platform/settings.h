@@ -32,6 +32,7 @@ struct platform_settings {
     int64_t replace_delay_seconds_max;
     int64_t turn_after_seconds;   /* a deployment that waits for room: then what becomes free is held for it */
     int64_t turn_seconds;         /* for so long */
+    int64_t spread_after_seconds; /* a node has been ready for so long: then instances are moved there to be spread */
     int64_t cause_repeat_seconds; /* a waiting deployment says something new at most this often */
     int64_t needs_certificate;    /* 1: no switch before each host has a certificate */
 };

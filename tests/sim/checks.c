@@ -243,7 +243,7 @@ static void check_wanted(struct world *w, const struct create_instance *e)
     checked(w, RULE_as_wanted);
     MODEL_EACH (instance, i, &d->instances)
         hopeful += instance_is_hopeful(i) && i->node->status != NODE_DRAINING;
-    if (hopeful > (size_t)d->instances_wanted + w->hand_made_n)
+    if (hopeful > (size_t)d->instances_wanted + w->hand_made_n + spreads_n(w, e))
         broken(w, RULE_as_wanted, "a deployment of %s has %zu instances on their way, %lld are wanted",
                d->project->slug, hopeful, (long long)d->instances_wanted);
 }
@@ -266,6 +266,7 @@ static void check_report(struct world *w, const struct instance_status_change *e
 void check_before(struct world *w, const struct event *ev)
 {
     check_kind(w, ev);
+    check_spread(w, ev);
     if (ev->kind == EVENT_DELETE_INSTANCE)
         check_removal(w, ev->delete_instance.instance_id, false);
     if (ev->kind == EVENT_INSTANCE_STATUS_CHANGE && str_eq(ev->instance_status_change.desired, STR("deleted")))

@@ -139,5 +139,5 @@ bool is_converged(struct world *w, const char **ret_why)
     for (size_t i = 0; i < w->replicas_n; i++)
         if (!w->replicas[i].is_live || w->replicas[i].model->seq != w->store.seq)
             return no(w, ret_why, "is behind", w->replicas[i].name);
-    return true;
+    return is_spread(w, ret_why);
 }

@@ -108,6 +108,7 @@ static void settle(struct platform_settings *s)
     s->build_timeout_seconds = 60;
     s->status_repeat_seconds = 60;
     s->replace_delay_seconds_max = 60;
+    s->spread_after_seconds = 20;
 }
 
 static void begin_people(struct world *w)
@@ -262,7 +263,8 @@ static void calm_down(struct world *w)
             return;
         }
     }
-    broken(w, RULE_converges, "%.0f s after the last fault: %s", (double)CONVERGE_MS / 1000, why);
+    broken(w, is_spread(w, &why) ? RULE_converges : RULE_spread, "%.0f s after the last fault: %s",
+           (double)CONVERGE_MS / 1000, why);
 }
 
 static const struct process *newest(const struct project *p)

@@ -174,6 +174,8 @@ enum chance {
     X(lie_refused)                                                                                                     \
     X(command_acknowledged)                                                                                            \
     X(rolls_one_by_one)                                                                                                \
+    X(spread_begun)                                                                                                    \
+    X(spread_done)                                                                                                     \
     X(cold_replay)                                                                                                     \
     X(full_poll)                                                                                                       \
     X(agent_died_between)                                                                                              \
@@ -217,6 +219,7 @@ enum outcome {
     X(read_only, "who does not know a kind of event writes nothing")                                                   \
     X(format_known, "a kind of event is written once every replica reads it")                                          \
     X(preferred, "replicas agree who plans first, the others leave it a second")                                       \
+    X(spread, "nothing live is crowded while a node with room has none of it; what moves makes it better")             \
     X(one_owner, "no part of an application's input has two owners")                                                   \
     X(routes_read, "edges take every document of routes")                                                              \
     X(domains, "a route leads from a domain only once it is proved")                                                   \
@@ -647,6 +650,12 @@ void check_model(struct world *w, struct replica *r);
 void check_vote(struct world *w, const struct replica *r, struct id node);
 /* ---- converged.c ---- */
 bool is_converged(struct world *w, const char **ret_why);
+/* spread.c: live deployments stand on as many nodes as they could. */
+bool is_spread(struct world *w, const char **ret_why);
+/* An instance that is to take the place of another is placed, or goes, or another in its favour. */
+void check_spread(struct world *w, const struct event *ev);
+/* Instances that are there beside the one whose place they are to take, with this one: 0 or 1. */
+uint32_t spreads_n(const struct world *w, const struct create_instance *e);
 bool waits_for_room(const struct world *w, const struct process *d);
 
 /* ---- network.c ---- */

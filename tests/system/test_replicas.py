@@ -576,3 +576,41 @@ def freeze(world, program):
         until(lambda: open(f'/proc/{program.process.pid}/stat').read().rsplit(')', 1)[1].split()[0] == 'T', 'it stands still')
     finally:
         os.close(lock)
+
+
+def test_a_node_that_joins_gets_its_share():
+    """Three on the only worker that is there; two more join, in other zones: one after the other moves, an edge always leads to three or
+    more that run, and each of the old ones is stopped only after its heir serves. Then nothing moves any more."""
+    world = Replicas(spread_after_seconds=1, settle_seconds=0)
+    try:
+        world.start()
+        world.populate()
+        workers, world.nodes = world.nodes[1:], world.nodes[:2]  # the others are not ready yet
+        world.settle()
+        project, d = world.live('spread')
+        ids = {n.name: n.id for n in workers}
+
+        def instances():
+            return [i for i in world.operator.items(f'/v1/instances?deployment_id={d["deployment_id"]}') if i['spec']['desired'] == 'running']
+
+        def on_each():
+            return sorted(i['node_id'] for i in instances())
+
+        def leads_to():
+            route = next((r for r in world.edge.routes.values() if r['deployment_id'] == d['deployment_id']), None)
+            return {e['instance_id'] for e in route['endpoints']} if route else set()
+        world.until(lambda: len(leads_to()) == 3, 'the edge leads to three')
+        assert on_each() == [ids['worker-1']] * 3
+        world.nodes += workers[1:]
+
+        def spread():
+            running = {i for n in world.nodes for i, (status, _) in n.reported.items() if status == 'running'}
+            led = leads_to()
+            assert len(led) >= 3 and led <= running, (led, running)
+            return on_each() == sorted(ids.values()) and len(led) == 3
+        world.until(spread, lambda: f'one on each worker, not {instances()}', seconds=40)
+        created = [e['payload'] for e in world.events('CreateInstance') if e['payload']['processId'] == d['deployment_id']]
+        assert [c['because']['rule'] for c in created] == ['start'] * 3 + ['spread'] * 2, created
+        world.hashes_agree()
+    finally:
+        world.discard()

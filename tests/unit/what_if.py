@@ -13,7 +13,7 @@ SLIPFORM, SIM, *OTHERS = [str(pathlib.Path(one).resolve()) for one in sys.argv[1
 SEEDS = 24
 # What the simulator's installation runs with: settle() of tests/sim/run.c.
 SIM_FIGURES = ('start_timeout_seconds=45,builder_linger_seconds=5,stop_timeout_seconds=25,build_timeout_seconds=60,'
-               'status_repeat_seconds=60,replace_delay_seconds_max=60')
+               'status_repeat_seconds=60,replace_delay_seconds_max=60,spread_after_seconds=20')
 # mutant: (how it differs, the rule that is broken)
 MISTAKES = {
     'no-settling': ('earlier', 'all are healthy'),
