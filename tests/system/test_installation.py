@@ -531,7 +531,7 @@ for victim in VICTIMS; do
     IFS=, read -r node address id <<END
 $victim
 END
-    echo "own $node [$(ask "$node" "$id" '' 60)]"
+    echo "own $node [$(ask "$node" "$id" '' 10)]"
     ip -6 address add "$address/128" dev eth0 && echo "added $node"
     echo "forged $node [$(ask "$node" "$id" "-s $address" 4)]"
     ip -6 address del "$address/128" dev eth0

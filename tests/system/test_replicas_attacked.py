@@ -238,13 +238,17 @@ def go_on(program):
 
 def freeze(world, program, holding):
     """Under a load of commands, so that it stands still anywhere in its work: with the log's lock, or without."""
-    with Writer(world, program):
+    writer = Writer(world, program)
+    writer.start()
+    try:
         for _ in range(3000):
             time.sleep(random.random() * 0.02)
             stand_still(program)
             if holds_log(world, program) == holding:
                 return
             go_on(program)
+    finally:
+        writer.is_over = True  # not waited for: its last command is with a program that stands still
     raise AssertionError('it never stood still that way')
 
 
