@@ -334,6 +334,30 @@ static void zones_that_it_may_run_in(void **state)
     world_free(w);
 }
 
+/* All shares are on the one node that was ready; others come: each share has one owner, so a move would be a gap. */
+static void is_not_spread(void **state)
+{
+    (void)state;
+    struct world *w = world_new();
+    struct application_put c = clicks();
+    image(w);
+    c.process.instances_wanted = 3;
+    for (int n = 2; n <= 3; n++)
+        DO(w, decide_drain_node(&d, w->nodes[n], STR(""), &out, &err));
+    const struct process *p = put(w, &c);
+    all_run(w, p);
+    for (int n = 2; n <= 3; n++)
+        DO(w, decide_undrain_node(&d, w->nodes[n], &out, &err));
+    plan(w);
+    story_clear(w);
+    wait_s(w, 2 * w->settings.spread_after_seconds);
+    wait_s(w, 3600);
+    story_is(w, "");
+    MODEL_EACH (instance, i, &p->instances)
+        assert_string_equal(i->node->name, "w1");
+    world_free(w);
+}
+
 /* One owner at a time: it goes first, its share is given away then; and not at all where there is no room for it. */
 static void its_node_drains(void **state)
 {
@@ -765,6 +789,7 @@ int main(void)
         cmocka_unit_test(an_owner_that_fails),
         cmocka_unit_test(a_lost_node),
         cmocka_unit_test(zones_that_it_may_run_in),
+        cmocka_unit_test(is_not_spread),
         cmocka_unit_test(its_node_drains),
         cmocka_unit_test(it_is_deleted),
         cmocka_unit_test(the_timeline_tells),
