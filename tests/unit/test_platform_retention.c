@@ -185,6 +185,32 @@ static void deleted_projects_go(void **state)
     world_free(w);
 }
 
+/* Built for an application that was never put. */
+static void images_that_nothing_runs_go(void **state)
+{
+    (void)state;
+    struct world *w = world_that_keeps(2, 1);
+    struct id ids[3];
+    (void)serve(w, 9); /* there is a builder's process */
+    for (unsigned i = 0; i < 3; i++) {
+        DO(w, decide_create_image(&d, digest_of(w, i), &out, &ids[i], &err));
+        struct image_observed o = {
+            .image_id = ids[i], .status = STR("ready"), .digest = digest_of(w, 50 + i), .size_bytes = 1};
+        DO(w, decide_image_observed(&d, &o, &out, &err));
+        assert_non_null(model_image(w->model, ids[i])); /* its builder is still there */
+        for (int k = 0; k < 100; k++)
+            a_turn(w);
+    }
+    assert_null(model_image(w->model, ids[0]));
+    assert_null(model_image(w->model, ids[1]));
+    assert_non_null(model_image(w->model, ids[2]));
+    assert_false(blob_is_named(w->model, digest_of(w, 51).ptr));
+    assert_true(blob_is_named(w->model, digest_of(w, 52).ptr));
+    assert_int_equal(w->model->images.n, 2); /* and that of the project */
+    assert_true(keys_are_right(w->model));
+    world_free(w);
+}
+
 /* Of those that left, as many as are kept; one that left longer ago joins as a new one. */
 static void nodes_that_left_go(void **state)
 {
@@ -294,6 +320,7 @@ int main(void)
         cmocka_unit_test(an_image_stays_for_whoever_names_it),
         cmocka_unit_test(errors_say_where_to_look),
         cmocka_unit_test(deleted_projects_go),
+        cmocka_unit_test(images_that_nothing_runs_go),
         cmocka_unit_test(nodes_that_left_go),
         cmocka_unit_test(certificates_go_long_after_they_expired),
         cmocka_unit_test(an_older_log_forgets_when_its_format_rises),
