@@ -305,9 +305,7 @@ static void resume(struct http_request *r)
 {
     watch_stop(r);
     r->suspended = false;
-    r->listener->server->suspended_n--;
-    MHD_resume_connection(r->mhd);
-    http_listener_kick(r->listener);
+    http_listener_wake(r->listener, r);
 }
 
 static void on_peer_gone(uv_poll_t *poll, int status, int events)

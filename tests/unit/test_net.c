@@ -1,4 +1,5 @@
 /* The net room: server and client against each other in one loop, plain and by TLS with identities. */
+#include "net/http_private.h"
 #include "net_fixture.h"
 
 #include <arpa/inet.h>
@@ -953,6 +954,79 @@ static void on_second(uv_timer_t *timer)
     *(bool *)timer->data = true;
 }
 
+/* Where thousands wait, those that are woken are resumed together a little later; nobody is forgotten, also not by a
+ * server that closes meanwhile. */
+enum { CROWD = 1200 };
+
+struct crowd {
+    struct http_request *waiting[CROWD];
+    size_t n, cancelled_n;
+};
+
+static void crowd_cancelled(struct http_request *r, void *ctx)
+{
+    ((struct crowd *)ctx)->cancelled_n++;
+    http_request_drop(r);
+}
+
+static void h_crowd(struct http_request *r, void *ctx)
+{
+    struct crowd *c = ctx;
+    c->waiting[c->n++] = r;
+    http_request_on_cancel(r, crowd_cancelled, c);
+}
+
+static bool crowd_is_there(void *ctx)
+{
+    return ((struct crowd *)ctx)->n == CROWD;
+}
+
+static bool has_bytes(void *ctx)
+{
+    char byte;
+    return recv(*(int *)ctx, &byte, 1, MSG_PEEK | MSG_DONTWAIT) >= 0;
+}
+
+static void a_crowd_that_waits(void **state)
+{
+    static const struct http_route CROWD_ROUTES[] = {{.method = "GET", .pattern = "/crowd", .handler = h_crowd}};
+    static const char request[] = "GET /crowd HTTP/1.1\r\nHost: x\r\n\r\n";
+    struct net *n = *state;
+    struct crowd c = {0};
+    net_open(n, &(struct http_server_options){.routes = CROWD_ROUTES, .routes_n = 1, .ctx = &c});
+    int fds[CROWD];
+    for (size_t i = 0; i < CROWD; i++) {
+        fds[i] = raw_connect(n);
+        assert_int_equal(write(fds[i], request, sizeof(request) - 1), (ssize_t)sizeof(request) - 1);
+    }
+    net_run_until(n, crowd_is_there, &c);
+    for (size_t i = 0; i < CROWD / 2; i++)
+        http_respond_empty(c.waiting[i], 204);
+    size_t answered_n = 0;
+    for (size_t i = 0; i < CROWD && answered_n < CROWD / 2; i++) {
+        bool is_first_half = i < CROWD / 2; /* accepted in the order of their connects */
+        if (is_first_half)
+            net_run_until(n, has_bytes, &fds[i]);
+        answered_n += has_bytes(&fds[i]);
+    }
+    assert_int_equal(answered_n, CROWD / 2);
+    for (size_t i = CROWD / 2; i < CROWD - 1; i++)
+        http_respond_empty(c.waiting[i], 204); /* and the server closes before they are resumed */
+    net_close_server(n, 1000);
+    assert_int_equal(c.cancelled_n, 1);
+    for (size_t i = 0; i < CROWD; i++)
+        (void)close(fds[i]);
+}
+
+static void those_that_wait_are_woken_together(void **state)
+{
+    (void)state;
+    assert_int_equal(http_wakes_after_ms(499), 0); /* at once, as ever */
+    assert_int_equal(http_wakes_after_ms(2000), 4);
+    assert_int_equal(http_wakes_after_ms(10000), 20);
+    assert_int_equal(http_wakes_after_ms(SIZE_MAX), 20);
+}
+
 static void half_a_handshake_costs_nothing(void **state)
 {
     struct net *n = *state;
@@ -1043,6 +1117,8 @@ int main(int argc, char **argv)
         PLAIN(stream_head_comes_first),
         PLAIN(followed_collection),
         TLS(half_a_handshake_costs_nothing),
+        PLAIN(a_crowd_that_waits),
+        cmocka_unit_test(those_that_wait_are_woken_together),
         cmocka_unit_test(range_parsing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
