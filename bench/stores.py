@@ -98,7 +98,7 @@ def beside_etcd(rounds, appends=800):
                     three[clients, 'JetStream'].append(store(nats.spec(f'etcd-{i}-{clients}-{{}}'), n, clients)['events_per_s'])
                     three[clients, 'etcd'].append(etcd_rate(etcd, i, n, clients))
     finally:
-        shutil.rmtree(folder)
+        shutil.rmtree(folder, ignore_errors=True)  # else an interruption would be lost
     return [Figure(f'append to {kind} beside etcd, {said(clients)}', '/s', one[clients, kind], 'etcd, compare-and-put', one[clients, 'etcd'])
             for clients in CLIENTS for kind in kinds] + \
            [Figure(f'append to JetStream R3 beside etcd, {said(clients)}', '/s', three[clients, 'JetStream'], 'etcd of 3 members, compare-and-put',
@@ -122,7 +122,7 @@ def contend(rounds, appends=300):
                     found.setdefault(kind, []).append(store(spec, appends, REPLICAS))
                     alone.setdefault(kind, []).append(store(spec, appends, 1)['events_per_s'])
     finally:
-        shutil.rmtree(folder)
+        shutil.rmtree(folder, ignore_errors=True)  # else an interruption would be lost
     for kind, rows in found.items():
         per_100 = sum(row['conflicts'] for row in rows) / (len(rows) * REPLICAS * appends) * 100
         print(f"       {kind}: {per_100:.0f} conflicts for 100 accepted; the longest that a command took {max(max(row['waits_us']) for row in rows) / 1000:.0f} ms")
