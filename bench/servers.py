@@ -1,111 +1,25 @@
 """Servers of the bench's own that stores are measured on or beside: NATS and etcd, one or three of them, on the disk of the bench."""
 import json
-import os
-import pathlib
 import shutil
-import socket
 import subprocess
-import tempfile
-import time
-import urllib.error
-import urllib.request
+import sys
 
+from figures import ROOT
 from house import CACHE, HOMES, Failed
 
-NATS_SERVER = pathlib.Path(os.environ.get('NATS_SERVER', CACHE / 'nats/nats-server'))
+sys.path.insert(0, str(ROOT / 'tests/unit'))
+import nats_server  # noqa: E402
+from nats_server import Servers, free_ports, get  # noqa: E402
+
 NATS_TOOL = CACHE / 'nats-cli/nats'
 ETCD = shutil.which('etcd')
-START_S = 60  # until all of them answer (chosen)
 
 
-def free_ports(n):
-    """Kept until all are chosen."""
-    sockets = [socket.socket() for _ in range(n)]
-    for one in sockets:
-        one.bind(('127.0.0.1', 0))
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
-
-
-def get(url):
-    """None: nobody answers."""
-    try:
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        return json.loads(opener.open(url, timeout=5).read())
-    except (OSError, urllib.error.URLError, ValueError):
-        return None
-
-
-class Servers:
-    """n processes, each in a folder of its own; they end with the one that started them."""
-
-    def __init__(self, what, n):
-        self.what, self.n, self.running = what, n, {}
-        self.folder = pathlib.Path(tempfile.mkdtemp(prefix=f'bench-{what}-', dir=HOMES))
-        self.names = [f'{what}{i}' for i in range(n)]
-        for name in self.names:
-            (self.folder / name).mkdir()
-
-    def __enter__(self):
-        try:
-            for i in range(self.n):
-                self.start(i)
-            end = time.monotonic() + START_S
-            while not self.is_ready():
-                if time.monotonic() > end:
-                    raise Failed(f'{self.what} does not start: ' + '\n'.join((self.folder / f'{name}.log').read_text()[-500:] for name in self.names))
-                time.sleep(0.1)
-            return self
-        except BaseException:
-            self.__exit__()
-            raise
-
-    def start(self, i):
-        with open(self.folder / f'{self.names[i]}.log', 'ab') as log:
-            self.running[i] = subprocess.Popen(['setpriv', '--pdeathsig=KILL', *map(str, self.command(i))], stdout=log, stderr=log)
-
-    def kill(self, i):
-        self.running[i].kill()
-        self.running.pop(i).wait()
-
-    def __exit__(self, *_):
-        for i in list(self.running):
-            self.kill(i)
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-
-class Nats(Servers):
-    """JetStream; an acknowledged message is on disk."""
+class Nats(nats_server.Nats):
+    """On the disk of the bench, and what NATS' own tool says of them."""
 
     def __init__(self, n):
-        if not NATS_SERVER.exists():
-            raise Failed(f'there is no nats-server at {NATS_SERVER}: tools/setup test builds it')
-        super().__init__('nats', n)
-        ports = free_ports(3 * n)
-        self.clients, self.monitors, routes = ports[:n], ports[n:2 * n], ports[2 * n:]
-        for i, name in enumerate(self.names):
-            cluster = '' if n == 1 else (f'cluster {{ name: bench, listen: "127.0.0.1:{routes[i]}", '
-                                         f'routes: [{", ".join(f"nats://127.0.0.1:{port}" for port in routes)}] }}\n')
-            (self.folder / f'{name}.conf').write_text(
-                f'server_name: {name}\nlisten: "127.0.0.1:{self.clients[i]}"\nhttp: "127.0.0.1:{self.monitors[i]}"\nmax_payload: 2MB\n'
-                f'jetstream {{ store_dir: "{self.folder / name}", sync_interval: always }}\n{cluster}')
-
-    def command(self, i):
-        return [NATS_SERVER, '-c', self.folder / f'{self.names[i]}.conf']
-
-    def is_ready(self):
-        answers = [get(f'http://127.0.0.1:{port}/healthz') for port in self.monitors]
-        return all(answer and answer.get('status') == 'ok' for answer in answers)
-
-    @property
-    def urls(self):
-        return ','.join(f'nats://127.0.0.1:{port}' for port in self.clients)
-
-    def spec(self, stream):
-        monitors = ','.join(f'http://127.0.0.1:{port}' for port in self.monitors)
-        return f'jetstream;servers={self.urls};monitor={monitors};stream={stream};replicas={self.n}'
+        super().__init__(n, HOMES)
 
     def tool(self, *words):
         return [NATS_TOOL, '--no-context', '--server', self.urls, *map(str, words)]
@@ -124,7 +38,7 @@ class Etcd(Servers):
     def __init__(self, n):
         if ETCD is None:
             raise Failed('there is no etcd: tools/setup bench installs it')
-        super().__init__('etcd', n)
+        super().__init__('etcd', n, HOMES)
         ports = free_ports(2 * n)
         self.clients, self.peers = ports[:n], ports[n:]
 

@@ -126,5 +126,8 @@ def contend(rounds, appends=300):
     for kind, rows in found.items():
         per_100 = sum(row['conflicts'] for row in rows) / (len(rows) * REPLICAS * appends) * 100
         print(f"       {kind}: {per_100:.0f} conflicts for 100 accepted; the longest that a command took {max(max(row['waits_us']) for row in rows) / 1000:.0f} ms")
+    even = [100 / REPLICAS] * rounds
     return [Figure(f'accepted of {REPLICAS} who contend on one log, {kind}', '/s', [row['events_per_s'] for row in rows], 'one alone', alone[kind])
-            for kind, rows in found.items()]
+            for kind, rows in found.items()] + \
+           [Figure(f'the smallest share of {REPLICAS} who contend on one log, {kind}', '%', [min(row['accepted']) * 100 / sum(row['accepted']) for row in rows],
+                   'an even share', even) for kind, rows in found.items()]

@@ -37,6 +37,7 @@ struct jet {
     uint64_t timeout_ms, replicas;
     bool is_failed;              /* an append whose answer was lost */
     struct jet_place tail;       /* as last met */
+    int64_t behind_us;           /* since when the leader says less than that; 0: it does not */
     struct jet_place from, upto; /* around the message that was read last */
     struct buf text;
 };

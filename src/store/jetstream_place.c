@@ -10,9 +10,11 @@
 
 enum { NO_MESSAGE = 10037 };
 /* An end behind the one that this handle met is asked for again that long: a leader that was just elected may be a
- * moment behind. Then it is said as it is (chosen). */
+ * moment behind. Then it is said as it is, of one server (chosen). */
 #define BEHIND_US_MAX 2000000
 #define BEHIND_PAUSE_US 50000u
+/* And of several servers by every call until this is over (chosen: longer than an election on a busy machine). */
+#define BELIEVED_US 60000000
 
 bool jet_span_read(natsMsg *m, struct jet_span *ret)
 {
@@ -144,6 +146,16 @@ static void pause_a_moment(void)
     (void)nanosleep(&t, NULL);
 }
 
+/* Of several servers, one that has just become leader has all that was acknowledged, but may not have applied it yet:
+ * on a busy machine for seconds. Taken for a lost tail, it would stop whoever folds the log for good. */
+static bool is_to_be_waited_for(struct jet *j)
+{
+    int64_t now_us = clock_mono_us();
+    if (j->behind_us == 0)
+        j->behind_us = now_us;
+    return j->replicas > 1 && now_us - j->behind_us < BELIEVED_US;
+}
+
 enum err jet_tail(struct store *s, struct errinfo *err)
 {
     struct jet *j = s->impl;
@@ -158,7 +170,14 @@ enum err jet_tail(struct store *s, struct errinfo *err)
     }
     if (rc != OK)
         return rc;
-    if (found.message < j->tail.message) /* it lost its tail: nothing of before is believed */
+    bool is_behind = found.message < j->tail.message;
+    if (is_behind && is_to_be_waited_for(j))
+        return err_set(err, ERR_UNAVAILABLE,
+                       "log '%s': its leader has %" PRIu64 " messages, and acknowledged %" PRIu64
+                       " before: it is asked again until it has them, or a minute is over",
+                       s->name, found.message, j->tail.message);
+    j->behind_us = 0;
+    if (is_behind) /* it lost its tail: nothing of before is believed */
         j->from = j->upto = (struct jet_place){.end.time = EVENT_TIME_MIN};
     j->tail = found;
     return OK;

@@ -1,5 +1,7 @@
 """Three replicas of the control plane over one log, attacked: two killed at once in the middle of a deployment, one cut off from the nodes but not from
-the store, one that stands still (also while it holds the log) and goes on, cursors of another log. Real programs; the test plays agents, edges, people."""
+the store, one that stands still (also while it holds the log) and goes on, cursors of another log. Real programs; the test plays agents, edges, people.
+
+What is about the store is done over each kind of it; `make test` does so with one case a kind, all of them are in tests/cluster (SLIPFORM_ATTACKED=all)."""
 import base64
 import os
 import random
@@ -13,6 +15,7 @@ import uuid
 
 import pytest
 
+import log_stores
 from patience import PATIENCE_S
 from platform_world import NODE_TIMEOUT_S, PROGRAM, Client, Program, until
 from test_replicas import ALL, Replicas, instances_of, once
@@ -27,6 +30,13 @@ class Three(Replicas):
         super().__init__(**tuning)
         self.all.append(Program(self, 'third', ALL, self.management.settings['tuning']))
 
+    def lease(self, program):
+        """As the next replica that is there has read it, whatever store it is in."""
+        i = self.all.index(program)
+        other = next(p for p in self.all[i + 1:] + self.all[:i + 1] if p.process.poll() is None)
+        row = next((r for r in self.client_of(other).ok('GET', '/v1/replica').json['leases'] if r['replica'] == program.name), None)
+        return {} if row is None else {'plans': row['plans'], **({} if row['votes'] else {'abstains': True})}
+
     def hashes_agree(self):
         def same():
             told = [self.client_of(p).get('/readyz') for p in self.all]
@@ -35,15 +45,25 @@ class Three(Replicas):
 
 
 @pytest.fixture
-def world():
-    world = Three()
-    try:
-        world.start()
-        world.populate()
-        world.settle()
-        yield world
-    finally:
-        world.discard()
+def world(request):
+    with log_stores.log_store(getattr(request, 'param', 'files')) as store:
+        world = Three()
+        log_stores.use(world, store)
+        try:
+            world.start()
+            world.populate()
+            world.hashes_agree()  # who has not read that a node joined does not know it
+            world.settle()
+            yield world
+        finally:
+            world.discard()
+
+
+def over(*brief):
+    """The stores that a case is tried over: these, or all of them in tests/cluster."""
+    kinds = log_stores.KINDS if os.environ.get('SLIPFORM_ATTACKED') == 'all' else brief
+    marks = {kind: [pytest.mark.skipif(log_stores.missing(kind) is not None, reason=f'SKIPPED: {log_stores.missing(kind)}')] for kind in kinds}
+    return pytest.mark.parametrize('world', [pytest.param(kind, marks=marks[kind]) for kind in kinds], indirect=True)
 
 
 class Writer(threading.Thread):
@@ -95,10 +115,16 @@ def lost(world):
     return [e for e in world.events('NodeStatusChange') if e['payload']['status'] == 'lost']
 
 
-def test_two_of_three_are_killed_in_the_middle_of_a_deployment(world):
+def steps_of(kind):
+    """Where the deployment stands when two are killed: one step is enough for stores beside the first, where time counts."""
+    return ('building', 'starting', 'queued') if kind == 'files' or os.environ.get('SLIPFORM_ATTACKED') == 'all' else ('starting',)
+
+
+@over('files', 'postgres', 'jetstream')
+def test_two_of_three_are_killed_in_the_middle_of_a_deployment(world, request):
     """The third accepts commands as if nothing had happened, and the deployment is finished through it."""
-    gaps = []
-    for step in ('building', 'starting', 'queued'):
+    gaps, kind = [], request.node.callspec.params['world']
+    for step in steps_of(kind):
         survivor = world.all[len(gaps) % 3]
         world.turn_to(survivor)
         project = world.user.ok('POST', '/v1/projects', {'name': f'phoenix-{step}'}, 201).json
@@ -128,7 +154,7 @@ def test_two_of_three_are_killed_in_the_middle_of_a_deployment(world):
             victim.start()
         world.turn_to(survivor)
         world.settle()
-    print('longest time between two accepted commands at the survivor, two of three killed / before, ms: '
+    print(f'{kind}: longest time between two accepted commands at the survivor, two of three killed / before, ms: '
           + ', '.join(f'{killed:.0f} / {quiet:.0f}' for killed, quiet in gaps))
     # It waits for nobody's lease to run out. That its gap is under 100 ms is for bench/failover.py: here the machine may be busy.
     assert min(killed for killed, _ in gaps) < NODE_TIMEOUT_S * 1000, gaps
@@ -221,8 +247,11 @@ def test_a_replica_that_no_node_reaches_declares_nobody_lost(world):
 
 
 def holds_log(world, program):
-    """Whether this process holds the lock of the log's folder, as the kernel has it."""
-    inode = os.stat(world.folder / 'log/lock').st_ino
+    """Whether this process holds the lock of the log's folder, as the kernel has it. Of other stores: never."""
+    lock = world.folder / 'log/lock'
+    if not lock.exists():
+        return False
+    inode = os.stat(lock).st_ino
     with open('/proc/locks') as locks:
         return any(re.search(rf'FLOCK .* {program.process.pid} [^ ]*:{inode} ', line) for line in locks)
 
@@ -252,6 +281,7 @@ def freeze(world, program, holding):
     raise AssertionError('it never stood still that way')
 
 
+@over('files')
 def test_one_that_stood_still_in_the_middle_of_its_work_harms_nothing(world):
     """The one that plans stands still in the middle of a deployment under load, for several leases; the others finish it, and begin and end more. When it
     goes on, what it had decided is refused by the log: nothing is placed, ended, certified or said twice, and nobody was declared lost."""
@@ -323,6 +353,7 @@ def of_another_log(cursor):
     return base64.urlsafe_b64encode(bytes(raw)).decode().rstrip('=')
 
 
+@over('files')
 def test_what_was_said_of_another_log_counts_for_nothing(world):
     """A cursor, a confirmation, a position of another incarnation of the log: everything is told anew, nothing is confirmed, and who waits for it is told why."""
     world.live('here')

@@ -1,22 +1,19 @@
 """Two replicas of the control plane over one log in a real PostgreSQL. Real programs and a real server; the test plays agents."""
 import json
-import pathlib
 import signal
 import subprocess
-import sys
 import threading
 import time
 import uuid
 
 import pytest
 
+import log_stores
+from log_stores import SLIPFORM
 from platform_world import PROGRAM, until
+from postgres_server import Server, Standby, programs
 from test_replicas import Replicas, once
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'unit'))
-from postgres_server import Server, Standby, programs  # noqa: E402
-
-SLIPFORM = PROGRAM.parent / 'slipform'
 pytestmark = [pytest.mark.skipif(not PROGRAM.exists(), reason=f'{PROGRAM} is not built'),
               pytest.mark.skipif(programs() is None, reason='SKIPPED: no PostgreSQL in /usr/lib/postgresql: install postgresql-15')]
 
@@ -25,10 +22,9 @@ class OnPostgres(Replicas):
     def __init__(self, server, second=None):
         super().__init__()
         self.server = server
-        for program in self.all:
-            program.settings['event_store'] = server.spec('platform').replace(server.folder, f'{server.folder},{second.folder}' if second else server.folder)
-            for name in ('logs', 'streams', 'statistics'):  # as on hosts of their own
-                program.settings[f'{name}_folder'] = str(self.folder / f'{program.name}-{name}')
+        log_stores.use(self, server)
+        for program in self.all if second else []:
+            program.settings['event_store'] = server.spec('platform').replace(server.folder, f'{server.folder},{second.folder}')
 
     def lease(self, program):
         row = self.server.sql(f"SELECT plans, abstains FROM slipform.leases WHERE name = '{program.name}' AND until_us > slipform.clock_us()")
@@ -41,8 +37,7 @@ class OnPostgres(Replicas):
 
 @pytest.fixture
 def world():
-    with Server() as server:
-        subprocess.run([SLIPFORM, 'eventlog', 'create', server.owner_spec('platform')], check=True, timeout=60)
+    with log_stores.log_store('postgres') as server:
         world = OnPostgres(server)
         try:
             world.start()
@@ -189,7 +184,7 @@ def test_lines_are_one_for_all(world):
 def test_a_tail_that_was_lost_is_not_continued():
     """An asynchronous standby takes over without the newest events: replicas that have them read only, say why, and append nothing behind the shorter log."""
     with Server() as server, Standby(server, 'second') as second:
-        subprocess.run([SLIPFORM, 'eventlog', 'create', server.owner_spec('platform')], check=True, timeout=60)
+        log_stores.create(server.owner_spec('platform'))
         world = OnPostgres(server, second)
         try:
             world.start()
@@ -296,7 +291,7 @@ def test_lines_and_statistics_outlive_the_primary():
     with Server() as server, Standby(server, 'second') as second:
         server.settings(synchronous_standby_names='second')
         until(lambda: server.sql('SELECT sync_state FROM pg_stat_replication', 'postgres') == 'sync', 'the standby is waited for')
-        subprocess.run([SLIPFORM, 'eventlog', 'create', server.owner_spec('platform')], check=True, timeout=60)
+        log_stores.create(server.owner_spec('platform'))
         world = OnPostgres(server, second)
         try:
             world.start()

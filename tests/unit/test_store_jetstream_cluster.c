@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "base/json.h"
+#include "store/jetstream.h"
 
 enum { SERVERS = 3, BEFORE = 30, AFTER = 60, BOUND_S = 60 };
 
@@ -161,6 +162,37 @@ static void a_majority_is_proved(void **state)
     store_close(s);
 }
 
+/* A handle has met a message that its leader does not have, as behind an election on a busy machine: that is no lost
+ * tail, but something to wait for, a minute long. */
+static void a_leader_that_is_behind(void **state)
+{
+    (void)state;
+    auto_free char *all = cluster_spec(), *spec = mem_printf("%s;stream=behind", all);
+    struct store *s = NULL, *other = NULL;
+    struct store_pos end = {0};
+    char *name = strstr(spec, "stream=log;"); /* the first one counts */
+    assert_non_null(name);
+    memmove(name, name + strlen("stream=log;"), strlen(name + strlen("stream=log;")) + 1);
+    s = open_patiently(spec);
+    append_patiently(s, 1);
+    struct jet *j = s->impl;
+    const struct jet_place ahead = {j->tail.message + 1, {j->tail.end.seq + 1, 1, j->tail.end.time}};
+    j->tail = ahead;
+    assert_err(store_end(s, &end, &why), ERR_UNAVAILABLE);
+    assert_non_null(strstr(why.msg, "it is asked again until it has them"));
+    assert_true(j->tail.message == ahead.message);
+    other = open_patiently(spec);
+    append_patiently(other, 2);
+    assert_ok(store_end(s, &end, &why));
+    assert_int_equal(end.seq, 2);
+    j->tail.message++;
+    j->behind_us = clock_mono_us() - (int64_t)61 * 1000000;
+    assert_ok(store_end(s, &end, &why)); /* it really lost its tail */
+    assert_int_equal(end.seq, 2);
+    store_close(other);
+    store_close(s);
+}
+
 static bool opens(const char *spec)
 {
     struct store *s = NULL;
@@ -206,6 +238,7 @@ static void made_by_several_at_once(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(made_by_several_at_once),
+                                       cmocka_unit_test(a_leader_that_is_behind),
                                        cmocka_unit_test(each_server_is_killed), cmocka_unit_test(a_majority_is_proved)};
     if (!test_nats_cluster_start(members, SERVERS, ""))
         return 77; /* skipped, says meson */
