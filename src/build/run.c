@@ -101,8 +101,9 @@ static void on_reported(struct http_result *result, void *ctx)
     }
     uint64_t now_ms = uv_now(r->o.loop);
     bool is_refused = result->status >= 400 && result->status < 500 && result->status != 408 && result->status != 429;
-    bool may_be_behind =
-        result->status == 404 && r->o.management_urls_n > 1 && now_ms - r->report_since_ms < BEHIND_TIMEOUT_MS;
+    /* It does not know the image yet, or not that this is its builder now. */
+    bool may_be_behind = (result->status == 404 || result->status == 403) && r->o.management_urls_n > 1 &&
+                         now_ms - r->report_since_ms < BEHIND_TIMEOUT_MS;
     r->url_at++;
     if ((is_refused && !may_be_behind) || now_ms - r->report_since_ms > r->report_for_ms) {
         log_err(r->o.log, &result->err, "the image's status could not be reported");
@@ -146,13 +147,13 @@ static void report_result(struct build_run *r)
     r->state = STATE_REPORTING;
     enum err rc = fields_parse(&IMAGE_STATE_WIRE, buf_str(&r->result), &arena, &state, &err);
     bool is_ready = rc == OK && str_eq_c(state.status, "ready");
-    if (!is_ready && r->is_stopping)
-        state = (struct image_state){.status = STR("failed"),
-                                     .cause = STR("the build was stopped before its end: deploy again")};
-    else if (rc != OK || (!is_ready && !str_eq_c(state.status, "failed")))
-        state =
-            (struct image_state){.status = STR("failed"),
-                                 .cause = STR("the build ended without a result; its log may say why. Deploy again")};
+    bool has_failed = rc == OK && str_eq_c(state.status, "failed") && !r->is_stopping;
+    if (!is_ready && !has_failed) { /* nothing that the build itself did: it is for the planner to try it elsewhere */
+        log_error(r->o.log, r->is_stopping ? "the build was stopped before its end"
+                                           : "the build ended without a result: its core was killed, or died");
+        finish(r, 1);
+        return;
+    }
     log_info(r->o.log, "the image is %.*s", STR_ARG(state.status));
     report(r, &state, RESULT_TIMEOUT_MS);
 }
@@ -274,9 +275,5 @@ void build_run_stop(struct build_run *r)
         report_send(r);
         return;
     }
-    r->state = STATE_REPORTING;
-    report(r,
-           &(struct image_state){.status = STR("failed"),
-                                 .cause = STR("the build was stopped before it began: deploy again")},
-           STOP_TIMEOUT_MS);
+    finish(r, 1);
 }

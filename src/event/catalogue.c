@@ -407,6 +407,15 @@ static const struct field INSTANCE_IOPW_FIELDS[] = {
 };
 static const struct field_table INSTANCE_IOPW_TABLE = FIELD_TABLE(instance_iopw, INSTANCE_IOPW_FIELDS);
 
+static const struct field REBUILD_IMAGE_FIELDS[] = {
+    FIELD_REQ(ID, rebuild_image, image_id, "imageId", "image, which is being built"),
+    FIELD_REQ(ID, rebuild_image, builder_instance_id, "builderInstanceId",
+              "instance that builds it from now on; what the one before says counts no more"),
+    FIELD_OPT(STR, rebuild_image, cause, "cause", "how each builder before ended, for a person"),
+    FIELD_OPT(JSON, rebuild_image, because, "because", "what it was decided from"),
+};
+static const struct field_table REBUILD_IMAGE_TABLE = FIELD_TABLE(rebuild_image, REBUILD_IMAGE_FIELDS);
+
 static const struct event_kind_row ROWS[] = {
 #define EVENT_KIND_ROW(constant, type, name)                                                                           \
     [EVENT_##constant] = {EVENT_##constant, name, sizeof(name) - 1, &constant##_TABLE},

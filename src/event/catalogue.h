@@ -131,6 +131,11 @@ struct create_image {
     struct id builder_instance_id;
     struct str because;
 };
+struct rebuild_image { /* another builder takes the place of one that the machine failed */
+    struct id image_id, builder_instance_id;
+    struct str cause; /* how the former ones ended */
+    struct str because;
+};
 struct image_status_change {
     struct id image_id;
     struct str status, digest;
@@ -293,7 +298,8 @@ struct instance_iopw {
     X(SCALE_PROCESS, scale_process, "ScaleProcess")                                                                    \
     X(SET_SCALING_RULE, set_scaling_rule, "SetScalingRule")                                                            \
     X(INSTANCE_PROGRESS, instance_progress, "InstanceProgress")                                                        \
-    X(INSTANCE_IOPW, instance_iopw, "InstanceIopw")
+    X(INSTANCE_IOPW, instance_iopw, "InstanceIopw")                                                                    \
+    X(REBUILD_IMAGE, rebuild_image, "RebuildImage")
 
 enum event_kind {
 #define EVENT_KIND_CONSTANT(constant, type, name) EVENT_##constant,

@@ -204,6 +204,7 @@ static enum err apply_kind(struct model *m, const struct event *ev, struct errin
     case EVENT_DEPLOYMENT_STATUS_CHANGE:
     case EVENT_ROUTE_DEPLOYMENT: return apply_deployment_event(m, ev, err);
     case EVENT_DELETE_IMAGE: return apply_delete_image(m, &ev->delete_image, err);
+    case EVENT_REBUILD_IMAGE: return apply_rebuild_image(m, ev, err);
     case EVENT_SCALE_PROCESS:
     case EVENT_SET_SCALING_RULE: return apply_scaling_event(m, ev, err);
     case EVENT_UPDATE_PROJECT:

@@ -93,6 +93,8 @@ static enum err apply_create_image(struct model *m, const struct event *ev, stru
                         .cause = "",
                         .because = texts_ref(&m->texts, e->because),
                         .builder_instance_id = e->builder_instance_id,
+                        .tries_n = !id_is_none(e->builder_instance_id),
+                        .tried_ns = ev->time.instant_ns,
                         .created_ns = ev->time.instant_ns,
                         .since_ns = ev->time.instant_ns,
                         .config = {.workdir = "", .user = "", .stop_signal = ""}};

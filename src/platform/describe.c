@@ -161,6 +161,10 @@ static void describe_subject(const struct model *m, const struct event *ev, stru
         buf_addf(out, "record %lld (%.*s)", (long long)ev->set_aside.seq, STR_ARG(ev->set_aside.reason));
         return;
     case EVENT_DELETE_IMAGE: add_image(m, ev->delete_image.image_id, out); return;
+    case EVENT_REBUILD_IMAGE:
+        add_image(m, ev->rebuild_image.image_id, out);
+        buf_addf(out, " (%.*s)", STR_ARG(ev->rebuild_image.cause));
+        return;
     case EVENT_SCALE_PROCESS:
         process_describe(model_process(m, ev->scale_process.process_id), out);
         buf_addf(out, " to %lld", (long long)ev->scale_process.instances_wanted);

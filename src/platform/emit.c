@@ -151,13 +151,28 @@ static struct id builder_process(struct event_list *l, struct id_source *ids, co
     return id;
 }
 
+/* One that runs once, whatever becomes of it. */
+static struct id emit_builder(struct event_list *l, struct id_source *ids, struct id process_id, struct str owner,
+                              const struct placement *at, struct str because)
+{
+    struct event *e = emit_create_instance(l, ids, process_id, owner, at, because);
+    e->create_instance.restart = STR("never");
+    return e->create_instance.instance_id;
+}
+
+void emit_rebuild(struct event_list *l, struct id_source *ids, struct str owner, const struct build *build,
+                  const struct placement *at, struct str cause)
+{
+    struct id builder_id = emit_builder(l, ids, build->builder_process, owner, at, build->because);
+    event_list_add(l, EVENT_REBUILD_IMAGE, ids)->rebuild_image =
+        (struct rebuild_image){build->image_id, builder_id, cause, build->because};
+}
+
 struct id emit_build(struct event_list *l, struct id_source *ids, const struct model *m, struct str owner,
                      const struct build *build, const struct placement *at)
 {
     struct id process_id = id_is_none(build->builder_process) ? builder_process(l, ids, m) : build->builder_process;
-    struct event *e = emit_create_instance(l, ids, process_id, owner, at, build->because);
-    e->create_instance.restart = STR("never");
-    struct id builder_id = e->create_instance.instance_id;
+    struct id builder_id = emit_builder(l, ids, process_id, owner, at, build->because);
     event_list_add(l, EVENT_CREATE_IMAGE, ids)->create_image =
         (struct create_image){.image_id = build->image_id,
                               .project_id = build->project_id,

@@ -46,6 +46,9 @@ struct build {
     struct id image_id, project_id; /* project_id: ID_NONE for an image of no project */
     struct str context_digest, because;
 };
+/* Another builder for an image that is being built. cause: how those before ended. */
+void emit_rebuild(struct event_list *l, struct id_source *ids, struct str owner, const struct build *build,
+                  const struct placement *at, struct str cause);
 /* Returns the builder's id. */
 struct id emit_build(struct event_list *l, struct id_source *ids, const struct model *m, struct str owner,
                      const struct build *build, const struct placement *at);

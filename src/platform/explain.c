@@ -32,6 +32,7 @@ static const struct {
     {"a share has no owner", "its share of the input had no owner"},
     {"by hand", "a person asked for it"},
     {"build", "it builds an image"},
+    {"build again", "it builds an image, as one before it could not"},
 };
 
 static const char *rule_words(const char *rule)

@@ -271,6 +271,8 @@ static const struct member IMAGE[] = {
     PLAIN(image, cause),
     PLAIN(image, because),
     PLAIN(image, builder_instance_id),
+    PLAIN(image, tries_n),
+    PLAIN(image, tried_ns),
     PLAIN(image, size_bytes),
     PLAIN(image, created_ns),
     PLAIN(image, since_ns),

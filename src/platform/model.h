@@ -247,7 +247,9 @@ struct image {
     uint64_t changed_seq;
     const struct project *project; /* may be NULL */
     const char *context_digest, *digest, *cause, *because;
-    struct id builder_instance_id; /* the instance may be gone; its log is the build's log */
+    struct id builder_instance_id; /* the last one: it may be gone; its log is the build's log */
+    int64_t tries_n;               /* builders that it had, this one included */
+    int64_t tried_ns;              /* since when this one builds */
     int64_t size_bytes, created_ns, since_ns;
     struct image_config_texts {
         struct text_list entrypoint, cmd, env;

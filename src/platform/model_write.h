@@ -20,6 +20,7 @@ must_check enum err apply_node_event(struct model *m, const struct event *ev, st
 must_check enum err apply_instance_event(struct model *m, const struct event *ev, struct errinfo *err);
 must_check enum err apply_deployment_event(struct model *m, const struct event *ev, struct errinfo *err);
 must_check enum err apply_delete_image(struct model *m, const struct delete_image *e, struct errinfo *err);
+must_check enum err apply_rebuild_image(struct model *m, const struct event *ev, struct errinfo *err);
 must_check enum err apply_scaling_event(struct model *m, const struct event *ev, struct errinfo *err);
 must_check enum err apply_project_event(struct model *m, const struct event *ev, struct errinfo *err);
 must_check enum err apply_subject_event(struct model *m, const struct event *ev, struct errinfo *err);

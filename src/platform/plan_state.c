@@ -78,6 +78,8 @@ static void mark_node(struct planner *p, const struct node *n)
     work_mark(&p->work, key_of(OBJECT_NODE, n->id), WORK_NODE, 0, ID_NONE);
 }
 
+static void mark_image(struct planner *p, const struct image *i);
+
 static void mark_process(struct planner *p, const struct process *d)
 {
     struct work_key key = key_of(OBJECT_PROCESS, d->id);
@@ -89,6 +91,9 @@ static void mark_process(struct planner *p, const struct process *d)
     bool is_open = !deployment_is_over(d) || d->instances.n > 0;
     link(&p->open, d->project->id, d->id, is_open);
     link(&p->unplaced, d->image_id, d->id, is_unplaced(d));
+    const struct image *image = model_image(p->model, d->image_id);
+    if (image != NULL && image->status == IMAGE_BUILDING)
+        mark_image(p, image); /* it is built again only while somebody waits for it */
     if (is_unplaced(d))
         work_mark(&p->work, key, WORK_UNPLACED, d->created_seq, ID_NONE);
     else if (is_open || work_has(&p->work, key))
@@ -166,9 +171,13 @@ static void builder_changed(struct planner *p, struct id instance_id)
 {
     size_t n = 0;
     const struct id *ids = id_links_find(&p->builds, instance_id, &n);
-    const struct image *image = n == 0 ? NULL : model_image(p->model, ids[0]); /* it builds one */
+    struct id image_id = n == 0 ? ID_NONE : ids[0]; /* it builds one */
+    const struct image *image = n == 0 ? NULL : model_image(p->model, image_id);
     if (image != NULL)
         mark_image(p, image);
+    if (n > 0 && model_instance(p->model, instance_id) == NULL &&
+        (image == NULL || !id_eq(image->builder_instance_id, instance_id)))
+        id_links_remove(&p->builds, instance_id, image_id); /* another one took its place */
 }
 
 static void instance_changed(struct planner *p, struct id id, struct id process_id)

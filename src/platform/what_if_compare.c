@@ -75,6 +75,8 @@ static struct decision decision_of(const struct event *events, size_t i, struct 
         ev.create_instance.instance_id = ID_NONE;
     if (ev.kind == EVENT_CREATE_IMAGE && is_new(events, i, ev.create_image.builder_instance_id))
         ev.create_image.builder_instance_id = ID_NONE;
+    if (ev.kind == EVENT_REBUILD_IMAGE && is_new(events, i, ev.rebuild_image.builder_instance_id))
+        ev.rebuild_image.builder_instance_id = ID_NONE;
     buf_add_c(&text, event_kind_row(ev.kind)->name);
     event_encode_payload(&ev, &text);
     return (struct decision){.text = arena_str(a, buf_str(&text)),

@@ -347,7 +347,7 @@ static void check_builders(struct world *w, uint64_t after_seq)
         if (i->changed_seq <= after_seq)
             continue;
         checked(w, RULE_builders);
-        if (model_image_of_builder(w->oracle, i->id) == NULL && !image_was_deleted(w, i->id))
+        if (model_image_of_builder(w->oracle, i->id) == NULL && !builder_was_relieved(w, i->id))
             broken(w, RULE_builders, "a builder builds nothing");
     }
 }

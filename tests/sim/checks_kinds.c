@@ -116,12 +116,40 @@ static void remember_builder(struct world *w, struct id image_id)
         w->unbuilt[w->unbuilt_n++ % UNBUILT_MAX] = i->builder_instance_id;
 }
 
-bool image_was_deleted(const struct world *w, struct id builder)
+bool builder_was_relieved(const struct world *w, struct id builder)
 {
     for (size_t k = 0; k < UNBUILT_MAX; k++)
         if (id_eq(w->unbuilt[k], builder))
             return true;
     return false;
+}
+
+/* Another builder takes over: the one before has ended, and so few have tried it that it may be worth it. */
+enum { TRIES_MAX = 3 };
+static void check_rebuilt(struct world *w, const struct rebuild_image *e)
+{
+    const struct image *image = model_image(w->oracle, e->image_id);
+    const struct instance *next = model_instance(w->oracle, e->builder_instance_id);
+    const struct instance *former = image == NULL ? NULL : model_instance(w->oracle, image->builder_instance_id);
+    checked(w, RULE_tries);
+    if (image == NULL || next == NULL || next->node == NULL || former == NULL)
+        return; /* the fold refuses it */
+    if (image->tries_n >= TRIES_MAX)
+        broken(w, RULE_tries, "a build is tried a fourth time");
+    if (next->node->status != NODE_READY)
+        broken(w, RULE_tries, "a build is tried again on %s, which is %s", next->node->name,
+               node_status_name(next->node->status));
+    if (former->status != INSTANCE_LOST && former->status != INSTANCE_FAILED && former->status != INSTANCE_STOPPED)
+        broken(w, RULE_tries, "a build is given to another builder while one builds it");
+    happened(w, next->node == former->node ? OUTCOME_build_again_here : OUTCOME_build_elsewhere);
+    remember_builder(w, e->image_id);
+}
+
+static void check_given_up(struct world *w, const struct image_status_change *e)
+{
+    const struct image *image = model_image(w->oracle, e->image_id);
+    if (image != NULL && image->tries_n == TRIES_MAX && str_eq_c(e->status, "failed"))
+        happened(w, OUTCOME_build_given_up);
 }
 
 /* ---- People ---- */
@@ -145,6 +173,10 @@ void check_kind(struct world *w, const struct event *ev)
         check_hosts(w, &ev->route_deployment);
     if (ev->kind == EVENT_DELETE_IMAGE)
         remember_builder(w, ev->delete_image.image_id);
+    if (ev->kind == EVENT_REBUILD_IMAGE)
+        check_rebuilt(w, &ev->rebuild_image);
+    if (ev->kind == EVENT_IMAGE_STATUS_CHANGE)
+        check_given_up(w, &ev->image_status_change);
     if (ev->kind == EVENT_VERIFY_DOMAIN)
         check_serving(w, &ev->verify_domain);
 }

@@ -254,15 +254,22 @@ static void give(struct world *w, struct sim_node *n, struct converge_input in)
 static bool builder_reports(struct world *w, struct sim_node *n, struct machine *m)
 {
     const struct image *image = model_image(w->oracle, m->spec.image_id);
-    if (m->spec.behaviour == BUILD_FAILS || image == NULL || image->status != IMAGE_BUILDING)
+    bool fails = m->spec.behaviour == BUILD_FAILS;
+    bool is_late = image != NULL && !id_eq(image->builder_instance_id, m->id); /* another one builds it now */
+    if (image == NULL || image->status != IMAGE_BUILDING || (is_late && m->has_told))
         return false;
+    if (is_late)
+        happened(w, OUTCOME_late_builder_tells);
+    m->has_told = true;
     struct command *c = arena_alloc(&w->arena, sizeof(*c));
-    *c = (struct command){.kind = COMMAND_IMAGE_OBSERVED,
-                          .image_observed = {.image_id = image->id,
-                                             .builder_instance_id = m->id,
-                                             .status = STR("ready"),
-                                             .digest = arena_str(&w->arena, str_from(image->context_digest)),
-                                             .size_bytes = 1 << 20}};
+    *c = (struct command){
+        .kind = COMMAND_IMAGE_OBSERVED,
+        .image_observed = {.image_id = image->id,
+                           .builder_instance_id = m->id,
+                           .status = fails ? STR("failed") : STR("ready"),
+                           .cause = fails ? STR("RUN false: exit status 1") : STR(""),
+                           .digest = fails ? STR("") : arena_str(&w->arena, str_from(image->context_digest)),
+                           .size_bytes = fails ? 0 : 1 << 20}};
     int to = any_replica(w);
     if (to >= 0)
         send_command(w, place_of(w, n), AT_REPLICAS + (unsigned)to, c);
@@ -270,9 +277,16 @@ static bool builder_reports(struct world *w, struct sim_node *n, struct machine 
     return true;
 }
 
-static void machine_dies(struct world *w, struct sim_node *n, struct machine *m)
+/* Before it could say a word. */
+static bool builder_is_killed(struct world *w, const struct machine *m)
 {
-    bool ok = m->spec.want.restart_never && m->spec.behaviour != BUILD_FAILS;
+    const struct image *image = m->spec.want.restart_never ? model_image(w->oracle, m->spec.image_id) : NULL;
+    return image != NULL && image->status == IMAGE_BUILDING && chance(w, CHANCE_builder_killed, 30);
+}
+
+static void machine_dies(struct world *w, struct sim_node *n, struct machine *m, bool is_killed)
+{
+    bool ok = m->spec.want.restart_never && m->spec.behaviour != BUILD_FAILS && !is_killed;
     m->is_up = m->is_healthy = false;
     m->down_ms = w->now_ms;
     m->die_ms = 0;
@@ -300,8 +314,9 @@ static void machine_tick(struct world *w, struct sim_node *n, struct id id)
         return;
     guest_lives(w, m);
     if (m->die_ms != 0 && w->now_ms >= m->die_ms) {
-        if (!(m->spec.want.restart_never && builder_reports(w, n, m)))
-            machine_dies(w, n, m);
+        bool is_killed = builder_is_killed(w, m);
+        if (is_killed || !(m->spec.want.restart_never && builder_reports(w, n, m)))
+            machine_dies(w, n, m, is_killed);
         return;
     }
     if (w->now_ms < m->check_ms || m->spec.want.restart_never)

@@ -31,7 +31,7 @@ enum {
     ADDRESSES_MAX = 8192, /* a power of two */
     ACTS_MAX = 1000,
     GONE_MAX = 256,
-    UNBUILT_MAX = 64,
+    UNBUILT_MAX = 256,
     THERE_MAX = 1024, /* deployments and images */
     ENDPOINTS_MAX = 40,
     STEPS_MAX = 5000,
@@ -136,7 +136,8 @@ enum act_kind {
     X(boot_never)                                                                                                      \
     X(guest_crash)                                                                                                     \
     X(guest_deaf)                                                                                                      \
-    X(guest_hangs)
+    X(guest_hangs)                                                                                                     \
+    X(builder_killed)
 enum chance {
 #define CHANCE_CONSTANT(name) CHANCE_##name,
     CHANCES(CHANCE_CONSTANT)
@@ -183,7 +184,11 @@ enum chance {
     X(forgotten_removed)                                                                                               \
     X(deployment_forgotten)                                                                                            \
     X(image_forgotten)                                                                                                 \
-    X(project_forgotten)
+    X(project_forgotten)                                                                                               \
+    X(build_elsewhere)                                                                                                 \
+    X(build_again_here)                                                                                                \
+    X(build_given_up)                                                                                                  \
+    X(late_builder_tells)
 enum outcome {
 #define OUTCOME_CONSTANT(name) OUTCOME_##name,
     OUTCOMES(OUTCOME_CONSTANT)
@@ -214,6 +219,7 @@ enum outcome {
     X(as_wanted, "no more instances are on their way than wanted")                                                     \
     X(causes, "what failed or was cancelled says why")                                                                 \
     X(builders, "every builder builds something")                                                                      \
+    X(tries, "a build is tried again on nodes that are there, three times at most")                                    \
     X(replaced, "what a lost node took along is replaced soon")                                                        \
     X(damage_named, "damage is found, named, never folded")                                                            \
     X(read_only, "who does not know a kind of event writes nothing")                                                   \
@@ -476,6 +482,7 @@ struct machine {
     int64_t ready_ms, check_ms, die_ms;           /* 0: not */
     int64_t hang_until_ms;                        /* answers no check until then */
     int64_t down_ms;                              /* since when it is down */
+    bool has_told;                                /* a builder: what became of its image */
     struct desired_item spec;
 };
 /* What an agent has on its disk of an instance. */
@@ -568,7 +575,7 @@ struct world {
     size_t gone_n;
     unsigned projects_made_n, deploys_n, names_n;
     struct id log_id;
-    struct id unbuilt[UNBUILT_MAX]; /* a ring: builders of images that were deleted */
+    struct id unbuilt[UNBUILT_MAX]; /* a ring: builders that were relieved */
     size_t unbuilt_n;
     struct there {
         struct id id, project_id;
@@ -638,8 +645,8 @@ void check_kept_before(struct world *w);
 void check_kept(struct world *w, const struct event *ev); /* after it */
 void check_erased(struct world *w, struct id subject);    /* after it */
 bool application_is_covered(const struct process *p);
-/* Its image was there, and was deleted. */
-bool image_was_deleted(const struct world *w, struct id builder);
+/* Its image was there, and was deleted, or is built by another one. */
+bool builder_was_relieved(const struct world *w, struct id builder);
 /* ---- checks.c ---- */
 void check_batch(struct world *w, uint64_t after_seq);
 void check_step(struct world *w);
