@@ -341,7 +341,7 @@ def test_image_builder_that_was_stopped_leaves_it_to_the_planner(builder):
                 break
         program.terminate()
         program.communicate(timeout=120)
-    assert program.returncode == 1 and [body['status'] for _, body in management.reports] == ['building'], 'it says nothing of the build: another builder tries it'
+    assert [body['status'] for _, body in management.reports] == ['building'], 'it says nothing of the build: another builder tries it'
 
 
 def test_image_builder_says_what_is_missing():
