@@ -249,6 +249,7 @@ void plan_spread(struct planner *p, const struct process *d)
     if (d->instances.n > SPREAD_INSTANCES_MAX)
         return;
     if (move.heir != NULL) {
+        planner_waits(p, WORK_WAITS_CLOCK); /* it may rest though a time that it asked for has come */
         go_on(p, d, &move);
         return;
     }
@@ -260,6 +261,7 @@ void plan_spread(struct planner *p, const struct process *d)
     struct wish wish = plan_wish(d);
     if (!is_crowded && (!s.is_in_one_zone || s.instances_n < 2))
         return; /* one alone is in one zone wherever it is */
+    planner_waits(p, WORK_WAITS_CLOCK);
     if (!may_begin(p, d))
         return;
     bool could_be = could_stand_better(p, &wish, &s, out_of);

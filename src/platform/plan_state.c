@@ -349,6 +349,9 @@ void planner_sync(struct planner *p)
             mark_node(p, n);
     p->voters = voters;
     work_mark_waiting(&p->work, WORK_WAITS_EDGES, WORK_NODE);
+    if (p->now_ms < p->planned_ms)
+        work_mark_waiting(&p->work, WORK_WAITS_CLOCK, WORK_NODE);
+    p->planned_ms = p->now_ms;
     work_mark_due(&p->work, p->now_ms);
     if (p->places.has_grown)
         work_mark_waiting(&p->work, WORK_WAITS_ROOM, WORK_NODE);

@@ -8,6 +8,7 @@
  *   - the time that it asked for has come
  *   - what it waits for has come: places_take found no room and there is more now (by itself); edges, with
  *     planner_waits(p, WORK_WAITS_EDGES): at every plan; a certificate, or the nodes that may be placed on, likewise
+ *   - the clock stepped back, for who rests though a time that it asked for has come (WORK_WAITS_CLOCK)
  * A rule that is called without need must do nothing.
  * Layer: platform. Pure. */
 #include "platform/emit.h"
@@ -49,6 +50,7 @@ struct planner {
     const struct model *model_kept; /* compared only */
     uint64_t changes_n;             /* of the model's change list: read up to here */
     uint64_t voters;                /* who votes, as of the last plan (plan_state.c) */
+    int64_t planned_ms;             /* now_ms of the last plan */
     struct work_list work;
     struct id_links open;      /* project -> its deployments that are not over or still have instances; none -> other
                                 * processes */

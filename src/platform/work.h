@@ -21,15 +21,16 @@ enum work_class {
 
 /* What many wait for. TURN: among those who wait for room, whoever has waited longest gets what becomes free.
  * NODES: a node that may be placed on and could not be before, or the other way
- * round. ZONES: the first such node of a zone, or of a kind. */
-enum { WORK_ROOM, WORK_EDGES, WORK_CERTIFICATE, WORK_TURNS, WORK_NODES, WORK_ZONES, WORK_WAITS_N };
+ * round. ZONES: the first such node of a zone, or of a kind. CLOCK: it steps back, so that what was due is not yet. */
+enum { WORK_ROOM, WORK_EDGES, WORK_CERTIFICATE, WORK_TURNS, WORK_NODES, WORK_ZONES, WORK_CLOCK, WORK_WAITS_N };
 enum {
     WORK_WAITS_ROOM = 1 << WORK_ROOM,
     WORK_WAITS_EDGES = 1 << WORK_EDGES,
     WORK_WAITS_CERTIFICATE = 1 << WORK_CERTIFICATE,
     WORK_WAITS_TURN = 1 << WORK_TURNS,
     WORK_WAITS_NODE = 1 << WORK_NODES,
-    WORK_WAITS_ZONE = 1 << WORK_ZONES
+    WORK_WAITS_ZONE = 1 << WORK_ZONES,
+    WORK_WAITS_CLOCK = 1 << WORK_CLOCK
 };
 
 struct work {
