@@ -253,7 +253,7 @@ static enum err apply_instance_status_change(struct model *m, const struct event
     if (status == INSTANCE_FAILED && i->status != INSTANCE_FAILED)
         count_failure(m, i, ev->time.instant_ns);
     bool is_withdrawn = was->withdraw_seq != 0 && e->desired.len > 0 && !e->withdraw; /* its node is told only now */
-    if (i->status != status || is_withdrawn)
+    if (i->status != status || is_withdrawn || e->withdraw) /* edges have their time from then on */
         i->since_ns = ev->time.instant_ns;
     i->status = (uint8_t)status;
     i->wanted = wanted;

@@ -192,6 +192,8 @@ static void add_exact(struct views *v, struct str because, int64_t now_ms)
                                    .seen_ms = now_ms - json_integer_value(json_object_get(e, "silentMs"))};
     }
     add(v, edges, n, WHAT_IF_EDGES_KNOWN);
+    if (str_eq(json_member_str(doc, "rule"), STR("an edge does not confirm")))
+        add(v, edges, n, now_ms); /* nor need it know all edges */
 }
 
 /* Edges that somebody was said to wait for: they have not switched yet. The one that has confirmed most stands first,

@@ -118,6 +118,32 @@ static void no_edge_is_waited_for_for_ever(void **state)
     world_free(w);
 }
 
+/* It has drained with its deployment for longer than an edge is waited for: edges have their time all the same. */
+static void one_that_drains_already_is_withdrawn_first(void **state)
+{
+    (void)state;
+    struct world *w = world_new();
+    w->seen.edges_n = 1;
+    w->edges[0] = (struct edge_observed){STR("e"), 0, w->now_ms};
+    wait_s(w, 60);
+    struct id one = go_live(w);
+    w->edges[0].confirmed_seq = w->model->routes_seq;
+    (void)go_live(w);
+    const struct instance *i = model_deployment(w->model, one)->instances.items[0];
+    observe(w, i, "draining", "NOMINAL", "");
+    assert_int_equal(i->status, INSTANCE_DRAINING);
+    uint64_t before = w->edges[0].confirmed_seq;
+    edge_polls(w, 2 * w->settings.withdraw_timeout_seconds, before);
+    DO(w, decide_delete_instance(&d, i->id, &out, &err));
+    for (int64_t s = 0; s < w->settings.withdraw_timeout_seconds - 1; s++) {
+        edge_polls(w, 1, before);
+        assert_false(is_told_to_stop(i));
+    }
+    edge_polls(w, 1, before);
+    assert_true(is_told_to_stop(i));
+    world_free(w);
+}
+
 /* Where no edge can lead, nobody is waited for. */
 static void what_was_never_routed_stops_at_once(void **state)
 {
@@ -306,6 +332,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(stops_when_edges_know),
         cmocka_unit_test(no_edge_is_waited_for_for_ever),
+        cmocka_unit_test(one_that_drains_already_is_withdrawn_first),
         cmocka_unit_test(what_was_never_routed_stops_at_once),
         cmocka_unit_test(a_withdrawal_is_of_what_stops),
         cmocka_unit_test(what_is_stopped_keeps_its_room),
