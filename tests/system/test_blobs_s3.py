@@ -5,6 +5,7 @@ import hashlib
 import http.client
 import os
 import pathlib
+import re
 import subprocess
 import urllib.parse
 import urllib.request
@@ -204,7 +205,7 @@ def test_what_nobody_names_goes_in_two_steps_and_nothing_else():
         assert digest_of(stray) not in world.s3.blobs()
         used |= {digest_of(wanted), digest_of(world.context('FROM scratch\n# fails\n')), digest_of(young)}
         assert world.s3.blobs() == used
-        assert 'garbage among blobs: 3 set aside' in said(world)
+        assert sum(int(n) for n in re.findall(r'garbage among blobs: (\d+) set aside', said(world))) == 3  # in one round or more
         assert metric(world, 'slipform_blobs_collected_total{fate="removed"}') >= 1 and metric(world, 'slipform_blobs_removed_bytes_total') >= 5
         # while the bucket is away a collection says so, and the next one goes on
         world.s3.kill()
