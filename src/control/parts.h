@@ -41,11 +41,11 @@ struct control {
     struct collector *collector; /* NULL: not this process's */
     struct leases *leases;       /* who else works on this log */
     struct write_proof *write_proof;
-    int64_t live_mono_us;        /* when this replica went live; 0: not yet */
-    int64_t listens_mono_us;     /* since when it could hear without a gap: what edges it knows rests on that */
-    uv_timer_t pulse;            /* of sight.c */
-    int64_t pulse_us;            /* its last one, monotonic */
-    bool was_ready;              /* as last told */
+    int64_t live_mono_us;    /* when this replica went live; 0: not yet */
+    int64_t listens_mono_us; /* since when it could hear without a gap: what edges it knows rests on that */
+    uv_timer_t pulse;        /* of sight.c */
+    int64_t pulse_us;        /* its last one, monotonic */
+    bool was_ready;          /* as last told */
     struct errinfo told_why;
     bool may_vote;     /* as of the watchdog's last look */
     uint64_t hash_seq; /* position of hash */
