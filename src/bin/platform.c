@@ -26,6 +26,7 @@ struct platform_program_settings {
     const char *token_hash_file, *app_domain, *replica;
     int64_t edge_https_port, node_timeout_seconds, connections_max, bulk_size_mib, bulk_kept_days;
     int64_t blob_collection_seconds;
+    bool event_store_create;
 };
 
 #define ROW(type_, member, fallback_, required_, doc_)                                                                 \
@@ -47,6 +48,9 @@ static const struct setting SETTINGS[] = {
     ROW(LIST, workloads, NULL, true, "of management-api, public-api, planner, watchdog, certificates"),
     ROW(LIST, listen, NULL, true, "addresses of the API (TLS), e.g. 127.0.0.1:7100"),
     ROW(TEXT, event_store, NULL, true, "the log of the platform, e.g. files;path=/var/lib/slipform/log"),
+    ROW(BOOL, event_store_create, "false", false,
+        "event_store is made when it is not there; without it that ends the program, as it may be a mount that is "
+        "missing"),
     ROW(TEXT, blobs, NULL, false, "contexts and images: folder;path=DIR or s3;endpoint=URL;bucket=NAME;..."),
     ROW(PATH, blob_folder, NULL, false, "the same as blobs: folder;path=..., as settings of 0.1 have it"),
     ROW(PATH, state_dir, NULL, false,
@@ -258,6 +262,7 @@ static enum err open_control(struct platform_program *p, struct errinfo *err)
         .installation = d->common.installation,
         .replica = s->replica != NULL ? s->replica : d->common.instance_id,
         .event_store = s->event_store,
+        .makes_log = s->event_store_create,
         .state_folder = s->state_dir,
         .logs_folder = s->logs_folder,
         .bulk_limits = {.size_bytes = (uint64_t)s->bulk_size_mib << 20, .kept_s = s->bulk_kept_days * 86400},

@@ -42,6 +42,8 @@ must_check enum err bootstrap_instances(const char *log_file, struct arena *a, s
                                         size_t *ret_n, struct errinfo *err);
 
 /* Append CreateRegion and CreateZone to the platform's own log where they are absent: the first events of an
- * installation. `store_spec` as in store/store.h. */
-must_check enum err bootstrap_seed_places(const char *store_spec, struct str region, const struct str *zones,
-                                          size_t zones_n, struct errinfo *err);
+ * installation. `store_spec` as in store/store.h. log: the incarnation that this installation has had (another one is
+ * ERR_CONFLICT, none ERR_NOT_FOUND), or ID_NONE: it is made when it is not there. ret_log: which it is. */
+must_check enum err bootstrap_seed_places(const char *store_spec, struct id log, struct str region,
+                                          const struct str *zones, size_t zones_n, struct id *ret_log,
+                                          struct errinfo *err);

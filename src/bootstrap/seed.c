@@ -69,12 +69,30 @@ static enum err seed_one(struct store *store, struct str region, const struct st
     return rc;
 }
 
-enum err bootstrap_seed_places(const char *store_spec, struct str region, const struct str *zones, size_t zones_n,
-                               struct errinfo *err)
+static enum err open_log(const char *store_spec, struct id log, struct store **ret_store, struct errinfo *err)
+{
+    char was[ID_TEXT_SIZE], is[ID_TEXT_SIZE];
+    struct store_options o = {.mode = id_is_none(log) ? STORE_CREATE : STORE_APPEND};
+    enum err rc = store_open(store_spec, &o, ret_store, NULL, err);
+    id_format(log, was);
+    if (rc == ERR_NOT_FOUND && !id_is_none(log))
+        return err_wrap(err, rc,
+                        "the event log of this installation (%s) is not there: bring it back (a folder that is "
+                        "not mounted?); to begin anew, with other data, take another home",
+                        was);
+    if (rc != OK || id_is_none(log) || id_eq(store_log_id(*ret_store), log))
+        return rc;
+    id_format(store_log_id(*ret_store), is);
+    return err_set(err, ERR_CONFLICT, "the event log of this installation is %s, and '%s' is another one (%s)", was,
+                   store_name(*ret_store), is);
+}
+
+enum err bootstrap_seed_places(const char *store_spec, struct id log, struct str region, const struct str *zones,
+                               size_t zones_n, struct id *ret_log, struct errinfo *err)
 {
     struct store *store = NULL;
-    struct store_options o = {.mode = STORE_CREATE};
-    enum err rc = store_open(store_spec, &o, &store, NULL, err);
+    enum err rc = open_log(store_spec, log, &store, err);
+    *ret_log = rc == OK ? store_log_id(store) : ID_NONE;
     /* A conflict means that somebody else appended meanwhile: decide again, at most ten times a place. */
     for (size_t i = 0; rc == OK && i <= zones_n; i++) {
         bool is_new = false;

@@ -137,7 +137,11 @@ static enum err open_log(struct control *c, struct errinfo *err)
 {
     struct store *store = NULL;
     struct store_repair repair = {0};
-    enum err rc = store_open(c->o.event_store, NULL, &store, &repair, err);
+    struct store_options open = {.mode = c->o.makes_log ? STORE_CREATE : STORE_APPEND};
+    enum err rc = store_open(c->o.event_store, &open, &store, &repair, err);
+    if (rc == ERR_NOT_FOUND)
+        return err_wrap(err, rc, "the event log '%s' is not there: bring it back (a folder that is not mounted?)",
+                        c->o.event_store);
     if (rc != OK)
         return err_wrap(err, rc, "open the event log '%s'", c->o.event_store);
     if (repair.cut_bytes > 0 || repair.adopted_records > 0)

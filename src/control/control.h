@@ -46,6 +46,8 @@ struct control_options {
     const struct logger *log;           /* borrowed */
     const char *installation, *replica; /* borrowed for the control's life, like every text here */
     const char *event_store;            /* "files;path=…" */
+    bool makes_log;                     /* event_store is made when it is not there; else that is an error: an empty log
+                                           would tell every node to end what it runs */
     const char *state_folder;           /* for its checkpoint; NULL: none is kept */
     int64_t checkpoint_events;          /* 0: CONTROL_CHECKPOINT_EVENTS_DEFAULT */
     const char *logs_folder;            /* of instances beside an event_store in files; NULL: none */

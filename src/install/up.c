@@ -196,6 +196,29 @@ static enum err write_files(struct up *u, struct errinfo *err)
     return rc == OK ? settings_write_all(u->h, u->o, &u->settings_changed, err) : rc;
 }
 
+/* Which log this installation has had since its first `up`; none in homes of before, and while there was none. An empty
+ * log in its place would have every node end what it runs. */
+static enum err read_log_id(const struct home *h, struct id *ret_log, struct errinfo *err)
+{
+    char path[PATH_SIZE];
+    AUTO(buf) struct buf text = {0};
+    *ret_log = ID_NONE;
+    if (!file_exists(home_path(h, path, "operator/log-id")))
+        return OK;
+    enum err rc = file_read(path, 256, &text, err);
+    if (rc == OK && !id_parse(str_trim(buf_str(&text)), ret_log))
+        return err_set(err, ERR_INVALID, "'%s' is not the id of a log", path);
+    return rc;
+}
+
+static enum err write_log_id(const struct home *h, struct id log, struct errinfo *err)
+{
+    char path[PATH_SIZE], text[ID_TEXT_SIZE + 1];
+    id_format(log, text);
+    memcpy(text + ID_TEXT_SIZE - 1, "\n", 2);
+    return file_replace(home_path(h, path, "operator/log-id"), str_from(text), 0644, err);
+}
+
 static enum err seed(struct up *u, struct errinfo *err)
 {
     say(u, "region and zones in the event log");
@@ -203,8 +226,13 @@ static enum err seed(struct up *u, struct errinfo *err)
     struct str zones[INVENTORY_NODES_MAX];
     for (size_t i = 0; i < u->h->inst.nodes.n; i++)
         zones[i] = home_node(u->h, i)->zone;
-    enum err rc =
-        bootstrap_seed_places(log_spec(u->h, LOG_AS_OWNER, spec), u->h->inst.region, zones, u->h->inst.nodes.n, err);
+    struct id had, log;
+    enum err rc = read_log_id(u->h, &had, err);
+    if (rc == OK)
+        rc = bootstrap_seed_places(log_spec(u->h, LOG_AS_OWNER, spec), had, u->h->inst.region, zones,
+                                   u->h->inst.nodes.n, &log, err);
+    if (rc == OK && id_is_none(had))
+        rc = write_log_id(u->h, log, err);
     return rc == OK && home_store_is(u->h, "files") ? files_own_log(u->h, u->uid, u->gid, err) : rc;
 }
 

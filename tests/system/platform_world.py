@@ -136,7 +136,7 @@ class Program:
         self.config = world.folder / f'{name}.yaml'
         self.settings = {
             'installation': INSTALLATION, 'instance_id': name, 'ca_file': str(world.ca.cert), 'cert_file': str(cert), 'key_file': str(key),
-            'workloads': workloads, 'listen': [f'127.0.0.1:{self.port}'], 'event_store': f'files;path={world.folder}/log',
+            'workloads': workloads, 'listen': [f'127.0.0.1:{self.port}'], 'event_store': f'files;path={world.folder}/log', 'event_store_create': True,
             'blobs': f'folder;path={world.folder}/blobs', 'logs_folder': str(world.folder / 'logs'), 'streams_folder': str(world.folder / 'streams'), 'statistics_folder': str(world.folder / 'statistics'),
             'token_hash_file': str(world.folder / 'tokens'), 'seal_key_file': str(world.folder / 'seal.key'), 'edge_https_port': 8443, 'node_timeout_seconds': NODE_TIMEOUT_S, 'tuning': tuning,
         }

@@ -1100,6 +1100,7 @@ def test_kill_either_program_and_go_on(world):
     ({'workloads': ['management-api', 'fly']}, "'fly'"),
     ({'tuning': ['drain_secs=3']}, 'drain_secs'),
     ({'event_store': 'files;path=/nonexistent/log'}, '/nonexistent/log'),
+    ({'event_store': 'files;path=/var/tmp/no-log-of-slipform', 'event_store_create': False}, 'is not there: bring it back'),
     ({'ca_key_file': '/nonexistent.key'}, '/nonexistent.key'),
     ({'colour': 'red'}, 'colour'),
 ])
@@ -1109,6 +1110,7 @@ def test_settings_that_are_wrong_are_named(world, change, said):
     config.write_text(json.dumps({**world.management.settings, 'listen': ['127.0.0.1:0'], **change}))
     done = subprocess.run([PROGRAM, '--config', config], capture_output=True, text=True, timeout=120)
     assert 1 <= done.returncode <= 5 and said in done.stderr and 'Sanitizer' not in done.stderr, done
+    assert not os.path.exists('/var/tmp/no-log-of-slipform')
 
 
 def test_stop_is_clean(world):

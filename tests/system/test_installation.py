@@ -566,7 +566,8 @@ def test_events_of_others_are_not_given(house, clicks_folder, tmp_path):
 
 
 def test_everything_killed_then_up(hello, house):
-    """kill -9 of everything, then `up`: the same projects, deployments, URLs and addresses, by replay."""
+    """kill -9 of everything, then `up`: the same projects, deployments, URLs and addresses, by replay. While the log is away (not mounted),
+    or another one is there, nothing is begun anew."""
     before = {(r['instance_id'], r['ipv6'], r['deployment_id']) for r in healthy(house)}
     projects = house.json('projects')
     status = house.json('status')
@@ -579,6 +580,15 @@ def test_everything_killed_then_up(hello, house):
     for pid in house_processes(house):
         with contextlib.suppress(ProcessLookupError):  # it died with one that was killed a moment before
             kill(pid)
+    log, away = (pathlib.Path(house.home, name) for name in ('log', 'log-away'))
+    log.rename(away)
+    done = house.run('up', check=False)
+    assert done.returncode != 0 and 'is not there: bring it back' in done.stderr, done
+    house.run('eventlog', 'create', f'files;path={log}')
+    done = house.run('up', check=False)
+    assert done.returncode != 0 and 'is another one' in done.stderr, done
+    shutil.rmtree(log)
+    away.rename(log)
     house.up()
     assert house.json('projects') == projects
     until(lambda: {(r['instance_id'], r['ipv6'], r['deployment_id']) for r in healthy(house)} == before, what='the same instances')
