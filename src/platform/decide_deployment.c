@@ -86,24 +86,24 @@ enum err decide_create_deployment(const struct decide *d, const struct deploymen
     return OK;
 }
 
-static enum err find_unfinished(const struct decide *d, struct id deployment_id, const struct process **ret,
-                                struct errinfo *err)
+/* NULL: it is not there, or over already; *ret_rc says which. */
+static const struct process *find_unfinished(const struct decide *d, struct id deployment_id, enum err *ret_rc,
+                                             struct errinfo *err)
 {
     const struct process *p = model_deployment(d->model, deployment_id);
-    if (p == NULL)
-        return model_missing(d->model, OBJECT_PROCESS, deployment_id, err);
-    if (deployment_is_over(p))
-        return err_set(err, ERR_CONFLICT, "the deployment is %s already", deployment_status_name(p->status));
-    *ret = p;
-    return OK;
+    if (p != NULL && !deployment_is_over(p))
+        return p;
+    *ret_rc = p == NULL ? model_missing(d->model, OBJECT_PROCESS, deployment_id, err)
+                        : err_set(err, ERR_CONFLICT, "the deployment is %s already", deployment_status_name(p->status));
+    return NULL;
 }
 
 enum err decide_cancel_deployment(const struct decide *d, struct id deployment_id, struct event_list *out,
                                   struct errinfo *err)
 {
-    const struct process *p = NULL;
-    enum err rc = find_unfinished(d, deployment_id, &p, err);
-    if (rc != OK)
+    enum err rc = ERR_NOT_FOUND;
+    const struct process *p = find_unfinished(d, deployment_id, &rc, err);
+    if (p == NULL)
         return rc;
     if (p->status == DEPLOYMENT_LIVE || p->status == DEPLOYMENT_DRAINING)
         return err_set(err, ERR_CONFLICT, "the deployment is %s: deploy another version, or stop it",
@@ -115,9 +115,9 @@ enum err decide_cancel_deployment(const struct decide *d, struct id deployment_i
 enum err decide_stop_deployment(const struct decide *d, struct id deployment_id, struct event_list *out,
                                 struct errinfo *err)
 {
-    const struct process *p = NULL;
-    enum err rc = find_unfinished(d, deployment_id, &p, err);
-    if (rc != OK)
+    enum err rc = ERR_NOT_FOUND;
+    const struct process *p = find_unfinished(d, deployment_id, &rc, err);
+    if (p == NULL)
         return rc;
     if (p->status == DEPLOYMENT_DRAINING)
         return OK;

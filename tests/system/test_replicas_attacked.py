@@ -305,9 +305,9 @@ def test_one_that_stood_still_in_the_middle_of_its_work_harms_nothing(world):
         world.until(lambda: time.monotonic() - began > FROZEN_S, 'it has stood still for several leases', seconds=FROZEN_S + PATIENCE_S)
     finally:
         go_on(frozen)
+    world.until(lambda: world.client_of(frozen).get('/readyz').status == 200, 'it has read the log to its end')  # until then it answers 503
     world.turn_to(world.management)
     world.go_on_for(NODE_TIMEOUT_S + 0.5)
-    until(lambda: world.client_of(frozen).get('/readyz').status == 200, 'it is back')
     creates = nothing_twice(world)
     for deployment in (second, third['deployment_id']):
         assert len([e for e in creates if e['payload']['processId'] == deployment]) == 3
