@@ -1052,6 +1052,15 @@ def test_what_is_long_over_is_told_by_the_log(world):
     assert [e['type'] for e in events] == ['CreateDeployment', 'DeploymentStatusChange'], events
     assert 'refused before building' in events[1]['payload']['cause']
     assert "'nobody' is no id" in world.cli('events', '--of', 'nobody', check=False).stderr
+    # How it was, from the log itself.
+    (world.folder / 'home/log').mkdir()
+    (world.folder / 'home/log/platform').symlink_to(world.folder / 'log')
+    first, last = events[1]['seq'], json.loads(world.cli('events', '--json').stdout)[-1]['seq']
+    assert json.loads(world.cli('status', failed[0], '--at', first, '--json').stdout)['status'] == 'failed'
+    told = world.cli('status', failed[0], '--at', last, check=False)
+    assert told.returncode == 3 and 'there was no' in told.stderr, told
+    changes = {c['id']: c['change'] for c in json.loads(world.cli('diff', first, last, '--json').stdout) if c['kind'] == 'deployment'}
+    assert changes[failed[0]] == 'removed' and changes[failed[-1]] == 'added', changes
 
 
 def test_an_image_that_nothing_uses_is_deleted(world):
