@@ -49,6 +49,7 @@ struct http_connection {
     struct http_listener *listener;
     struct peer peer;
     bool has_peer, is_trusted;
+    int64_t trusted_until_s; /* since 1970 */
 };
 
 struct http_header {
@@ -71,6 +72,7 @@ struct http_request {
     struct http_request *next, *previous, *next_woken;
     bool attached, owned;
     bool suspended, dispatched, answered, dropped, cancelled;
+    bool closes; /* the connection, when this is answered */
     struct arena arena;
     const char *method;
     struct str path;
@@ -79,6 +81,7 @@ struct http_request {
     struct http_header *headers, *query;
     size_t headers_n, query_n;
     struct peer peer;
+    int64_t trusted_until_s;
     uint64_t body_limit_bytes, body_bytes, discarded_bytes;
     struct buf body;
     bool body_to_fd;
@@ -117,6 +120,8 @@ bool peer_read(gnutls_session_t session /* NULL: plain */, const struct sockaddr
 /* http_tls.c: handshake rules of a new connection. */
 void http_tls_begin(gnutls_session_t session, enum http_client_cert client_cert);
 bool http_tls_peer_is_verified(gnutls_session_t session);
+/* The last second of the certificate that the peer showed, since 1970; INT64_MAX: it showed none. */
+int64_t http_tls_peer_ends_s(gnutls_session_t session);
 
 /* http_server.c */
 void http_listener_kick(struct http_listener *l);

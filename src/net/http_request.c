@@ -98,9 +98,11 @@ static bool read_peer(struct http_request *r)
             tls = MHD_get_connection_info(r->mhd, MHD_CONNECTION_INFO_GNUTLS_SESSION);
         c->is_trusted =
             peer_read(tls == NULL ? NULL : tls->tls_session, address == NULL ? NULL : address->client_addr, &c->peer);
+        c->trusted_until_s = tls == NULL ? INT64_MAX : http_tls_peer_ends_s(tls->tls_session);
         c->has_peer = true;
     }
     r->peer = c->peer;
+    r->trusted_until_s = c->trusted_until_s;
     const struct http_server_options *o = &r->listener->server->o;
     return c->is_trusted || o->cert_file == NULL || o->client_cert != HTTP_CLIENT_CERT_REQUIRED;
 }
@@ -111,6 +113,17 @@ static void refuse(struct http_request *r, const struct errinfo *err)
 {
     if (!r->answered && !r->dropped)
         http_respond_error(r, err);
+}
+
+/* A connection may be kept for longer than the certificate that was good at its handshake. The next handshake fails. */
+static enum err check_trust_lasts(struct http_request *r, struct errinfo *err)
+{
+    char end[CLOCK_TEXT_SIZE];
+    if (clock_wall_us() / 1000000 <= r->trusted_until_s)
+        return OK;
+    clock_format_us(r->trusted_until_s * 1000000, end);
+    r->closes = true;
+    return err_set(err, ERR_DENIED, "your certificate has expired on %s: renew it, and connect again", end);
 }
 
 static enum err read_query(struct http_request *r, struct errinfo *err)
@@ -160,11 +173,14 @@ static void begin(struct http_request *r)
 {
     struct errinfo err = {.code = OK};
     (void)MHD_get_connection_values_n(r->mhd, MHD_HEADER_KIND, add_header, r);
-    if (!read_peer(r)) {
+    bool is_welcome = read_peer(r);
+    enum err rc = check_trust_lasts(r, &err);
+    if (rc == OK && !is_welcome) {
         http_request_drop(r);
         return;
     }
-    enum err rc = read_query(r, &err);
+    if (rc == OK)
+        rc = read_query(r, &err);
     if (rc == OK)
         rc = find_route(r, &err);
     if (rc == OK)
@@ -234,7 +250,7 @@ static bool body_chunk(struct http_request *r, struct str chunk)
 
 static enum MHD_Result queue_answer(struct http_request *r)
 {
-    if (r->listener->server->closing)
+    if (r->listener->server->closing || r->closes)
         (void)MHD_add_response_header(r->response, "Connection", "close");
     enum MHD_Result rc = MHD_queue_response(r->mhd, (unsigned)r->status, r->response);
     MHD_destroy_response(TAKE(r->response));

@@ -29,6 +29,11 @@ static bool is_shown(gnutls_session_t session)
     return gnutls_certificate_get_peers(session, &n) != NULL && n > 0;
 }
 
+int64_t http_tls_peer_ends_s(gnutls_session_t session)
+{
+    return is_shown(session) ? (int64_t)gnutls_certificate_expiration_time_peers(session) : INT64_MAX;
+}
+
 /* The other end can say no more than this word of what it did wrong. */
 static gnutls_alert_description_t word_for(unsigned faults)
 {

@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
+#include "base/clock.h"
 #include "base/json.h"
 #include "net/follow.h"
 #include "net/http_range.h"
@@ -692,6 +693,41 @@ static void identities_are_checked(void **state)
     app_done(&app);
 }
 
+/* It was good at the handshake: a connection that is kept lets nobody in for longer than its certificate. */
+static void an_identity_that_ends_meanwhile(void **state)
+{
+    struct net *n = *state;
+    struct app app = {0};
+    AUTO(arena) struct arena arena = {0};
+    AUTO(net_answer) struct net_answer a = {0};
+    auto_ca struct ca *ca = NULL;
+    auto_free char *ca_key = net_path(n, "ca.key");
+    const char *const uris[] = {"slipform://test/node/n1"};
+    struct leaf_options leaf = {.uris = uris, .uris_n = 1, .client = true, .days = 1};
+    int64_t ends_s = 0;
+    assert_int_equal(ca_load(n->ca, ca_key, &ca, NULL), OK);
+    app_open(&app, n, HTTP_CLIENT_CERT_REQUIRED);
+    struct http_call_options o = net_call(n, &arena, "/secret");
+    for (int i = 0; i < 10 && a.result.status != 204; i++) { /* a busy machine may need longer than one lasts */
+        ends_s = clock_wall_us() / 1000000 + 2;
+        leaf.now_s = ends_s - 86400;
+        assert_int_equal(ca_issue_files(ca, &leaf, n->client_cert, n->client_key, -1, -1, NULL), OK);
+        net_fetch(n, &o, &a);
+    }
+    assert_int_equal(a.result.status, 204);
+    while (a.result.status == 204 && clock_wall_us() / 1000000 < ends_s + 30)
+        net_fetch(n, &o, &a);
+    assert_int_equal(a.result.status, 403);
+    assert_int_equal(a.result.code, ERR_DENIED);
+    assert_non_null(strstr(a.result.err.msg, "your certificate has expired on 2"));
+    while (a.result.status == 403 && clock_wall_us() / 1000000 < ends_s + 30)
+        net_fetch(n, &o, &a); /* that connection was closed; of a new one TLS says so, by a clock some ms behind ours */
+    assert_int_equal(a.result.status, 0);
+    assert_int_equal(a.result.code, ERR_DENIED);
+    assert_true(clock_wall_us() / 1000000 >= ends_s);
+    app_done(&app);
+}
+
 static void optional_certificates(void **state)
 {
     struct net *n = *state;
@@ -1111,6 +1147,7 @@ int main(int argc, char **argv)
         BOTH(stream),
         BOTH(stream_limits),
         TLS(identities_are_checked),
+        TLS(an_identity_that_ends_meanwhile),
         TLS(optional_certificates),
         PLAIN(client_errors),
         PLAIN(listen_errors),
