@@ -2,6 +2,7 @@
 
 As user postgres when this is root. tests/unit/postgres_server.c is the same for C.
 """
+import contextlib
 import os
 import pathlib
 import shutil
@@ -87,7 +88,8 @@ class Server:
         """As a power loss does, but for the kernel's memory: all of its processes at once."""
         children = pathlib.Path(f'/proc/{self.server.pid}/task/{self.server.pid}/children').read_text().split()
         for pid in [self.server.pid, *map(int, children)]:
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # a connection's, that was over
+                os.kill(pid, signal.SIGKILL)
         self.server.wait(timeout=60)
         while any(is_alive(pid) for pid in children):
             time.sleep(0.001)
