@@ -193,7 +193,7 @@ static void process_fill(struct model *m, struct process *p, const struct create
     p->instances_wanted = p->instances_asked = e->instances_wanted;
     p->port = e->port;
     p->is_placed = true;
-    if (!id_is_none(e->image_id)) {
+    if (!id_is_none(e->image_id) && !id_eq(e->image_id, p->image_id)) {
         keys_remove(m, KEY_PROCESS_IMAGE, p);
         p->image_id = e->image_id;
         keys_add(m, KEY_PROCESS_IMAGE, p);

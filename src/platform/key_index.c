@@ -51,7 +51,8 @@ void key_index_add(struct key_index *x, uint64_t key, void *object)
     x->n++;
 }
 
-/* What stands behind a freed slot is put anew, up to the next gap. */
+/* What stands behind a freed slot, up to the next gap, moves up if it is looked for from there or before: one pass, so
+ * that thousands of one key cost no more than their number. */
 void key_index_remove(struct key_index *x, uint64_t key, const void *object)
 {
     if (x->size == 0)
@@ -61,13 +62,16 @@ void key_index_remove(struct key_index *x, uint64_t key, const void *object)
         at = (at + 1) & mask;
     if (x->slots[at].object == NULL)
         return;
-    x->slots[at] = (struct key_slot){0};
     x->n--;
+    size_t gap = at;
     for (at = (at + 1) & mask; x->slots[at].object != NULL; at = (at + 1) & mask) {
-        struct key_slot moved = x->slots[at];
-        x->slots[at] = (struct key_slot){0};
-        put(x, moved.key, moved.object);
+        size_t past_home = (at - x->slots[at].key) & mask;
+        if (past_home < ((at - gap) & mask))
+            continue;
+        x->slots[gap] = x->slots[at];
+        gap = at;
     }
+    x->slots[gap] = (struct key_slot){0};
 }
 
 void *key_index_next(const struct key_index *x, uint64_t key, size_t *at)

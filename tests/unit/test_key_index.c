@@ -62,6 +62,28 @@ static void as_a_list(void **state)
     key_index_done(&x);
 }
 
+/* As deployments of one image: taking one away costs no more than their number, or this does not end. */
+static void many_of_one_key(void **state)
+{
+    enum { MANY = 6000 };
+    (void)state;
+    static char objects[MANY];
+    struct key_index x = {0};
+    for (size_t i = 0; i < MANY; i++)
+        key_index_add(&x, 7, &objects[i]);
+    for (size_t i = 0; i < MANY; i++) {
+        key_index_remove(&x, 7, &objects[i]);
+        key_index_add(&x, 7, &objects[i]);
+    }
+    assert_int_equal(x.n, MANY);
+    for (size_t i = MANY; i > 0; i--) {
+        key_index_remove(&x, 7, &objects[i - 1]);
+        assert_false(key_index_has(&x, 7, &objects[i - 1]));
+    }
+    assert_int_equal(x.n, 0);
+    key_index_done(&x);
+}
+
 /* Ids of one millisecond, as a plan makes them, do not pile up. */
 static void ids_are_spread(void **state)
 {
@@ -80,6 +102,7 @@ static void ids_are_spread(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(as_a_list), cmocka_unit_test(ids_are_spread)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(as_a_list), cmocka_unit_test(many_of_one_key),
+                                       cmocka_unit_test(ids_are_spread)};
     return cmocka_run_group_tests_name("key_index", tests, NULL, NULL);
 }
