@@ -170,8 +170,8 @@ static enum err make_cluster(const struct home *h, const char *name, int version
                           "--no-instructions",
                           NULL};
     rc = run_as(argv, uid, gid, INITDB_TIMEOUT_MS, err);
-    if (rc == OK && rename(fresh, data) != 0)
-        rc = err_set(err, ERR_IO, "can't rename '%s'", fresh);
+    if (rc == OK)
+        rc = file_rename(fresh, data, err);
     return rc == OK ? OK : err_wrap(err, rc, "while making the database");
 }
 

@@ -15,7 +15,7 @@
 #include "install/supervise.h"
 #include "os/file.h"
 
-/* A standby that was made catches up within; the supervisor starts it after 30 s at most (chosen). */
+/* A standby that was made catches up within; the supervisor starts one that ended after 30 s at most (chosen). */
 enum { FOLLOW_MS = 90000, LOOK_US = 100000, PROMOTE_MS = 70000 };
 /* A start of the old primary that was under way when it was fenced is over by then (chosen). */
 enum { QUIET_LOOKS = 5, STOP_LOOKS = 100 };
@@ -145,12 +145,10 @@ static enum err change_places(const struct home *h, const char *name, struct err
     enum err rc = OK;
     if (file_exists(data)) {
         rc = remove_if_there(home_path(h, before, "store/%s/data.before", name), err);
-        if (rc == OK && rename(data, before) != 0)
-            rc = err_set(err, ERR_IO, "can't rename '%s'", data);
+        if (rc == OK)
+            rc = file_rename(data, before, err);
     }
-    if (rc == OK && rename(fresh, data) != 0)
-        rc = err_set(err, ERR_IO, "can't rename '%s'", fresh);
-    return rc;
+    return rc == OK ? file_rename(fresh, data, err) : rc;
 }
 
 static enum err make_standby(const struct home *h, const char *name, struct errinfo *err)
@@ -233,12 +231,12 @@ enum err database_prepare_standby(const struct home *h, const char *name, struct
 static enum err wait_for_nobody(const struct home *h, const char *primary, struct errinfo *err)
 {
     static const char *const FILES[] = {"in-step", "synchronous.conf"}; /* the word about the other one goes first */
-    for (size_t i = 0; i < sizeof(FILES) / sizeof(FILES[0]); i++) {
+    enum err rc = OK;
+    for (size_t i = 0; rc == OK && i < sizeof(FILES) / sizeof(FILES[0]); i++) {
         char path[PATH_SIZE];
-        if (unlink(home_path(h, path, "store/%s/%s", primary, FILES[i])) != 0 && file_exists(path))
-            return err_set(err, ERR_IO, "can't remove '%s'", path);
+        rc = file_remove(home_path(h, path, "store/%s/%s", primary, FILES[i]), err);
     }
-    return OK;
+    return rc;
 }
 
 enum err database_alone(const struct home *h, struct errinfo *err)

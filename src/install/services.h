@@ -34,6 +34,8 @@ struct service {
     /* Files and folders before it is started, each time; *ret_changed: reload it. NULL: none */
     enum err (*create)(const struct home *h, const struct service *s, int uid, int gid, bool *ret_changed,
                        struct errinfo *err);
+    /* OK | ERR_CONFLICT it may not be started yet, is asked again: no failure | others: that is tried again, later and
+     * later */
     enum err (*command)(const struct home *h, const struct service *s, struct arena *a, struct service_command *ret,
                         struct errinfo *err);
     /* It answers. Blocks, 10 s at most. OK | ERR_UNAVAILABLE saying what it said */

@@ -19,6 +19,8 @@
 
 /* Restart after 1 s, doubling to 30 s; a run of 60 s resets it (chosen; the node-agent uses the same for instances). */
 enum { BACKOFF_MS_MIN = 1000, BACKOFF_MS_MAX = 30000, GOOD_RUN_MS = 60000 };
+/* What may not be started yet is asked again after (chosen; it is a look at files). */
+enum { WAIT_MS = 1000 };
 /* 16 MiB of an agent's log; older lines go at its next start (chosen). */
 enum { AGENT_LOG_SIZE_MAX = 16 * 1024 * 1024 };
 
@@ -53,6 +55,7 @@ struct agent {
     char name_text[SERVICE_NAME_SIZE + sizeof(SERVICE_PREFIX)];
     struct child *child;
     uv_timer_t timer;
+    bool waits; /* it may not be started yet, which was said */
     int64_t started_ms, backoff_ms, restarts;
 };
 struct supervisor {
@@ -227,11 +230,27 @@ static enum err spawn_agent(struct agent *a, struct errinfo *err)
     return child_spawn(&a->sup->loop, &spec, agent_exited, a, &a->child, err);
 }
 
+static void agent_wait(struct agent *a, const struct errinfo *why)
+{
+    if (!a->waits) {
+        say(a->sup, "is not started yet: ", a, why->msg);
+        write_state(a->sup);
+    }
+    a->waits = true;
+    uv_timer_start(&a->timer, on_timer, WAIT_MS, 0);
+}
+
 static void agent_start(struct agent *a)
 {
     struct errinfo err;
     a->started_ms = clock_mono_us() / 1000;
-    if ((a->service != NULL ? spawn_service(a, &err) : spawn_agent(a, &err)) != OK) {
+    enum err rc = a->service != NULL ? spawn_service(a, &err) : spawn_agent(a, &err);
+    if (rc == ERR_CONFLICT) {
+        agent_wait(a, &err);
+        return;
+    }
+    a->waits = false;
+    if (rc != OK) {
         say(a->sup, "can't be started: ", a, err.msg);
         a->restarts++;
         agent_later(a);

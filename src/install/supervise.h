@@ -3,9 +3,10 @@
  *
  * Happy path: one process per installation; it starts a node-agent per host of the inventory, each in its network
  * namespace, writes who runs where to <home>/run/supervise.json, and starts one again when it ends (1 s later, doubling
- * to 30 s). SIGTERM: it ends the agents (which leave their instances running) and itself. It was killed: the agents go
- * on, the next one finds them in supervise.json and adopts them. Services (install/services.h) are kept alive in the
- * same way; stores among them outlive the supervisor. */
+ * to 30 s). A service that may not be started yet is waited for, and that is no restart. SIGTERM: it ends the agents
+ * (which leave their instances running) and itself. It was killed: the agents go on, the next one finds them in
+ * supervise.json and adopts them. Services (install/services.h) are kept alive in the same way; stores among them
+ * outlive the supervisor. */
 #include "install/installation.h"
 
 /* Run in this process until SIGTERM. OK | ERR_CONFLICT another one runs | ERR_IO */

@@ -110,6 +110,14 @@ enum err file_remove(const char *path, struct errinfo *err)
     return file_sync_folder(folder, err);
 }
 
+enum err file_rename(const char *from, const char *to, struct errinfo *err)
+{
+    if (rename(from, to) < 0)
+        return err_set_os(err, ERR_IO, errno, "rename '%s' to '%s'", from, to);
+    auto_free char *folder = folder_of(to);
+    return file_sync_folder(folder, err);
+}
+
 bool file_exists(const char *path)
 {
     struct stat st;

@@ -17,6 +17,8 @@ must_check enum err file_replace_owned(const char *path, struct str bytes, mode_
                                        struct errinfo *err);
 /* Remove one file durably. OK also when there was none. */
 must_check enum err file_remove(const char *path, struct errinfo *err);
+/* Give a file or a folder another name in the same folder, durably. OK | ERR_IO the old name, or not surely durable */
+must_check enum err file_rename(const char *from, const char *to, struct errinfo *err);
 must_check enum err file_sync_folder(const char *path, struct errinfo *err);
 bool file_exists(const char *path);
 bool file_is_folder(const char *path);

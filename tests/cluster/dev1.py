@@ -139,9 +139,13 @@ class Dev1(Installation):
     def public_api(self):
         return PublicApi(self.json('status'))
 
-    def agent_pid(self, operator):
+    def supervised(self):
+        """Agents by their node, services as 'store:' and a name; '' is the supervisor itself."""
         state = json.loads(pathlib.Path(self.home, 'run/supervise.json').read_text())
-        return next(a['pid'] for a in state['agents'] if a['name'] == operator)
+        return {'': {'pid': state['pid'], 'restarts': 0}, **{a['name']: a for a in state['agents']}}
+
+    def agent_pid(self, node):
+        return self.supervised()[node]['pid']
 
     @contextlib.contextmanager
     def standing_still(self, operator, but=()):
@@ -163,8 +167,7 @@ class Dev1(Installation):
         return next(s for s in self.json('status')['services'] if s['name'] == name)
 
     def service_pid(self, name):
-        state = json.loads(pathlib.Path(self.home, 'run/supervise.json').read_text())
-        return next(a['pid'] for a in state['agents'] if a['name'] == f'store:{name}')
+        return self.supervised()[f'store:{name}']['pid']
 
     def kill_service(self, name):
         """By SIGKILL, and until the supervisor has started it again and it is well."""

@@ -1,15 +1,15 @@
 """dev-1, from outside: three operators over one log in PostgreSQL, any of which may be killed; the order of the tests is the story of one installation."""
 import contextlib
-import json
 import os
 import pathlib
 import signal
+import subprocess
 import time
 
 import pytest
 
 from dev1 import OPERATORS, Commands, kill_programs, metric, nothing_twice, sealed_values_outlive_rotation_and_restart
-from installation import Load, is_alive, leftovers, until  # dev1 has put its folder into the path
+from installation import ROOT, Load, is_alive, leftovers, until  # dev1 has put its folder into the path
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason='needs root: network namespaces, microVMs')
 
@@ -49,7 +49,6 @@ def test_another_tower_is_refused(house):
 
 def test_the_database_is_nobody_elses(house):
     """No port, one socket below the home, and the platform's user may not change what was appended."""
-    import subprocess
     folder = f'{house.home}/run/postgres'
     pid = next(p['pid'] for p in house.json('status')['programs'] if p['name'] == 'postgres')
     listens = subprocess.run(['ss', '-lntpH'], capture_output=True, text=True, timeout=30).stdout
@@ -76,8 +75,7 @@ def test_every_edge_serves(house, hello):
 def test_an_operator_is_killed(house, hello, operator):
     """Its agent and all of its programs at once, and for good as far as the others know: another deployment goes live, its edge's peers serve it."""
     others = [o for o in OPERATORS if o != operator]
-    state = json.loads(pathlib.Path(house.home, 'run/supervise.json').read_text())
-    frozen = next(a['pid'] for a in state['agents'] if a['name'] == operator)
+    frozen = house.agent_pid(operator)
     os.kill(frozen, signal.SIGSTOP)  # so that nothing is started again
     try:
         killed = [int(f.name) for f in pathlib.Path('/proc').glob('[0-9]*') if is_program_of(f, house, operator)]
@@ -100,6 +98,36 @@ def test_an_operator_is_killed(house, hello, operator):
         os.kill(frozen, signal.SIGCONT)
     until(lambda: house.json('status')['status'] == 'healthy', 120, 'all is back')
     assert house.operator_edge(operator, f'without-{operator}.localhost').get('/')[0] == 200
+
+
+def test_a_worker_is_killed(house, hello):
+    """Its agent, its proxy, and its microVMs at once, and for good as far as the others know: no request fails, what it served is served by others, which
+    go on when it is back."""
+    def serving():
+        return {i['instance_id']: i['node'] for i in house.instances(project='hello', status='running', health='NOMINAL')}
+    assert sorted(serving().values()) == ['w1', 'w2', 'w3']
+    edges = [house.operator_edge(o, 'hello.localhost') for o in OPERATORS]
+    supervisor = house.agent_pid('')
+    lost = {i['instance_id']: i['pid'] for i in house.instances(node='w2') if i['pid']}  # its proxy, too
+    with contextlib.ExitStack() as stack:
+        loads = [stack.enter_context(Load(edge, per_second=5)) for edge in edges]
+        os.kill(supervisor, signal.SIGSTOP)  # so that nothing is started again
+        try:
+            killed = [house.agent_pid('w2'), *lost.values()]
+            for pid in killed:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            until(lambda: not any(is_alive(pid) for pid in killed), what='all of it has ended')
+            until(lambda: {n['name']: n['status'] for n in house.json('nodes')}['w2'] == 'lost', 120, 'it is lost')
+            until(lambda: len(serving()) == 3 and set(serving().values()) == {'w1', 'w3'}, 120, 'another one in its place')
+            for edge in edges:
+                until(lambda e=edge: len({e.who()['instance_id'] for _ in range(30)} - set(lost)) == 3, 60, 'the three that are left')
+        finally:
+            os.kill(supervisor, signal.SIGCONT)
+        until(lambda: house.json('status')['status'] == 'healthy', 120, 'all is back')
+        assert not set(serving()) & set(lost) and len(serving()) == 3
+    assert all(load.failures == [] and len(load.answers) > 10 for load in loads), [load.failures for load in loads]
+    nothing_twice(house)
 
 
 FROZEN_S = int(os.environ.get('SLIPFORM_FROZEN_S', '60'))
@@ -194,10 +222,14 @@ def test_another_store_is_refused(house):
 
 
 def test_down_leaves_nothing_and_up_finds_all(house, hello):
+    """By the scripts that lie beside the inventory."""
+    def script(name):
+        done = subprocess.run([ROOT / 'tower/dev-1' / name], env=house.env, capture_output=True, text=True, timeout=400)
+        assert done.returncode == 0, done.stdout + done.stderr
     before = house.json('projects')
-    house.down()
+    script('stop.sh')
     assert leftovers(house.tag, house.home) == []
-    house.up()
+    script('start.sh')
     assert house.json('projects') == before
     for operator in OPERATORS:
         edge = house.operator_edge(operator, 'hello.localhost')

@@ -1,5 +1,4 @@
 """The database of dev-1's log: its standby takes over under load of commands; the order of the tests is the story of one installation."""
-import json
 import os
 import pathlib
 import sys
@@ -18,6 +17,11 @@ def databases(house):
     return {row['is'].split(',')[0]: row for row in house.json('status')['services'] if row['name'].startswith('postgres')}
 
 
+def test_nothing_was_restarted_on_the_way_up(house):
+    """A standby that is not made yet is waited for: that is no failure of it."""
+    assert {name: a['restarts'] for name, a in house.supervised().items() if a['restarts'] != 0} == {}
+
+
 def test_a_standby_has_what_is_acknowledged(house):
     pair = databases(house)
     assert pair['primary']['name'] == 'postgres' and pair['primary']['status'] == 'well'
@@ -27,12 +31,27 @@ def test_a_standby_has_what_is_acknowledged(house):
     assert databases(house)['primary']['name'] == 'postgres'
 
 
+def test_the_standby_is_killed(house, hello):
+    """It is started again; commands and requests go on, and what was acknowledged is there."""
+    edge = house.operator_edge(OPERATORS[2], 'hello.localhost')
+    until(lambda: edge.get('/')[0] == 200, 60, 'hello is served')
+    with Load(edge, per_second=10) as load, Commands(house) as commands:
+        killed = time.monotonic()
+        house.kill_service('postgres-2')
+        n = len(commands.made)
+        until(lambda: len(commands.made) > n + 10, 60, 'projects are made')
+        first = next(at for _, at in commands.made if at > killed + 0.05)
+        print(f'the standby is killed; {first - killed:.2f} s later a command is accepted')
+    assert load.failures == [] and len(load.answers) > 10
+    assert databases(house)['standby']['is'].startswith('standby, sync, ')
+    assert {name for name, _ in commands.made} <= {p['name'] for p in house.json('projects')}
+
+
 def test_the_standby_takes_over_under_load(house, hello):
     """The primary is killed and will not come back: what was acknowledged is there, commands go on, hello is served all along."""
     edge = house.operator_edge(OPERATORS[1], 'hello.localhost')
     until(lambda: edge.get('/')[0] == 200, 60, 'hello is served')
-    state = json.loads(pathlib.Path(house.home, 'run/supervise.json').read_text())
-    pid = next(a['pid'] for a in state['agents'] if a['name'].endswith(':postgres'))
+    pid = house.service_pid('postgres')
     with Load(edge, per_second=10) as load, Commands(house) as commands:
         killed = time.monotonic()
         kill(pid)

@@ -59,8 +59,14 @@ static void file_replaced(void **state)
     struct errinfo err;
     assert_int_equal(file_replace(lost, STR("x"), 0600, &err), ERR_IO);
     assert_int_equal(err.os_errno, ENOENT);
-    assert_int_equal(file_remove(path, NULL), OK);
-    assert_int_equal(file_remove(path, NULL), OK);
+
+    auto_free char *renamed = mem_printf("%s/c", folder);
+    assert_int_equal(file_rename(lost, renamed, &err), ERR_IO);
+    assert_int_equal(err.os_errno, ENOENT);
+    assert_int_equal(file_rename(path, renamed, NULL), OK);
+    assert_true(file_exists(renamed) && !file_exists(path));
+    assert_int_equal(file_remove(renamed, NULL), OK);
+    assert_int_equal(file_remove(renamed, NULL), OK);
     assert_int_equal(folder_remove(folder, NULL), OK);
     assert_false(file_exists(folder));
 }
