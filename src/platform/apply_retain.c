@@ -23,9 +23,12 @@ struct newest {
     bool is_over;    /* more were offered */
 };
 
-static struct newest newest_of(uint32_t max)
+/* Its items are as they lie: they are 16 KiB, and it is asked for often. */
+static void newest_init(struct newest *ret, uint32_t max)
 {
-    return (struct newest){.max = max < MODEL_KEPT_MAX ? max : MODEL_KEPT_MAX};
+    ret->max = max < MODEL_KEPT_MAX ? max : MODEL_KEPT_MAX;
+    ret->n = ret->oldest = 0;
+    ret->is_over = false;
 }
 
 static bool is_before(struct ended a, struct ended b)
@@ -61,6 +64,15 @@ static bool may_go(const struct model *m, const struct process *d, bool served)
     return (d->route_seq != 0) == served && deployment_is_settled(m, d);
 }
 
+/* More than may_go, at least: their images are not looked up, which most calls are spared. */
+static bool are_too_many(const struct model *m, const struct project *p, bool served)
+{
+    size_t n = 0;
+    MODEL_EACH (process, d, &p->deployments)
+        n += (d->route_seq != 0) == served && deployment_is_quiet(d) ? 1 : 0;
+    return n > m->kept.deployments;
+}
+
 static struct ended process_ended(const struct process *d)
 {
     return (struct ended){d->since_ns, d->created_seq};
@@ -84,13 +96,16 @@ static void forget_deployment(struct model *m, const struct process *d)
 /* Those that served are what one goes back to: a series of failures does not push them out. */
 static void retain_deployments_that(struct model *m, const struct project *p, bool served)
 {
-    struct newest newest = newest_of(m->kept.deployments);
+    if (!are_too_many(m, p, served))
+        return;
+    struct newest newest;
+    newest_init(&newest, m->kept.deployments);
     MODEL_EACH (process, d, &p->deployments)
         if (may_go(m, d, served))
             newest_offer(&newest, process_ended(d));
     for (size_t i = newest.is_over ? p->deployments.n : 0; i > 0; i--) {
         const struct process *d = p->deployments.items[i - 1];
-        if (may_go(m, d, served) && !newest_has(&newest, process_ended(d)))
+        if (!newest_has(&newest, process_ended(d)) && may_go(m, d, served))
             forget_deployment(m, d);
     }
 }
@@ -149,7 +164,8 @@ static void forget_project(struct model *m, const struct project *p)
 
 static void retain_projects(struct model *m)
 {
-    struct newest newest = newest_of(m->kept.projects);
+    struct newest newest;
+    newest_init(&newest, m->kept.projects);
     MODEL_EACH (project, p, &m->projects)
         if (project_is_settled(m, p))
             newest_offer(&newest, project_ended(p));
@@ -201,7 +217,8 @@ void retain_images(struct model *m)
 {
     if (!forgets(m))
         return;
-    struct newest newest = newest_of(m->kept.images);
+    struct newest newest;
+    newest_init(&newest, m->kept.images);
     MODEL_EACH (image, i, &m->images)
         if (is_idle(m, i))
             newest_offer(&newest, image_ended(i));
@@ -238,7 +255,8 @@ void retain_nodes(struct model *m)
 {
     if (!forgets(m))
         return;
-    struct newest newest = newest_of(m->kept.nodes);
+    struct newest newest;
+    newest_init(&newest, m->kept.nodes);
     MODEL_EACH (node, n, &m->nodes)
         if (node_has_left(n))
             newest_offer(&newest, node_ended(n));

@@ -63,7 +63,7 @@ void model_free(struct model *m)
 
 static size_t index_size(const struct id_index *x, size_t object_size)
 {
-    return x->size * sizeof(void *) + x->n * object_size;
+    return x->size * ID_INDEX_ITEM_SIZE + x->n * object_size;
 }
 
 size_t model_size_bytes(const struct model *m)

@@ -413,6 +413,7 @@ bool instance_takes_room(const struct instance *i);
 enum desired instance_desired(const struct instance *i);
 /* What its node-agent is asked for: the same, but DRAINING while edges withdraw it. */
 enum desired instance_told(const struct instance *i);
+bool deployment_is_quiet(const struct process *d); /* over, and so are its instances */
 /* Over, and so are its instances and its build: nothing more happens to it. Of those a project keeps the newest
  * (struct retention). */
 bool deployment_is_settled(const struct model *m, const struct process *d);

@@ -88,7 +88,7 @@ static void mark_process(struct planner *p, const struct process *d)
         work_mark(&p->work, key, WORK_PROCESS, 0, ID_NONE);
         return;
     }
-    bool is_open = !deployment_is_over(d) || d->instances.n > 0;
+    bool is_open = !deployment_is_quiet(d);
     link(&p->open, d->project->id, d->id, is_open);
     link(&p->unplaced, d->image_id, d->id, is_unplaced(d));
     const struct image *image = model_image(p->model, d->image_id);

@@ -110,9 +110,14 @@ bool image_is_settled(const struct model *m, const struct image *i)
     return i->status != IMAGE_BUILDING && model_instance(m, i->builder_instance_id) == NULL;
 }
 
+bool deployment_is_quiet(const struct process *d)
+{
+    return deployment_is_over(d) && d->instances.n == 0;
+}
+
 bool deployment_is_settled(const struct model *m, const struct process *d)
 {
-    if (!deployment_is_over(d) || d->instances.n > 0)
+    if (!deployment_is_quiet(d))
         return false;
     const struct image *image = model_image(m, d->image_id);
     return image == NULL || image_is_settled(m, image);
