@@ -3,7 +3,7 @@
 once; a third of them vanishes at once.
 
 usage: bench/agents.py [NODES:INSTANCES]... [--replicas N] [--store files|postgres|jetstream]        none: 500:5000 1000:10000, one replica, files
-       bench/agents.py 5000:50000 10000:100000 --replicas 2                                          the whole sizes: half an hour and 4 GiB
+       bench/agents.py 5000:50000 10000:100000 --replicas 2                                          the whole sizes: seven minutes and 4 GiB
 
 What each figure is: docs/bench.md. `make bench` measures the small sizes; every step has a bound, so this ends.
 """
