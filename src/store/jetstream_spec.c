@@ -9,6 +9,8 @@
 #define NAME_SIZE_MAX 64u
 #define SERVERS_MAX 16u
 #define REPLICAS_MAX 5u /* the server's own */
+/* Of several servers, one that lets nobody in, or reads nothing, is given up after (chosen). */
+#define SERVER_TIMEOUT_MS 2000u
 #define MONITOR_TIMEOUT_MS 2000u
 #define MONITOR_ANSWER_MAX 1048576u
 
@@ -187,8 +189,11 @@ enum err jet_spec_options(const struct store *s, const struct jet *j, natsOption
 {
     *ret = NULL;
     natsStatus st = natsOptions_Create(ret);
+    int64_t bound_ms = j->timeout_ms > SERVER_TIMEOUT_MS ? SERVER_TIMEOUT_MS : (int64_t)j->timeout_ms;
     if (st == NATS_OK)
-        st = natsOptions_SetTimeout(*ret, j->timeout_ms > 2000 ? 2000 : (int64_t)j->timeout_ms);
+        st = natsOptions_SetTimeout(*ret, bound_ms);
+    if (st == NATS_OK)
+        st = natsOptions_SetWriteDeadline(*ret, bound_ms);
     if (st == NATS_OK)
         st = natsOptions_SetAllowReconnect(*ret, false); /* nothing is sent twice */
     if (st == NATS_OK)

@@ -4,6 +4,7 @@
 #include "store_nats.h"
 
 #include <nats/nats.h>
+#include <signal.h>
 
 static struct test_nats always, lazy, small; /* lazy: acknowledges before it syncs; small: takes 1 MiB */
 
@@ -264,6 +265,36 @@ static void late_append_is_fenced_off(void **state)
     store_close(s);
 }
 
+/* Who stands still reads nothing: an append that is more than the sockets hold is given up, too, and settled later. */
+static void server_that_reads_nothing(void **state)
+{
+    (void)state;
+    auto_free char *spec = mem_printf("jetstream;servers=nats://127.0.0.1:%d;stream=unread;replicas=1;sync=promised;"
+                                      "timeout_ms=1000",
+                                      always.relay_port);
+    static char text[200000];
+    memset(text, 'x', sizeof(text));
+    memcpy(text, "{\"a\":\"", 6);
+    memcpy(text + sizeof(text) - 2, "\"}", 2);
+    struct store *s = open_spec(spec);
+    struct store_event e[4];
+    uint64_t seq = 0;
+    for (size_t i = 0; i < 4; i++) {
+        e[i] = number_event(0, i + 1);
+        e[i].payload = (struct str){text, sizeof(text)};
+    }
+    assert_int_equal(kill(always.relay, SIGSTOP), 0);
+    enum err rc = store_append(s, (struct store_pos){0, 0}, e, 4, NULL, &why);
+    assert_int_equal(kill(always.relay, SIGCONT), 0);
+    assert_err(rc, ERR_IO);
+    for (int i = 0; store_reopen(s, NULL, &why) != OK; i++)
+        assert_true(i < 100);
+    rc = store_find_id(s, 0, e[3].id, &seq, &why);
+    assert_true(rc == OK || rc == ERR_NOT_FOUND);
+    assert_int_equal(end_of(s).seq, rc == OK ? 4 : 0);
+    store_close(s);
+}
+
 static void cancelled(void **state)
 {
     (void)state;
@@ -362,6 +393,7 @@ int main(void)
         cmocka_unit_test(replaced),
         cmocka_unit_test(message_of_others),
         cmocka_unit_test(late_append_is_fenced_off),
+        cmocka_unit_test(server_that_reads_nothing),
         cmocka_unit_test(cancelled),
         cmocka_unit_test(copies),
     };
