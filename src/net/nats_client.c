@@ -136,11 +136,12 @@ static natsStatus subscribe_all(struct nats_client *c)
 
 static void drop_connection(struct nats_client *c)
 {
+    natsSubscription *subs[NATS_CLIENT_SUBSCRIPTIONS_MAX];
     for (size_t i = 0; i < c->handles; i++) {
-        natsSubscription_Destroy(c->subs[i].handle);
+        subs[i] = c->subs[i].handle;
         c->subs[i].handle = NULL;
     }
-    natsConnection_Destroy(c->conn);
+    nats_leave(c->conn, subs, c->handles);
     c->conn = NULL;
 }
 

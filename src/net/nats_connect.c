@@ -43,6 +43,14 @@ natsStatus nats_connect_any(natsOptions *o, const char *const *servers, size_t n
     return st;
 }
 
+void nats_leave(natsConnection *conn, natsSubscription *const *subs, size_t n)
+{
+    natsConnection_Close(conn);
+    for (size_t i = 0; i < n; i++)
+        natsSubscription_Destroy(subs[i]);
+    natsConnection_Destroy(conn);
+}
+
 /* ---- why not ---- */
 
 #define DAY_SIZE 11u /* "2026-11-22" */

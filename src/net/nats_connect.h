@@ -15,11 +15,16 @@
 bool nats_host_of(const char *url, char ret[static NATS_HOST_SIZE]);
 
 /* Try servers[first % n] and the next ones, until one lets us in; each gets the time-out of `o`.
- *   o  all but servers and expected name, which are set here    ret  set when NATS_OK: natsConnection_Destroy
+ *   o  all but servers and expected name, which are set here    ret  set when NATS_OK: nats_leave
  *   ret_server  the one that was asked last; n > 0
  * Returns what the last one said (nats_GetLastError has more). */
 natsStatus nats_connect_any(natsOptions *o, const char *const *servers, size_t n, size_t first, natsConnection **ret,
                             const char **ret_server);
+
+/* Close the connection, then let its subscriptions and it go; what is NULL is none. In this order, as libnats 3.4 hands
+ * a message to a subscription that it does not hold: destroyed while messages come in, it was used when it was gone.
+ * Waits for the thread that reads. */
+void nats_leave(natsConnection *conn, natsSubscription *const *subs, size_t n);
 
 /* Files of our end of TLS. NULL: none is named. */
 struct nats_files {

@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "base/own.h"
+#include "net/nats_connect.h"
 #include "store/jetstream.h"
 
 /* ---- news: in a thread of the library ---- */
@@ -49,9 +50,8 @@ static natsStatus subscribe_news(const struct store *s, struct jet *j)
 
 void jet_disconnect(struct jet *j)
 {
-    natsSubscription_Destroy(j->inbox);
-    natsSubscription_Destroy(j->grown);
-    natsConnection_Destroy(j->conn);
+    natsSubscription *subs[] = {j->inbox, j->grown};
+    nats_leave(j->conn, subs, sizeof(subs) / sizeof(subs[0]));
     free(j->inbox_name);
     j->inbox_name = NULL;
     j->inbox = j->grown = NULL;

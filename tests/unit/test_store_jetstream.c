@@ -295,6 +295,23 @@ static void server_that_reads_nothing(void **state)
     store_close(s);
 }
 
+/* A handle goes while news of its log come in: libnats must not meet a subscription that is gone. */
+static void closed_while_told(void **state)
+{
+    (void)state;
+    enum { ROUNDS = 400, NEWS = 3000 };
+    natsConnection *conn = NULL;
+    auto_free char *url = mem_printf("nats://%s", always.address), *spec = spec_of(&always, "told", "");
+    assert_int_equal(natsConnection_ConnectTo(&conn, url), NATS_OK);
+    for (int round = 0; round < ROUNDS; round++) {
+        struct store *s = open_spec(spec);
+        for (int i = 0; i < NEWS; i++)
+            assert_int_equal(natsConnection_PublishString(conn, "slipform.grown.told", "1"), NATS_OK);
+        store_close(s);
+    }
+    natsConnection_Destroy(conn);
+}
+
 static void cancelled(void **state)
 {
     (void)state;
@@ -394,6 +411,7 @@ int main(void)
         cmocka_unit_test(message_of_others),
         cmocka_unit_test(late_append_is_fenced_off),
         cmocka_unit_test(server_that_reads_nothing),
+        cmocka_unit_test(closed_while_told),
         cmocka_unit_test(cancelled),
         cmocka_unit_test(copies),
     };
