@@ -155,7 +155,10 @@ int verb_deploy(struct cli *c)
 {
     const char *name = cli_text(c, "project");
     if (name == NULL)
-        return (void)cli_failf(c, ERR_INVALID, "'deploy' needs --project NAME"), 2;
+        return (void)cli_failf(c, ERR_INVALID,
+                               "'deploy' needs --project NAME: which application this is a version of; made when it is "
+                               "new ('slipform projects' lists them)"),
+               2;
     struct errinfo err;
     auto_json json_t *project = NULL, *deployment = NULL;
     enum err rc = find_or_make_project(c, name, &project, &err);

@@ -280,6 +280,8 @@ def test_program_that_never_listens(house, tmp_path):
 
 
 def test_folder_without_dockerfile(house, tmp_path):
+    done = house.run('deploy', tmp_path, check=False)
+    assert done.returncode == 2 and 'needs --project NAME: which application' in done.stderr, done
     done = house.run('deploy', tmp_path, '--project', 'empty', check=False)
     assert done.returncode == 3 and 'Dockerfile' in done.stderr
 
